@@ -1,0 +1,22 @@
+//! What is said about tokens: words parsed on entry, so that no later room has to doubt them.
+//!
+//! Every type here reads itself from untrusted text through one checked constructor, also when it arrives as JSON.
+
+mod details;
+mod scope;
+mod token;
+mod words;
+
+pub use details::{
+    Account, AuthorizationDetail, CredentialDetail, DebtorAccount, DetailType, DetailsError, DocumentDigest,
+    InstructedAmount, PaymentAction, PaymentInitiation, check_authorization_details,
+    parse_authorization_details,
+};
+pub use scope::{Scope, ScopeError, ScopeToken};
+pub use token::{
+    ActiveToken, AnswerFormat, Authentication, ExtraClaims, Purpose, TokenFacts, TokenFormat, TokenHash,
+    TokenType,
+};
+pub use words::{
+    Acr, ClaimName, ClientId, Issuer, Jti, NumericDate, RequestId, Resource, Subject, WordError,
+};

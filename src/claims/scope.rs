@@ -1,0 +1,176 @@
+//! `scope`: a list of case-sensitive tokens (RFC 6749 §3.3). Order is kept, nothing is folded:
+//! payment schemes put opaque identifiers into scopes (`PIS:1234-wertiq-983`).
+
+use super::WordError;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// One scope token: 1 to 255 of `%x21 / %x23-5B / %x5D-7E`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ScopeToken(String);
+
+/// Why a text is no scope.
+pub type ScopeError = WordError;
+
+impl ScopeToken {
+    /// The token.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ScopeToken {
+    type Error = WordError;
+    fn try_from(text: String) -> Result<Self, WordError> {
+        let expected = "1 to 255 printable ASCII characters without space, quote and backslash";
+        if text.is_empty() || text.len() > 255 {
+            return Err(WordError::new(expected, "an empty or longer token"));
+        }
+        if !text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
+            return Err(WordError::new(expected, "another character"));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Serialize for ScopeToken {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// So that a set of tokens can be asked with a text.
+impl std::borrow::Borrow<str> for ScopeToken {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ScopeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// A list of scope tokens without repetition, at most 64, in the order given. As JSON: one text with spaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Scope(Vec<ScopeToken>);
+
+impl Scope {
+    /// The most tokens that one scope may have.
+    pub const MAX: usize = 64;
+
+    /// Whether it holds no token.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The tokens in their order.
+    pub fn iter(&self) -> std::slice::Iter<'_, ScopeToken> {
+        self.0.iter()
+    }
+
+    /// Whether it holds `token`.
+    pub fn contains(&self, token: &ScopeToken) -> bool {
+        self.0.contains(token)
+    }
+
+    /// The tokens for which `keep` says yes, in the same order.
+    #[must_use]
+    pub fn narrowed(&self, keep: impl Fn(&ScopeToken) -> bool) -> Self {
+        Self(self.0.iter().filter(|t| keep(t)).cloned().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Scope {
+    type Item = &'a ScopeToken;
+    type IntoIter = std::slice::Iter<'a, ScopeToken>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl FromIterator<ScopeToken> for Scope {
+    /// Repeated tokens are kept once.
+    fn from_iter<I: IntoIterator<Item = ScopeToken>>(tokens: I) -> Self {
+        let mut list: Vec<ScopeToken> = Vec::new();
+        for token in tokens {
+            if !list.contains(&token) {
+                list.push(token);
+            }
+        }
+        Self(list)
+    }
+}
+
+impl FromStr for Scope {
+    type Err = WordError;
+    /// Empty text gives the empty scope; tokens are parted by exactly one space.
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut list: Vec<ScopeToken> = Vec::new();
+        for part in text.split(' ') {
+            let token = ScopeToken::try_from(part.to_owned())?;
+            if !list.contains(&token) {
+                list.push(token);
+            }
+            if list.len() > Self::MAX {
+                return Err(WordError::new("at most 64 scope tokens", "more"));
+            }
+        }
+        Ok(Self(list))
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = WordError;
+    fn try_from(text: String) -> Result<Self, WordError> {
+        text.parse()
+    }
+}
+
+impl Serialize for Scope {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => serializer.serialize_str(&one.0),
+            _ => serializer.collect_str(self),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, token) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(&token.0)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_keep_their_order_and_their_case() {
+        let scope: Scope = "PIS:b pis:b a PIS:b".parse().unwrap();
+        assert_eq!(scope.to_string(), "PIS:b pis:b a");
+        assert_eq!(scope.narrowed(|t| t.as_str() != "a").to_string(), "PIS:b pis:b");
+    }
+
+    #[test]
+    fn two_spaces_quotes_and_too_many_tokens_are_refused() {
+        assert!("a  b".parse::<Scope>().is_err());
+        assert!("a\"".parse::<Scope>().is_err());
+        let many = (0..65).map(|i| i.to_string()).collect::<Vec<_>>().join(" ");
+        assert!(many.parse::<Scope>().is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! What is known of an access token, and what of it is told to one resource server.
+
+use super::{
+    Acr, AuthorizationDetail, ClaimName, ClientId, Issuer, Jti, NumericDate, Resource, Scope, Subject,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// How a token looks to its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TokenFormat {
+    /// A random text that says nothing; stored by its SHA-256 only.
+    #[serde(rename = "opaque")]
+    Opaque,
+    /// A JWT of RFC 9068.
+    #[serde(rename = "at+jwt")]
+    AtJwt,
+}
+
+impl TokenFormat {
+    /// The word in the configuration and in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opaque => "opaque",
+            Self::AtJwt => "at+jwt",
+        }
+    }
+}
+
+/// How an introspection answer leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerFormat {
+    /// RFC 9701.
+    Jwt,
+    /// RFC 7662; refused for a resource server that requires signed answers.
+    Json,
+}
+
+/// `token_type` (RFC 6749 §7.1). `DPoP` comes with sender constraint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenType {
+    /// RFC 6750.
+    Bearer,
+}
+
+/// What a key series is for: one purpose, one algorithm, no other use (invariant 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Signs `at+jwt`.
+    AccessToken,
+    /// Signs `token-introspection+jwt`.
+    Introspection,
+    /// Signs `signed_metadata`.
+    Metadata,
+    /// Signs checkpoints of the audit log.
+    AuditCheckpoint,
+}
+
+impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::AccessToken, Self::Introspection, Self::Metadata, Self::AuditCheckpoint];
+
+    /// The word in labels, configuration and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access-token",
+            Self::Introspection => "introspection",
+            Self::Metadata => "metadata",
+            Self::AuditCheckpoint => "audit-checkpoint",
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Purpose {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|p| p.name() == name).ok_or(())
+    }
+}
+
+/// SHA-256 of a token as its holder has it: what is stored and recorded instead of the token. As JSON: lower-case hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenHash(pub [u8; 32]);
+
+impl TokenHash {
+    /// The hash of `token`.
+    pub fn of(token: &str) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        let mut out = [0; 32];
+        out.copy_from_slice(digest.as_ref());
+        Self(out)
+    }
+}
+
+impl TryFrom<String> for TokenHash {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let mut out = [0; 32];
+        hex::decode_to_slice(&text, &mut out).map_err(|_| "expected 64 hexadecimal digits")?;
+        Ok(Self(out))
+    }
+}
+
+impl From<TokenHash> for String {
+    fn from(hash: TokenHash) -> Self {
+        hex::encode(hash.0)
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// How the resource owner signed in (RFC 9068 §2.2.1). Fixed when the grant is made, the same in every token of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authentication {
+    /// Authentication context class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Acr>,
+    /// Authentication methods (RFC 8176), at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<Acr>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<NumericDate>,
+}
+
+impl Authentication {
+    /// The most values of `amr`.
+    pub const MAX_AMR: usize = 16;
+}
+
+/// Further claims about the resource owner or the consent (`given_name`, `openbanking_intent_id`): texts, at most 32.
+pub type ExtraClaims = BTreeMap<ClaimName, String>;
+
+/// All that is known of one access token: the row of the state store, and the input of every rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFacts {
+    /// How it looks.
+    pub format: TokenFormat,
+    /// Its own name; never told to a resource server (D21).
+    pub jti: Jti,
+    /// Whom it was issued to.
+    pub client_id: ClientId,
+    /// Whom it speaks for: the resource owner, or the client itself (RFC 9068 §2.2).
+    pub subject: Subject,
+    /// Which front server vouched for the grant; `None` for `client_credentials`.
+    pub grant_issuer: Option<Issuer>,
+    /// Who may see it. Never empty.
+    pub audience: Vec<Resource>,
+    /// What was granted, for all of the audience together.
+    pub scope: Scope,
+    /// What was granted, for all of the audience together.
+    pub authorization_details: Vec<AuthorizationDetail>,
+    /// How the resource owner signed in; empty without one.
+    pub authentication: Authentication,
+    /// Other claims of the grant.
+    pub extra: ExtraClaims,
+    /// When it was issued.
+    pub issued_at: NumericDate,
+    /// Not to be used before; rarely set.
+    pub not_before: Option<NumericDate>,
+    /// Not to be used at or after.
+    pub expires_at: NumericDate,
+    /// Whether a revocation stands.
+    pub revoked: bool,
+}
+
+/// What one resource server is told of an active token: already narrowed to it.
+/// The signer checks every member again by its own reading of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActiveToken {
+    /// The caller's own resource, and no other (D21).
+    pub aud: Resource,
+    /// When the token was issued.
+    pub iat: NumericDate,
+    /// When it ends.
+    pub exp: NumericDate,
+    /// When it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<NumericDate>,
+    /// How it is presented.
+    pub token_type: TokenType,
+    /// Narrowed scope; left out when nothing is left.
+    #[serde(default, skip_serializing_if = "Scope::is_empty")]
+    pub scope: Scope,
+    /// The caller's own details; left out when nothing is left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details: Vec<AuthorizationDetail>,
+    /// Only if configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<Subject>,
+    /// Only if configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<ClientId>,
+    /// Only if configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Acr>,
+    /// Only if configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<Acr>,
+    /// Only if configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<NumericDate>,
+    /// Only those configured.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: ExtraClaims,
+}

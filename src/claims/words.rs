@@ -1,0 +1,338 @@
+//! Single words of claims: identifiers and dates with their grammar and their limits.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Why a text is not the word that was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found {found}")]
+pub struct WordError {
+    expected: &'static str,
+    found: &'static str,
+}
+
+impl WordError {
+    pub(super) const fn new(expected: &'static str, found: &'static str) -> Self {
+        Self { expected, found }
+    }
+}
+
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $check:path) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(String);
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl $name {
+            /// The text, exactly as it was given.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = WordError;
+            fn try_from(text: String) -> Result<Self, WordError> {
+                $check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = WordError;
+            fn from_str(text: &str) -> Result<Self, WordError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(word: $name) -> Self {
+                word.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+    };
+}
+
+word!(
+    /// `client_id` of a client or a resource server: 1 to 255 printable ASCII characters (RFC 6749 §A.1).
+    ClientId, check_client_id
+);
+word!(
+    /// An issuer identifier (RFC 8414 §2): a URL without query and fragment, compared code point by code point.
+    Issuer, check_issuer
+);
+word!(
+    /// A resource indicator (RFC 8707 §2): an absolute URI without fragment.
+    Resource, check_resource
+);
+word!(
+    /// `sub`: 1 to 255 characters without control characters (`OpenID` Connect Core §2 sets the same length).
+    Subject, check_text
+);
+word!(
+    /// `jti`: 1 to 255 printable ASCII characters.
+    Jti, check_client_id
+);
+word!(
+    /// `acr` or one value of `amr`: 1 to 255 characters without control characters.
+    Acr, check_text
+);
+word!(
+    /// The name of a claim or member: 1 to 64 of `A-Z a-z 0-9 _ . : / # -`.
+    ClaimName, check_claim_name
+);
+
+impl ClaimName {
+    /// Names with a meaning of their own (RFC 7519 §4.1, RFC 7662 §2.2, RFC 7800 §3.1, RFC 8417 §2.2, RFC 8693 §4,
+    /// RFC 8707 §2, RFC 9068 §2.2, RFC 9396 §9, RFC 9701 §5).
+    pub const RESERVED: [&'static str; 23] = [
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "nbf",
+        "iat",
+        "jti",
+        "client_id",
+        "scope",
+        "authorization_details",
+        "resource",
+        "acr",
+        "amr",
+        "auth_time",
+        "act",
+        "may_act",
+        "cnf",
+        "active",
+        "token_type",
+        "token_introspection",
+        "events",
+        "azp",
+        "typ",
+    ];
+
+    /// Whether it has a meaning of its own in a grant, a token or an answer: such a name is never a further claim,
+    /// whatever the configuration lets a resource server see, or one JWT could hold it twice.
+    pub fn is_reserved(&self) -> bool {
+        Self::RESERVED.contains(&self.as_str())
+    }
+}
+
+word!(
+    /// Our own name of one request, in logs and records: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    RequestId, check_request_id
+);
+
+const MAX_WORD: usize = 255;
+const MAX_URI: usize = 2048;
+
+fn check_client_id(text: &str) -> Result<(), WordError> {
+    let expected = "1 to 255 printable ASCII characters";
+    if text.is_empty() {
+        return Err(WordError::new(expected, "an empty text"));
+    }
+    if text.len() > MAX_WORD {
+        return Err(WordError::new(expected, "a longer text"));
+    }
+    if !text.bytes().all(|b| (0x20..=0x7e).contains(&b)) {
+        return Err(WordError::new(expected, "another character"));
+    }
+    Ok(())
+}
+
+fn check_text(text: &str) -> Result<(), WordError> {
+    let expected = "1 to 255 characters without control characters";
+    if text.is_empty() {
+        return Err(WordError::new(expected, "an empty text"));
+    }
+    if text.chars().count() > MAX_WORD {
+        return Err(WordError::new(expected, "a longer text"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(WordError::new(expected, "a control character"));
+    }
+    Ok(())
+}
+
+fn check_claim_name(text: &str) -> Result<(), WordError> {
+    let expected = "1 to 64 of A-Z a-z 0-9 _ . : / # -";
+    if text.is_empty() || text.len() > 64 {
+        return Err(WordError::new(expected, "an empty or longer text"));
+    }
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:/#-".contains(&b)) {
+        return Err(WordError::new(expected, "another character"));
+    }
+    Ok(())
+}
+
+fn check_request_id(text: &str) -> Result<(), WordError> {
+    let expected = "1 to 64 of A-Z a-z 0-9 _ -";
+    if text.is_empty() || text.len() > 64 {
+        return Err(WordError::new(expected, "an empty or longer text"));
+    }
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        return Err(WordError::new(expected, "another character"));
+    }
+    Ok(())
+}
+
+/// `scheme ":" rest` in the characters of RFC 3986 (§2, §4.3), without fragment. Texts are compared, never followed, so
+/// nothing is normalized; this runs for each resource of each token, so nothing is allocated either.
+fn check_uri(text: &str, expected: &'static str) -> Result<(), WordError> {
+    if text.len() > MAX_URI {
+        return Err(WordError::new(expected, "more than 2,048 bytes"));
+    }
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return Err(WordError::new(expected, "no scheme"));
+    };
+    let mut letters = scheme.bytes();
+    let begins = letters.next().is_some_and(|b| b.is_ascii_alphabetic());
+    if !begins || !letters.all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
+        return Err(WordError::new(expected, "no scheme"));
+    }
+    if rest.contains('#') {
+        return Err(WordError::new(expected, "a fragment"));
+    }
+    let bytes = rest.as_bytes();
+    let legal = bytes.iter().enumerate().all(|(i, &b)| match b {
+        b'%' => bytes.get(i + 1..i + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
+        _ => b.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=".contains(&b),
+    });
+    if !legal {
+        return Err(WordError::new(expected, "a character that no URI has"));
+    }
+    // Of a web address at least the host must be there.
+    if matches!(scheme, "http" | "https") {
+        let host = rest.strip_prefix("//").and_then(|address| address.split(['/', '?']).next());
+        if host.is_none_or(str::is_empty) {
+            return Err(WordError::new(expected, "no host"));
+        }
+    }
+    Ok(())
+}
+
+fn check_resource(text: &str) -> Result<(), WordError> {
+    check_uri(text, "an absolute URI without fragment")
+}
+
+fn check_issuer(text: &str) -> Result<(), WordError> {
+    let expected = "an https URL (http on loopback) without query, fragment and user";
+    check_uri(text, expected)?;
+    let url = url::Url::parse(text).map_err(|_| WordError::new(expected, "no URL"))?;
+    if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err(WordError::new(expected, "a query or a user"));
+    }
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => return Err(WordError::new(expected, "no host")),
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback => Ok(()),
+        _ => Err(WordError::new(expected, "another scheme")),
+    }
+}
+
+/// Seconds since 1970 (RFC 7519 §2); whole ones, as every claim of ours has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NumericDate(pub i64);
+
+impl From<crate::clock::Timestamp> for NumericDate {
+    fn from(t: crate::clock::Timestamp) -> Self {
+        Self(t.unix_seconds())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_is_https_or_on_loopback() {
+        for good in ["https://as.example", "https://as.example/t1", "http://127.0.0.1:8443", "http://[::1]:1"]
+        {
+            assert!(good.parse::<Issuer>().is_ok(), "{good}");
+        }
+        for bad in [
+            "http://as.example",
+            "https://as.example?x=1",
+            "https://as.example#f",
+            "as",
+            "https://u@as.example",
+        ] {
+            assert!(bad.parse::<Issuer>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_resource_is_an_absolute_uri_without_fragment() {
+        for good in
+            ["https://rs.example", "https://rs.example/a?b=%20c", "urn:example:rs", "http://[::1]:8080/x"]
+        {
+            assert!(good.parse::<Resource>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "rs",
+            "/rs",
+            "https:",
+            "https://",
+            "https:///path",
+            "https://?q",
+            "1https://rs",
+            "https://rs/#f",
+            "https://rs/ x",
+            "https://rs/%2",
+            "https://rs/%zz",
+            "https://rs/\u{e4}",
+            "https://rs/<>",
+            ":x",
+            "https://rs/\\",
+        ] {
+            assert!(bad.parse::<Resource>().is_err(), "{bad}");
+        }
+        assert!(format!("https://rs/{}", "x".repeat(2048)).parse::<Resource>().is_err());
+    }
+
+    #[test]
+    fn words_are_checked_when_they_arrive_as_json_too() {
+        assert!(serde_json::from_str::<ClientId>("\"a\\u0000b\"").is_err());
+        assert!(serde_json::from_str::<Resource>("\"https://x.example/#f\"").is_err());
+        assert!(serde_json::from_str::<Subject>("\"\"").is_err());
+    }
+}

@@ -1,0 +1,190 @@
+//! JWTs that others show us: read strictly, verified with a key that we chose (RFC 7515, RFC 7519, RFC 8725).
+//!
+//! The algorithm is the key's own; the header may only agree with it (RFC 8725 §3.1). `jku`, `x5u`, `jwk` and `x5c`
+//! are not looked at: a key from the message would prove nothing (§3.10), and nothing is ever fetched. Claims cannot
+//! be read before the signature has verified; the one exception is `iss`, which chooses the keys.
+
+use super::{Algorithm, KeyKind, PublicKey, from_base64url, strict_json};
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+/// Bytes of the longest compact text that is looked at.
+pub const MAX_COMPACT: usize = 64 * 1024;
+
+/// Why a text is no JWT that we take. The texts hold nothing of the JWT but the names of rules.
+#[derive(Debug, thiserror::Error)]
+pub enum InboundError {
+    /// More than [`MAX_COMPACT`] bytes.
+    #[error("expected a JWT of at most 65536 bytes, found a longer text")]
+    TooLong,
+    /// Not three parts of base64url.
+    #[error("expected three parts of base64url without padding, parted by points")]
+    Shape,
+    /// The header is no strict JSON object with the members that it must have.
+    #[error("header: {0}")]
+    Header(String),
+    /// The payload is no strict JSON object.
+    #[error("claims: {0}")]
+    Claims(String),
+    /// None of the keys has the header's `kid` and `alg`.
+    #[error("no key of the issuer has the header's kid and alg")]
+    NoKey,
+    /// The keys that fit do not verify the signature.
+    #[error("the signature does not verify")]
+    Signature,
+}
+
+/// A JWT that has been read and not yet verified.
+pub struct Received<'a> {
+    /// `header.payload`, exactly as received: what was signed.
+    signing_input: &'a str,
+    signature: &'a str,
+    algorithm: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    claims: Map<String, Value>,
+}
+
+/// A JWT whose signature has verified.
+pub struct Verified {
+    typ: Option<String>,
+    claims: Map<String, Value>,
+}
+
+impl<'a> Received<'a> {
+    /// Reads a compact JWS; objects and arrays of header and claims may nest `json_depth` deep.
+    pub fn parse(text: &'a str, json_depth: usize) -> Result<Self, InboundError> {
+        if text.len() > MAX_COMPACT {
+            return Err(InboundError::TooLong);
+        }
+        let (signing_input, signature) = text.rsplit_once('.').ok_or(InboundError::Shape)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(InboundError::Shape)?;
+        if payload.contains('.') || signature.is_empty() {
+            return Err(InboundError::Shape);
+        }
+        from_base64url(signature).ok_or(InboundError::Shape)?;
+        let header = object(header, json_depth, InboundError::Header)?;
+        // RFC 7515 §4.1.11: an extension that we do not understand makes the JWS invalid, and we understand none.
+        if header.contains_key("crit") {
+            return Err(InboundError::Header(
+                "crit: expected none, no extension is understood here".to_owned(),
+            ));
+        }
+        let algorithm = text_member(&header, "alg")?.and_then(|name| name.parse().ok()).ok_or_else(|| {
+            InboundError::Header("alg: expected ES256, ES384, RS256, PS256 or EdDSA".to_owned())
+        })?;
+        Ok(Self {
+            signing_input,
+            signature,
+            algorithm,
+            kid: text_member(&header, "kid")?.map(str::to_owned),
+            typ: text_member(&header, "typ")?.map(str::to_owned),
+            claims: object(payload, json_depth, InboundError::Claims)?,
+        })
+    }
+
+    /// Who the JWT says it is from, not yet proved: good for choosing keys and nothing else.
+    pub fn claimed_issuer(&self) -> Option<&str> {
+        self.claims.get("iss").and_then(Value::as_str)
+    }
+
+    /// Verifies with those of `keys` that have the header's `alg` and `kid`. A key without `kid` fits any `kid`, and
+    /// several keys may share one (FAPI 2.0 §5.4.3): each that fits is tried.
+    pub fn verify<'k>(
+        self,
+        keys: impl IntoIterator<Item = (Option<&'k str>, &'k PublicKey)>,
+    ) -> Result<Verified, InboundError> {
+        let mut result = InboundError::NoKey;
+        for (kid, key) in keys {
+            let kid_fits = match (kid, self.kid.as_deref()) {
+                (Some(ours), Some(theirs)) => ours == theirs,
+                _ => true,
+            };
+            if !kid_fits || key.algorithm() != self.algorithm {
+                continue;
+            }
+            if self.verifies_with(key) {
+                return Ok(Verified { typ: self.typ, claims: self.claims });
+            }
+            result = InboundError::Signature;
+        }
+        Err(result)
+    }
+
+    /// The library checks the signature alone; its checks of claims read the clock themselves, ours take the time.
+    fn verifies_with(&self, key: &PublicKey) -> bool {
+        let algorithm = match key.algorithm() {
+            Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+            Algorithm::ES384 => jsonwebtoken::Algorithm::ES384,
+            Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
+            Algorithm::PS256 => jsonwebtoken::Algorithm::PS256,
+            Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+        };
+        decoding_key(key).is_some_and(|key| {
+            let message = self.signing_input.as_bytes();
+            jsonwebtoken::crypto::verify(self.signature, message, &key, algorithm).unwrap_or(false)
+        })
+    }
+}
+
+impl Verified {
+    /// Whether the header's `typ` is the media type `application/<name>`, however it is written (RFC 7515 §4.1.9).
+    pub fn has_type(&self, name: &str) -> bool {
+        self.typ.as_deref().is_some_and(|typ| is_type(typ, name))
+    }
+
+    /// Whether the header has no `typ`.
+    pub const fn is_untyped(&self) -> bool {
+        self.typ.is_none()
+    }
+
+    /// The claims.
+    pub const fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+}
+
+fn is_type(typ: &str, name: &str) -> bool {
+    let short = match typ.split_at_checked("application/".len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+        _ => typ,
+    };
+    short.eq_ignore_ascii_case(name)
+}
+
+fn object(
+    part: &str,
+    depth: usize,
+    error: impl Fn(String) -> InboundError,
+) -> Result<Map<String, Value>, InboundError> {
+    let bytes = from_base64url(part).ok_or(InboundError::Shape)?;
+    match strict_json(&bytes, depth) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(error("expected an object".to_owned())),
+        Err(e) => Err(error(e.to_string())),
+    }
+}
+
+fn text_member<'m>(header: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, InboundError> {
+    match header.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(InboundError::Header(format!("{name}: expected a text"))),
+    }
+}
+
+fn decoding_key(key: &PublicKey) -> Option<DecodingKey> {
+    let jwk = key.jwk();
+    match key.algorithm().kind() {
+        KeyKind::P256 | KeyKind::P384 => {
+            DecodingKey::from_ec_components(jwk.x.as_deref()?, jwk.y.as_deref()?)
+        }
+        KeyKind::Ed25519 => DecodingKey::from_ed_components(jwk.x.as_deref()?),
+        KeyKind::Rsa => DecodingKey::from_rsa_components(jwk.n.as_deref()?, jwk.e.as_deref()?),
+    }
+    .ok()
+}
+
+#[cfg(test)]
+#[path = "inbound_tests.rs"]
+mod tests;

@@ -1,0 +1,36 @@
+//! JOSE: algorithms, public keys, headers and verification. Private keys are the room `hsm`'s.
+
+mod algorithm;
+mod inbound;
+mod public_key;
+mod strict;
+#[cfg(test)]
+pub(crate) mod testing;
+mod to_be_signed;
+
+pub use algorithm::{Algorithm, KeyKind, UnknownAlgorithm};
+pub use inbound::{InboundError, MAX_COMPACT, Received, Verified};
+pub use public_key::{Jwk, PublicKey, PublicKeyError, VerifyError};
+pub use strict::{StrictError, strict_json};
+pub use to_be_signed::ToBeSigned;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// base64url without padding (RFC 7515 §2).
+pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads base64url without padding; anything else is `None`.
+pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// SHA-256.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let mut out = [0; 32];
+    out.copy_from_slice(digest.as_ref());
+    out
+}

@@ -1,0 +1,7 @@
+//! Chancery: signed answers about tokens, and a log that proves each of them.
+
+pub mod claims;
+pub mod clock;
+pub mod durable;
+pub mod jose;
+pub mod random;
