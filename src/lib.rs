@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod clock;
+pub mod config;
 pub mod durable;
 pub mod jose;
 pub mod random;

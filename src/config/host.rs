@@ -1,0 +1,165 @@
+//! What only this machine can tell: whether the files and directories that a configuration names are there.
+
+use super::{Config, PinSource, SignerMode};
+use nix::unistd::{AccessFlags, eaccess};
+use serde::Serialize;
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Which process asks: each needs its own part of the machine and may be kept from the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// `chancery serve` with a signer of its own user.
+    Gateway,
+    /// `chancery signer`.
+    Signer,
+    /// Both, as `config check` and a gateway that starts its signer.
+    Both,
+}
+
+/// One thing on this machine that the configuration needs otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostProblem {
+    /// Dotted path of the key that names it.
+    pub key: &'static str,
+    /// What it names.
+    pub path: PathBuf,
+    /// What was expected.
+    pub expected: &'static str,
+    /// What was found.
+    pub found: String,
+    /// This user may not look, another may: only a problem for the process that needs it.
+    pub denied: bool,
+}
+
+impl fmt::Display for HostProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}: expected {}, found {}", self.key, self.path.display(), self.expected, self.found)
+    }
+}
+
+/// Looks at this machine; changes nothing. An empty list means that `process` finds what it needs.
+pub fn check_host(config: &Config, process: Process) -> Vec<HostProblem> {
+    let mut problems = Vec::new();
+    let mut look = |problem: Option<HostProblem>| problems.extend(problem);
+    if process != Process::Signer {
+        if let Some(tls) = &config.http.tls {
+            look(file("http.tls.certificate", &tls.certificate));
+            look(file("http.tls.key", &tls.key));
+            // A key of the system's store is often readable to a group.
+            look(closed("http.tls.key", &tls.key, 0o007, "a file that not everybody can read (chmod o-rwx)"));
+        }
+        if let Some(directory) = config.store.path.parent() {
+            look(writable("store.url", directory, "a directory that this user can write to"));
+        }
+    }
+    if process != Process::Gateway {
+        look(file("hsm.module", &config.hsm.module));
+        if let PinSource::File(path) = &config.hsm.pin {
+            look(file("hsm.pin_file", path));
+            look(closed("hsm.pin_file", path, 0o077, "a file that only its owner can read (chmod 600)"));
+        }
+        // `audit init` makes the directory: until then the nearest one above it counts.
+        let directory = config.audit.directory.as_path();
+        let nearest = directory.ancestors().find(|d| d.exists()).unwrap_or(directory);
+        look(writable(
+            "audit.directory",
+            nearest,
+            "a directory, there or yet to be made, that this user can write to",
+        ));
+        if let SignerMode::Separate { socket, .. } = &config.signer
+            && let Some(directory) = socket.parent()
+        {
+            look(writable("signer.socket", directory, "a directory that the signer can write to"));
+        }
+    }
+    problems
+}
+
+/// A regular file that this user can read.
+fn file(key: &'static str, path: &Path) -> Option<HostProblem> {
+    let expected = "a file that this user can read";
+    let problem =
+        |found: String, denied| Some(HostProblem { key, path: path.to_owned(), expected, found, denied });
+    match std::fs::metadata(path) {
+        Ok(about) if !about.is_file() => problem("no regular file".to_owned(), false),
+        Ok(_) => access(path, AccessFlags::R_OK).and_then(|(found, denied)| problem(found, denied)),
+        Err(error) => problem(error.to_string(), error.kind() == std::io::ErrorKind::PermissionDenied),
+    }
+}
+
+/// A secret's file that grants nothing of `forbidden`.
+fn closed(key: &'static str, path: &Path, forbidden: u32, expected: &'static str) -> Option<HostProblem> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    let found = format!("mode {mode:04o}");
+    (mode & forbidden != 0).then(|| HostProblem {
+        key,
+        path: path.to_owned(),
+        expected,
+        found,
+        denied: false,
+    })
+}
+
+/// A directory that this user can write to.
+fn writable(key: &'static str, path: &Path, expected: &'static str) -> Option<HostProblem> {
+    // The parent of a bare file name is the empty path: the directory of the process.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let problem =
+        |found: String, denied| Some(HostProblem { key, path: path.to_owned(), expected, found, denied });
+    match std::fs::metadata(path) {
+        Ok(about) if !about.is_dir() => problem("no directory".to_owned(), false),
+        Ok(_) => access(path, AccessFlags::W_OK | AccessFlags::X_OK)
+            .and_then(|(found, denied)| problem(found, denied)),
+        Err(error) => problem(error.to_string(), error.kind() == std::io::ErrorKind::PermissionDenied),
+    }
+}
+
+/// What keeps the effective user from it, and whether that is only who the user is.
+fn access(path: &Path, how: AccessFlags) -> Option<(String, bool)> {
+    eaccess(path, how).err().map(|e| (e.desc().to_owned(), e == nix::errno::Errno::EACCES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A machine in a directory of its own, and the configuration that names it.
+    fn machine() -> (tempfile::TempDir, Config) {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::write(at("module.so"), "").unwrap();
+        fs::write(at("pin"), "").unwrap();
+        fs::set_permissions(at("pin"), fs::Permissions::from_mode(0o600)).unwrap();
+        let text = crate::config::tests::GOOD
+            .replace("/usr/lib/softhsm/libsofthsm2.so", at("module.so").to_str().unwrap())
+            .replace("/var/lib/chancery", home.path().to_str().unwrap());
+        let config = crate::config::tests::read_at(&at("chancery.toml"), &text).unwrap();
+        (home, config)
+    }
+
+    fn keys(config: &Config, process: Process) -> Vec<&'static str> {
+        check_host(config, process).iter().map(|p| p.key).collect()
+    }
+
+    #[test]
+    fn a_machine_that_has_everything_has_no_problem_even_before_the_log_is_made() {
+        let (home, config) = machine();
+        assert!(!home.path().join("audit").exists());
+        assert_eq!(keys(&config, Process::Both), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn each_process_is_told_what_it_lacks() {
+        let (home, config) = machine();
+        fs::remove_file(home.path().join("module.so")).unwrap();
+        fs::set_permissions(home.path().join("pin"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::write(home.path().join("audit"), "").unwrap();
+        assert_eq!(keys(&config, Process::Signer), ["hsm.module", "hsm.pin_file", "audit.directory"]);
+        assert_eq!(keys(&config, Process::Gateway), Vec::<&str>::new());
+        drop(home);
+        assert_eq!(keys(&config, Process::Gateway), ["store.url"]);
+    }
+}

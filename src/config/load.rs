@@ -1,0 +1,131 @@
+//! From bytes to a configuration, or to every mistake in them.
+
+use super::file::{self, File};
+use super::grant_keys;
+use super::mistake::{Mistake, Mistakes};
+use super::place::{Lines, Place};
+use super::section::{Collector, Section};
+use super::{Config, ConfigDigest, GrantKey, rules, used};
+use crate::jose::sha256;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::Path;
+use toml::de::DeTable;
+
+/// The largest configuration, in bytes.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Reads a file that the configuration names.
+pub type ReadFile<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// Reads and checks a configuration file and the JWK sets that it names. Relative paths in it start at its directory.
+///
+/// # Errors
+/// Every mistake at once. Syntax comes first: while the file is no TOML, or TOML of another encoding than UTF-8,
+/// nothing else can be said about it.
+pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    let expected = "a readable file of at most 1 MiB";
+    // Absolute, so that a later change of directory moves nothing.
+    let file = std::path::absolute(path).map_err(|e| Mistakes::unreadable(path, expected, e.to_string()))?;
+    let bytes =
+        read_file(&file, MAX_BYTES).map_err(|e| Mistakes::unreadable(path, expected, e.to_string()))?;
+    parse(&file, &bytes, &|named| read_file(named, grant_keys::MAX_BYTES))
+}
+
+/// The same from bytes: `file` gives the name in messages and the directory of relative paths, `read` the JWK sets.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(file: &Path, bytes: &[u8], read: ReadFile<'_>) -> Result<Config, Mistakes> {
+    let (config, mistakes, _) = parse_all(file, bytes, read);
+    match config {
+        Some(config) if mistakes.is_empty() => Ok(config),
+        _ => Err(Mistakes::new(file, mistakes)),
+    }
+}
+
+/// Every key that the file may have, without list positions, with its default as TOML.
+pub(super) type Known = BTreeMap<String, Option<&'static str>>;
+
+/// The configuration if there is no mistake, the mistakes, and every key that was asked for.
+pub(super) fn parse_all(
+    file: &Path,
+    bytes: &[u8],
+    read: ReadFile<'_>,
+) -> (Option<Config>, Vec<Mistake>, Known) {
+    let lines = Lines::of(bytes);
+    let top = |line| Place { line, key: String::new() };
+    let refused = |line, expected: &str, found: String| {
+        (None, vec![Mistake::at(&top(line), expected, found)], Known::new())
+    };
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            return refused(lines.at(error.valid_up_to()), "UTF-8", "other bytes".to_owned());
+        }
+    };
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            // The parser's message names what it wants and never quotes the file.
+            let line = error.span().map_or(1, |span| lines.at(span.start));
+            return refused(line, "TOML", error.message().replace('\n', " "));
+        }
+    };
+    let base = file.parent().unwrap_or(Path::new(""));
+    let mut collector = Collector { lines, base, mistakes: Vec::new(), known: Known::new() };
+    let file = Section::top(table.get_ref(), &mut collector, file::read);
+    let Collector { mut mistakes, known, .. } = collector;
+    rules::check(&file, &mut mistakes);
+    let (keys, digest) = grant_keys(&file, bytes, read, &mut mistakes);
+    (used::config(file, digest, keys), mistakes, known)
+}
+
+/// The keys of each front server, and the digest of the file and of their files, in order: whoever compares the digest
+/// sees a changed key too.
+fn grant_keys(
+    file: &File,
+    bytes: &[u8],
+    read: ReadFile<'_>,
+    mistakes: &mut Vec<Mistake>,
+) -> (Vec<Option<Vec<GrantKey>>>, ConfigDigest) {
+    let mut all = bytes.to_vec();
+    let mut sets = Vec::new();
+    for issuer in &file.grant_issuers {
+        let Some(path) = &issuer.jwks_file else {
+            sets.push(None);
+            continue;
+        };
+        let set = match read(&path.value) {
+            Ok(bytes) => {
+                all.extend_from_slice(&bytes);
+                grant_keys::parse(&bytes)
+            }
+            Err(error) => Err(vec![("a readable file".to_owned(), error.to_string())]),
+        };
+        match set {
+            Ok(keys) => sets.push(Some(keys)),
+            Err(wrong) => {
+                sets.push(None);
+                for (expected, found) in wrong {
+                    let found = format!("{found}, in {}", path.value.display());
+                    mistakes.push(Mistake::at(&path.place, expected, found));
+                }
+            }
+        }
+    }
+    (sets, ConfigDigest(sha256(&all)))
+}
+
+/// A regular file of at most `most` bytes: a pipe or a device would block or never end.
+fn read_file(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(io::Error::other(format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
+}

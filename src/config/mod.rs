@@ -1,0 +1,386 @@
+//! The configuration as used: every value checked, every reference resolved, every default filled in.
+//!
+//! `file.rs` and `parties.rs` are the file as an operator writes it, `rules.rs` what its entries owe each other;
+//! [`load()`] turns a file into this and names every mistake at once, [`check_host`] looks at the machine afterwards.
+
+mod file;
+mod grant_keys;
+mod host;
+mod load;
+mod mistake;
+mod nearest;
+mod parties;
+mod place;
+mod rules;
+mod section;
+mod used;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use host::{HostProblem, Process, check_host};
+pub use load::{ReadFile, load, parse};
+pub use mistake::{Mistake, Mistakes};
+
+use crate::claims::{ClaimName, ClientId, DetailType, Issuer, Purpose, Resource, ScopeToken, TokenFormat};
+use crate::jose::{Algorithm, PublicKey};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// SHA-256 of the file's bytes and then of those of each JWK set that it names, in its order: gateway and signer
+/// compare theirs, records name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConfigDigest(pub [u8; 32]);
+
+/// All of it.
+#[derive(Debug)]
+pub struct Config {
+    /// Of the file that this came from.
+    pub digest: ConfigDigest,
+    /// `iss` of everything that we sign.
+    pub issuer: Issuer,
+    /// The edge.
+    pub http: Http,
+    /// How the two processes meet.
+    pub signer: SignerMode,
+    /// The token.
+    pub hsm: Hsm,
+    /// Series of keys, one for each purpose and algorithm, in the order of the file.
+    pub keys: Vec<KeySeries>,
+    /// The log.
+    pub audit: Audit,
+    /// State of tokens.
+    pub store: Store,
+    /// Who may hand over approved grants.
+    pub grant_issuers: Vec<Arc<GrantIssuer>>,
+    /// Who may ask about tokens.
+    pub resource_servers: Vec<Arc<ResourceServer>>,
+    /// Who may ask for tokens.
+    pub clients: Vec<Arc<Client>>,
+    /// How log lines look.
+    pub log: LogLines,
+}
+
+/// `[http]`: the edge, with every limit.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Public listener.
+    pub listen: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`; never public.
+    pub operations_listen: SocketAddr,
+    /// Without it: plain HTTP, on loopback addresses alone.
+    pub tls: Option<Tls>,
+    /// Worker threads of the gateway's runtime (1, which serves more than most tokens sign); 0 means one for each core.
+    pub threads: usize,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// `[http.tls]`.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// `[http.limits]`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a request body, `/introspect` excepted (64 KiB).
+    pub body_bytes: usize,
+    /// Bytes of an introspection request's body (256 KiB).
+    pub introspection_body_bytes: usize,
+    /// Bytes of the request head (16 KiB).
+    pub header_bytes: usize,
+    /// Parameters in one body (100).
+    pub parameters: usize,
+    /// Depth of nested JSON (32).
+    pub json_depth: usize,
+    /// To send a whole request (10 s).
+    pub request_time: Duration,
+    /// Connections at once (1,024).
+    pub connections: usize,
+    /// Requests of one authenticated caller in a second; bursts of as many (10,000).
+    pub requests_per_second: u32,
+    /// Failed authentications of one address in a second; bursts of as many (10).
+    pub failures_per_second: u32,
+    /// Inactive answers to one resource server in a second, against token scanning (RFC 7662 §4) (1,000).
+    pub inactive_per_second: u32,
+    /// Open requests at the signer; more get 503 (1,024).
+    pub in_flight: usize,
+}
+
+/// Which way the two processes run.
+#[derive(Debug, Clone)]
+pub enum SignerMode {
+    /// `serve` starts its own signer over a socket pair.
+    Child,
+    /// Two services, each checking the other's user.
+    Separate {
+        /// Unix socket that the signer listens on.
+        socket: PathBuf,
+        /// User that the gateway runs as.
+        gateway_user: String,
+        /// User that the signer runs as.
+        signer_user: String,
+    },
+}
+
+/// `[hsm]`.
+#[derive(Debug, Clone)]
+pub struct Hsm {
+    /// The PKCS#11 module, an absolute path.
+    pub module: PathBuf,
+    /// `pkcs11:` URI of the token (RFC 7512), never with `pin-value`.
+    pub token: String,
+    /// Where the PIN comes from.
+    pub pin: PinSource,
+    /// Signing threads, each with a session of its own (2).
+    pub sessions: usize,
+    /// The longest a call into the module may take before the watchdog ends the process (10 s).
+    pub deadline: Duration,
+}
+
+/// Where the PIN comes from.
+#[derive(Debug, Clone)]
+pub enum PinSource {
+    /// A file that only its owner reads.
+    File(PathBuf),
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+/// One `[[keys]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySeries {
+    /// What its keys sign.
+    pub purpose: Purpose,
+    /// How.
+    pub algorithm: Algorithm,
+    /// Size of RSA keys (3072); 0 for all others.
+    pub rsa_bits: u32,
+}
+
+impl KeySeries {
+    /// The label of one generation: `introspection-es256-1`.
+    pub fn label(&self, generation: u32) -> String {
+        format!("{}-{}-{generation}", self.purpose, self.algorithm.name().to_ascii_lowercase())
+    }
+}
+
+/// `[audit]`.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// Holds `segments/`, `published/`, `lock`, `admin.sock`.
+    pub directory: PathBuf,
+    /// Name of the log: the origin line of its checkpoints.
+    pub origin: String,
+    /// Name of this machine in records (the origin's last part unless given).
+    pub node: String,
+    /// Size of one segment file (64 MiB).
+    pub segment_bytes: u64,
+}
+
+/// `[store]`.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+/// One `[[grant_issuers]]`: a front server whose assertions we accept (RFC 7523).
+#[derive(Debug)]
+pub struct GrantIssuer {
+    /// `iss` of its assertions.
+    pub issuer: Issuer,
+    /// Its keys, read from `jwks_file`.
+    pub keys: Vec<GrantKey>,
+    /// For which resources it may hand over grants.
+    pub resources: Vec<Resource>,
+    /// Of which types.
+    pub authorization_details_types: BTreeSet<DetailType>,
+    /// The longest life of an assertion, `exp` − now (5 min).
+    pub max_assertion_lifetime: Duration,
+}
+
+/// One key of a front server.
+#[derive(Debug)]
+pub struct GrantKey {
+    /// `kid` as the JWKS has it.
+    pub kid: Option<String>,
+    /// The key, with its one algorithm (`alg` of the JWK; without it ES256/ES384/EdDSA by the curve, RS256 for RSA).
+    pub key: PublicKey,
+}
+
+/// How a caller proves who it is (RFC 8414 names).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// RFC 6749 §2.3.1, in the header.
+    ClientSecretBasic,
+    /// RFC 6749 §2.3.1, in the body.
+    ClientSecretPost,
+}
+
+impl AuthMethod {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::ClientSecretBasic, Self::ClientSecretPost];
+
+    /// The registered name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+        }
+    }
+}
+
+/// SHA-256 of each secret that a caller may use; compared in constant time by the room `client`.
+#[derive(Clone)]
+pub struct SecretHashes(pub Vec<[u8; 32]>);
+
+impl std::fmt::Debug for SecretHashes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secret hashes", self.0.len())
+    }
+}
+
+/// How a caller authenticates.
+#[derive(Debug, Clone)]
+pub struct Authentication {
+    /// The one method registered for it.
+    pub method: AuthMethod,
+    /// For the two secret methods.
+    pub secrets: SecretHashes,
+}
+
+/// One `[[resource_servers]]`.
+#[derive(Debug)]
+pub struct ResourceServer {
+    /// Its name as a caller.
+    pub client_id: ClientId,
+    /// Its resource indicator; no two share one.
+    pub resource: Resource,
+    /// How it authenticates.
+    pub authentication: Authentication,
+    /// RS256 if left out (RFC 9701 §6).
+    pub introspection_alg: Algorithm,
+    /// Never JSON.
+    pub require_signed_response: bool,
+    /// Whether answers carry a `jti` (D12).
+    pub response_jti: bool,
+    /// `aud` of answers (D4).
+    pub response_audience: ResponseAudience,
+    /// Formats that it takes, the first by default. Never empty.
+    pub access_token_formats: Vec<TokenFormat>,
+    /// Signs `at+jwt` for it.
+    pub access_token_alg: Algorithm,
+    /// Scopes that it owns.
+    pub scopes: BTreeSet<ScopeToken>,
+    /// Types that it owns.
+    pub authorization_details_types: BTreeSet<DetailType>,
+    /// Claims that it may see beyond those of D22.
+    pub claims: BTreeSet<ClaimName>,
+}
+
+/// `aud` of an introspection answer (D4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseAudience {
+    /// The resource server's `client_id`.
+    ClientId,
+    /// Its resource indicator.
+    Resource,
+}
+
+/// Grants that a client may use at the token endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GrantType {
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+    /// RFC 7523 §2.1.
+    JwtBearer,
+}
+
+impl GrantType {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::ClientCredentials, Self::JwtBearer];
+
+    /// The registered name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        }
+    }
+}
+
+/// One `[[clients]]`.
+#[derive(Debug)]
+pub struct Client {
+    /// Its name.
+    pub client_id: ClientId,
+    /// How it authenticates.
+    pub authentication: Authentication,
+    /// Grants that it may use.
+    pub grant_types: BTreeSet<GrantType>,
+    /// Resources that it may ask for.
+    pub resources: Vec<Resource>,
+    /// Scopes that it may ask for; the default when it asks for none.
+    pub scope: crate::claims::Scope,
+    /// Types that it may ask for.
+    pub authorization_details_types: BTreeSet<DetailType>,
+    /// Its choice among the formats that its resource servers take (D27).
+    pub access_token_format: Option<TokenFormat>,
+    /// Lifetime of its tokens.
+    pub access_token_lifetime: Duration,
+}
+
+/// `[log]`: lines on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLines {
+    /// For people on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogLines {
+    /// Whether lines are JSON, given whether standard error is a terminal.
+    pub const fn is_json(self, terminal: bool) -> bool {
+        match self {
+            Self::Auto => !terminal,
+            Self::Human => false,
+            Self::Json => true,
+        }
+    }
+}
+
+impl Config {
+    /// The resource server with this resource indicator.
+    pub fn resource_server_of(&self, resource: &Resource) -> Option<&Arc<ResourceServer>> {
+        self.resource_servers.iter().find(|rs| rs.resource == *resource)
+    }
+
+    /// The resource server with this `client_id`.
+    pub fn resource_server(&self, client_id: &ClientId) -> Option<&Arc<ResourceServer>> {
+        self.resource_servers.iter().find(|rs| rs.client_id == *client_id)
+    }
+
+    /// The client with this `client_id`.
+    pub fn client(&self, client_id: &ClientId) -> Option<&Arc<Client>> {
+        self.clients.iter().find(|c| c.client_id == *client_id)
+    }
+
+    /// The longest lifetime that any client's token has.
+    pub fn longest_lifetime(&self) -> Duration {
+        self.clients.iter().map(|c| c.access_token_lifetime).max().unwrap_or_default()
+    }
+}
