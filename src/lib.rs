@@ -4,5 +4,6 @@ pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod durable;
+pub mod hsm;
 pub mod jose;
 pub mod random;

@@ -1,0 +1,224 @@
+//! What a failure of the token means for whoever asked, and the name of the code that said so.
+
+use cryptoki::context::Function;
+use cryptoki::error::{Error, RvError};
+use std::fmt;
+
+/// What has to happen after a failure. The codes of each class are in [`HsmError::class`]'s source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The request cannot be done by this key or token: an error and an alarm, no retry.
+    Request,
+    /// The session is lost: a new one, one retry (done inside this room).
+    Session,
+    /// The login or the handle is lost: log in, find again, one retry (done inside this room).
+    LoginOrHandle,
+    /// The module or its device is broken: end the process and start a new one, with back-off and jitter.
+    Module,
+    /// The PIN must not be tried again: end with a status that nobody restarts, and alarm.
+    Pin,
+    /// The token has no more sessions: use fewer threads.
+    SessionCount,
+}
+
+impl fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => {
+                "the token cannot do this with this key; look at the key's attributes and mechanisms"
+            }
+            Self::Session => "the session is lost, and a new one did not help",
+            Self::LoginOrHandle => "the login or the key is lost, and logging in again did not help",
+            Self::Module => "the module or its device is broken; only a new process can recover",
+            Self::Pin => "the PIN must not be tried again",
+            Self::SessionCount => "the token has no session left; use fewer signing threads",
+        })
+    }
+}
+
+/// Why the PIN is not to be tried. An operator has to act before anything starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PinProblem {
+    /// `CKR_PIN_INCORRECT`, `CKR_PIN_INVALID`, `CKR_PIN_LEN_RANGE`.
+    #[error(
+        "the token refused the PIN (it was tried once and will not be tried again); put the right PIN in place, and log in once with it by another tool to clear the token's warning"
+    )]
+    Incorrect,
+    /// `CKR_PIN_LOCKED` or its flag.
+    #[error("the token's user PIN is locked; its security officer has to set a new one")]
+    Locked,
+    /// `CKR_PIN_EXPIRED`.
+    #[error("the token's user PIN has expired; set a new one with the token's own tool")]
+    Expired,
+    /// `CKF_USER_PIN_COUNT_LOW`: a wrong PIN was tried since the last login.
+    #[error(
+        "a wrong PIN was tried on this token since the last login (CKF_USER_PIN_COUNT_LOW), so none is tried now; log in once by another tool, for example pkcs11-tool --login --list-objects, which clears the warning"
+    )]
+    CountLow,
+    /// `CKF_USER_PIN_FINAL_TRY`: one more wrong PIN locks the token.
+    #[error(
+        "one more wrong PIN locks this token (CKF_USER_PIN_FINAL_TRY), so none is tried now; log in once by another tool, which clears the warning"
+    )]
+    FinalTry,
+    /// `CKR_USER_PIN_NOT_INITIALIZED` or its flag.
+    #[error("the token has no user PIN yet; set one with the token's own tool")]
+    NotInitialized,
+    /// The token refused it earlier in this process, which has forgotten it since.
+    #[error(
+        "the token refused the PIN earlier, so this process has forgotten it; put the right PIN in place and start again"
+    )]
+    Forgotten,
+}
+
+/// A call into the module that failed. The text holds the `CKR_` name and never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HsmError {
+    /// Any code that is not about the PIN.
+    #[error("the token answered {code} to {call}: {class}")]
+    Call {
+        /// What to do.
+        class: ErrorClass,
+        /// For example `C_Sign`.
+        call: String,
+        /// For example `CKR_DEVICE_ERROR`.
+        code: String,
+    },
+    /// The PIN; every login after the first of these fails with [`PinProblem::Forgotten`].
+    #[error(transparent)]
+    Pin(#[from] PinProblem),
+}
+
+impl HsmError {
+    /// What has to happen now.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Call { class, .. } => *class,
+            Self::Pin(_) => ErrorClass::Pin,
+        }
+    }
+
+    /// What the token did not say itself, but would have said with this code.
+    pub(super) fn lost(code: RvError, function: Function) -> Self {
+        Self::from(Error::Pkcs11(code, function))
+    }
+}
+
+impl From<Error> for HsmError {
+    fn from(error: Error) -> Self {
+        let Error::Pkcs11(code, function) = error else {
+            // No code of the token: a missing function, or an answer that is not in the standard's form.
+            return Self::Call {
+                class: ErrorClass::Module,
+                call: "a call".to_owned(),
+                code: format!("no PKCS#11 code ({error})"),
+            };
+        };
+        match pin_problem(code) {
+            Some(problem) => Self::Pin(problem),
+            None => Self::Call { class: class(code), call: format!("C_{function:?}"), code: code_name(code) },
+        }
+    }
+}
+
+const fn pin_problem(code: RvError) -> Option<PinProblem> {
+    match code {
+        RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange => Some(PinProblem::Incorrect),
+        RvError::PinLocked => Some(PinProblem::Locked),
+        RvError::PinExpired => Some(PinProblem::Expired),
+        RvError::UserPinNotInitialized => Some(PinProblem::NotInitialized),
+        _ => None,
+    }
+}
+
+/// Everything unknown is the module's: a new process is always a safe answer.
+const fn class(code: RvError) -> ErrorClass {
+    use RvError as R;
+    match code {
+        R::DataLenRange
+        | R::DataInvalid
+        | R::MechanismInvalid
+        | R::MechanismParamInvalid
+        | R::KeyFunctionNotPermitted
+        | R::KeyTypeInconsistent
+        | R::KeySizeRange
+        | R::ArgumentsBad
+        | R::AttributeReadOnly
+        | R::AttributeSensitive
+        | R::AttributeTypeInvalid
+        | R::AttributeValueInvalid
+        | R::TemplateIncomplete
+        | R::TemplateInconsistent
+        | R::CurveNotSupported
+        | R::DomainParamsInvalid
+        | R::FunctionNotSupported => ErrorClass::Request,
+        R::SessionHandleInvalid | R::SessionClosed | R::OperationActive | R::OperationNotInitialized => {
+            ErrorClass::Session
+        }
+        R::UserNotLoggedIn | R::ObjectHandleInvalid | R::KeyHandleInvalid => ErrorClass::LoginOrHandle,
+        R::SessionCount => ErrorClass::SessionCount,
+        _ => ErrorClass::Module,
+    }
+}
+
+/// The name of the code; cryptoki's own text is a paragraph of the standard.
+pub(super) fn code_name(code: RvError) -> String {
+    match code {
+        RvError::VendorDefined(number) => format!("CKR_VENDOR_DEFINED {number:#x}"),
+        RvError::UnknownErrorCode(number) => format!("CKR {number:#x}, which PKCS#11 does not name"),
+        named => {
+            let mut name = "CKR".to_owned();
+            for letter in format!("{named:?}").chars() {
+                if letter.is_ascii_uppercase() {
+                    name.push('_');
+                }
+                name.push(letter.to_ascii_uppercase());
+            }
+            name
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: RvError) -> HsmError {
+        HsmError::from(Error::Pkcs11(code, Function::Sign))
+    }
+
+    #[test]
+    fn a_failure_names_its_call_and_its_code_and_says_what_to_do() {
+        assert_eq!(
+            of(RvError::DeviceError).to_string(),
+            "the token answered CKR_DEVICE_ERROR to C_Sign: the module or its device is broken; only a new process can recover"
+        );
+        assert_eq!(code_name(RvError::RandomNoRng), "CKR_RANDOM_NO_RNG");
+        assert_eq!(code_name(RvError::VendorDefined(0x8000_0001)), "CKR_VENDOR_DEFINED 0x80000001");
+    }
+
+    #[test]
+    fn every_code_has_the_class_that_decides_the_recovery() {
+        let table = [
+            (RvError::DataLenRange, ErrorClass::Request),
+            (RvError::KeyFunctionNotPermitted, ErrorClass::Request),
+            (RvError::SessionHandleInvalid, ErrorClass::Session),
+            (RvError::OperationActive, ErrorClass::Session),
+            (RvError::UserNotLoggedIn, ErrorClass::LoginOrHandle),
+            (RvError::KeyHandleInvalid, ErrorClass::LoginOrHandle),
+            (RvError::ObjectHandleInvalid, ErrorClass::LoginOrHandle),
+            (RvError::SessionCount, ErrorClass::SessionCount),
+            (RvError::PinIncorrect, ErrorClass::Pin),
+            (RvError::PinLocked, ErrorClass::Pin),
+            (RvError::PinExpired, ErrorClass::Pin),
+            (RvError::TokenNotPresent, ErrorClass::Module),
+            (RvError::SlotIdInvalid, ErrorClass::Module),
+            (RvError::GeneralError, ErrorClass::Module),
+            (RvError::CryptokiNotInitialized, ErrorClass::Module),
+            (RvError::VendorDefined(0x8000_0000), ErrorClass::Module),
+            (RvError::UnknownErrorCode(0x7fff), ErrorClass::Module),
+        ];
+        for (code, class) in table {
+            assert_eq!(of(code).class(), class, "{code:?}");
+        }
+    }
+}

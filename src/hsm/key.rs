@@ -1,0 +1,71 @@
+//! A key of the token, and its handle behind the guard of the epoch that made it.
+
+use super::access::Epoch;
+use super::{Hsm, KeyAttributes};
+use crate::jose::PublicKey;
+use cryptoki::object::ObjectHandle;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A private key in the token with its pinned public half. Cheap to clone.
+#[derive(Clone)]
+pub struct Key(Arc<Inner>);
+
+struct Inner {
+    hsm: Hsm,
+    label: String,
+    public: Arc<PublicKey>,
+    attributes: KeyAttributes,
+    /// After a new login the same number may name another key, so it is given out for its own epoch alone.
+    handle: RwLock<(Epoch, ObjectHandle)>,
+}
+
+impl Key {
+    pub(super) fn new(
+        hsm: Hsm,
+        label: &str,
+        public: PublicKey,
+        attributes: KeyAttributes,
+        epoch: Epoch,
+        handle: ObjectHandle,
+    ) -> Self {
+        let handle = RwLock::new((epoch, handle));
+        Self(Arc::new(Inner { hsm, label: label.to_owned(), public: Arc::new(public), attributes, handle }))
+    }
+
+    /// Its `CKA_LABEL`.
+    pub fn label(&self) -> &str {
+        &self.0.label
+    }
+
+    /// The public half that every signature of this key is verified with; it names the algorithm too.
+    pub fn public(&self) -> &Arc<PublicKey> {
+        &self.0.public
+    }
+
+    /// What the token said of the private half when the key was proved, for the audit log.
+    pub fn attributes(&self) -> &KeyAttributes {
+        &self.0.attributes
+    }
+
+    pub(super) fn hsm(&self) -> &Hsm {
+        &self.0.hsm
+    }
+
+    /// The handle, if it was made in `epoch`.
+    pub(super) fn handle_in(&self, epoch: Epoch) -> Option<ObjectHandle> {
+        let (made, handle) = *self.0.handle.read().unwrap_or_else(PoisonError::into_inner);
+        (made == epoch).then_some(handle)
+    }
+
+    /// Takes the handle of the same key, found again in `epoch`.
+    pub(super) fn found_again(&self, epoch: Epoch, handle: ObjectHandle) {
+        *self.0.handle.write().unwrap_or_else(PoisonError::into_inner) = (epoch, handle);
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({} {:?})", self.label(), self.public())
+    }
+}
