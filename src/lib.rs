@@ -1,5 +1,6 @@
 //! Chancery: signed answers about tokens, and a log that proves each of them.
 
+pub mod audit;
 pub mod claims;
 pub mod clock;
 pub mod config;

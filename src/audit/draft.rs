@@ -1,0 +1,272 @@
+//! What the caller says of one event: the members of a record after its head.
+//!
+//! Each field is *public* (it stands in the record, which is never erased and goes to every auditor) or *committed*
+//! (the record holds a salted commitment; value and salt lie in the payload). Nothing personal may be public, and no
+//! digest of something that can be guessed.
+
+use super::commit::{Commitment, Digest};
+use super::event::{Event, Outcome};
+use super::record::{MEMBERS_MAX, Members, TooLong};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// One record's members. What is `None` or empty is left out.
+///
+/// The log itself adds format version, origin, sequence, digest of the record before, times, node and boot, and `sha256`: the SHA-256 of the exact JWS or body that the entry's receipt will release.
+#[derive(Clone, Debug, Serialize)]
+pub struct Draft<'a> {
+    /// Public. What happened.
+    pub event: Event,
+    /// Public. How it ended.
+    pub outcome: Outcome,
+    /// Public. Why, as the name of a rule or an operator's text; no data of a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+    /// Public. What a rule withheld from the answer, each with the rule's name.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub withheld: &'a [Withheld<'a>],
+    /// Public. The request among all requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
+    /// Public. The transaction that the requests of several parties share (PSD2 RTS art. 29).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction_id: Option<&'a str>,
+
+    /// Public. Who asked: the client or resource server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<&'a str>,
+    /// Public. How the client was authenticated (names of RFC 7591 `token_endpoint_auth_method`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_method: Option<&'a str>,
+    /// Public. `x5t#S256` of the client's certificate (RFC 8705).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_x5t: Option<&'a str>,
+    /// Public. Thumbprint of the client's key (RFC 7638), of an assertion or of a proof (RFC 9449).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_jkt: Option<&'a str>,
+    /// Public. Who did an administrative act: the name of an account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<&'a str>,
+    /// Public. Who approved it under dual control.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<&'a str>,
+
+    /// Public. Purpose of the signing key, as in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<&'a str>,
+    /// Public. `kid` of the signing key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kid: Option<&'a str>,
+    /// Public. `CKA_ID` of the key in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<&'a str>,
+    /// Public. `CKA_LABEL` of the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_label: Option<&'a str>,
+    /// Public. JOSE algorithm (RFC 7518, RFC 8037).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alg: Option<&'a str>,
+    /// Public. Serial number of the PKCS#11 token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_serial: Option<&'a str>,
+    /// Public. `x5t#S256` of the signing key's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub x5t: Option<&'a str>,
+    /// Public; key records. The public half: `SubjectPublicKeyInfo` in DER, base64 with padding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spki: Option<&'a str>,
+    /// Public; key records. The key's PKCS#11 attributes as a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<&'a RawValue>,
+
+    /// Public. `typ` of what was signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub typ: Option<&'a str>,
+    /// Public. `iss`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<&'a str>,
+    /// Public. `aud`.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub aud: &'a [&'a str],
+    /// Public. `jti`: random, says nothing of a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<&'a str>,
+    /// Public. `iat` in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<i64>,
+    /// Public. `exp` in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exp: Option<i64>,
+    /// Public. Scope of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'a str>,
+    /// Public. Authentication context of the user (`acr`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<&'a str>,
+    /// Public. Methods of the user's authentication (RFC 8176).
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub amr: &'a [&'a str],
+    /// Public. SHA-256 of the introspected, issued or revoked token; it has at least 128 random bits, so nobody guesses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_sha256: Option<Digest>,
+    /// Public. Whether the introspected token was active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+
+    /// Public. Digest of the configuration in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_sha256: Option<Digest>,
+    /// Public. Digest of the configuration that was in force before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_before_sha256: Option<Digest>,
+    /// Public. Digest of the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program_sha256: Option<Digest>,
+    /// Public. Greatest error of the system's clock in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_error_ns: Option<u64>,
+    /// Public. What the clock is synchronised by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_source: Option<&'a str>,
+    /// Public. The checkpoint that the event is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointRef>,
+
+    /// Commitments, each under the name that the payload's `disclosed` opens.
+    #[serde(skip_serializing_if = "Committed::is_empty")]
+    pub committed: Committed,
+}
+
+/// Something that a rule kept out of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Withheld<'a> {
+    /// Public. The scope, type or name of the claim.
+    pub what: &'a str,
+    /// Public. The rule's name.
+    pub rule: &'a str,
+}
+
+/// A checkpoint by its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct CheckpointRef {
+    /// Public. Records in its tree.
+    pub size: u64,
+    /// Public. Its root (RFC 6962).
+    pub root: Digest,
+    /// Public. SHA-256 of the signed note.
+    pub sha256: Digest,
+}
+
+/// The committed fields. The value is what `disclosed` shows, byte for byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Committed {
+    /// Committed. Address that the request came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Commitment>,
+    /// Committed. Subject (`sub`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub: Option<Commitment>,
+    /// Committed. Authorization details (RFC 9396) as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_details: Option<Commitment>,
+    /// Committed. `auth_time` as decimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<Commitment>,
+    /// Committed. All other claims of the answer as a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Commitment>,
+}
+
+impl Committed {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Draft<'_> {
+    /// A draft that says nothing but its event and outcome; set the rest with struct update syntax.
+    pub const fn new(event: Event, outcome: Outcome) -> Self {
+        Self {
+            event,
+            outcome,
+            reason: None,
+            withheld: &[],
+            request_id: None,
+            transaction_id: None,
+            client_id: None,
+            auth_method: None,
+            client_x5t: None,
+            client_jkt: None,
+            operator: None,
+            approval: None,
+            purpose: None,
+            kid: None,
+            key_id: None,
+            key_label: None,
+            alg: None,
+            token_serial: None,
+            x5t: None,
+            spki: None,
+            attributes: None,
+            typ: None,
+            iss: None,
+            aud: &[],
+            jti: None,
+            iat: None,
+            exp: None,
+            scope: None,
+            acr: None,
+            amr: &[],
+            token_sha256: None,
+            active: None,
+            config_sha256: None,
+            config_before_sha256: None,
+            program_sha256: None,
+            clock_error_ns: None,
+            clock_source: None,
+            checkpoint: None,
+            committed: Committed {
+                from: None,
+                sub: None,
+                authorization_details: None,
+                auth_time: None,
+                claims: None,
+            },
+        }
+    }
+
+    /// The members as they will stand in the record.
+    ///
+    /// # Errors
+    /// [`TooLong`] when they leave no room for the head in 16 KiB: what may be large belongs in the payload.
+    pub fn encode(&self) -> Result<Members, TooLong> {
+        let mut bytes = Vec::with_capacity(1024);
+        // Text keys, integers and strings alone: nothing here that JSON cannot say.
+        match serde_json::to_writer(&mut bytes, self) {
+            Ok(()) if bytes.len() <= MEMBERS_MAX => Ok(Members::of_object(bytes)),
+            _ => Err(TooLong { what: "the members of a record", found: bytes.len(), most: MEMBERS_MAX }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_shows_what_was_set_and_nothing_else() {
+        let draft = Draft { kid: Some("k"), ..Draft::new(Event::Signed, Outcome::Success) };
+        assert_eq!(
+            draft.encode().unwrap().as_bytes(),
+            br#"{"event":"signed","outcome":"success","kid":"k"}"#
+        );
+    }
+
+    #[test]
+    fn a_draft_that_would_not_fit_a_record_is_refused() {
+        let long = "x".repeat(MEMBERS_MAX);
+        let draft = Draft { reason: Some(&long), ..Draft::new(Event::Signed, Outcome::Success) };
+        assert!(draft.encode().is_err());
+    }
+}

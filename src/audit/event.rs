@@ -1,0 +1,92 @@
+//! What a record is about: stable names that verifiers, searches and exports rely on.
+//!
+//! To add an event, add a variant: its name is the variant in kebab-case. A name that stood in a log once is never
+//! given another meaning.
+
+use serde::{Deserialize, Serialize};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// An answer was signed and made available.
+    Signed,
+    /// An unsigned JSON answer was made available.
+    Answered,
+    /// The rules forbade an answer.
+    Denied,
+    /// An answer that the rules allowed could not be made.
+    Failed,
+    /// A token was issued.
+    Issued,
+    /// A token was revoked.
+    Revoked,
+    /// An assertion or proof was presented a second time.
+    ReplayRejected,
+    /// A key that was in the token already was taken into use, with its attributes and public half.
+    KeyFound,
+    /// A key was generated in the token, with its attributes and public half.
+    KeyGenerated,
+    /// A generation of a key began to sign.
+    KeyActivated,
+    /// A generation of a key will not sign again.
+    KeyRetired,
+    /// A configuration came into force.
+    ConfigurationLoaded,
+    /// The log was created: always the first record.
+    LogCreated,
+    /// The log was opened, with the checkpoint before and what recovery found.
+    LogOpened,
+    /// The log was closed in order.
+    LogClosed,
+    /// A checkpoint was signed; its note is the record's payload.
+    CheckpointSigned,
+    /// Recovery removed the remains of a write that had never been completed.
+    TornTailRepaired,
+    /// Records were exported.
+    Export,
+    /// Records were read.
+    LogRead,
+    /// The process began to serve.
+    Started,
+    /// The process ceased to serve.
+    Stopped,
+    /// The clock went back; records keep the last time until it has caught up.
+    ClockStepped,
+    /// The PKCS#11 token went away.
+    TokenLost,
+    /// The PKCS#11 token came back.
+    TokenRecovered,
+    /// There is no space for the log's next segment; new requests are refused.
+    DiskFull,
+    /// There is space for the log's next segment again.
+    DiskRecovered,
+    /// The program tested itself, with the result as outcome.
+    SelfTest,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// As asked.
+    Success,
+    /// Refused by a rule; `reason` names it.
+    Refused,
+    /// Not done although allowed; `reason` says why.
+    Failure,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kebab_case() {
+        assert_eq!(serde_json::to_string(&Event::TornTailRepaired).unwrap(), "\"torn-tail-repaired\"");
+        assert_eq!(serde_json::from_str::<Event>("\"key-found\"").unwrap(), Event::KeyFound);
+        assert_eq!(serde_json::to_string(&Outcome::Success).unwrap(), "\"success\"");
+    }
+}

@@ -1,0 +1,297 @@
+//! The log as its callers see it.
+
+use super::create::create;
+use super::entry::{Entry, Receipt};
+use super::error::{AppendError, CreateError, FileError, Full, LockError, LogError, OpenError, at};
+use super::keeper::Keeper;
+use super::note::{Checkpoint, VerifierKey};
+use super::pen::Pen;
+use super::publisher::{Published, Publisher};
+use super::recovery::{Recovered, Recovery, Torn, recover};
+use super::republish::republish;
+use super::segment;
+use super::settings::{Lock, LogSettings, SignCheckpoint};
+use super::shared::{Item, Shared, To, lock};
+use super::space::{For, Room, Space};
+use super::tiles::{TileReader, TileWriter};
+use super::tree::verify_consistency;
+use super::writer::Writer;
+use super::{Draft, Event, Outcome};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+
+/// What the log calls, on its own thread.
+pub struct Handlers<T> {
+    /// Called once a batch, after its sync, with each ticket and its receipt, in order; it takes them out. It holds up
+    /// the next batch as long as it runs, and must not call the log.
+    #[expect(clippy::type_complexity, reason = "the type says exactly what is handed over")]
+    pub on_durable: Box<dyn FnMut(&mut Vec<(T, Receipt)>) + Send>,
+    /// Called once when the log fails for good; the process is expected to end.
+    pub on_failure: Box<dyn FnOnce(&LogError) + Send>,
+}
+
+/// How a log stands to a checkpoint that somebody kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The log begins with exactly the records that it covers.
+    Extends,
+    /// The log's own newest checkpoint covers fewer.
+    Shorter {
+        /// How many.
+        size: u64,
+    },
+    /// The log has other records there.
+    Forked,
+}
+
+/// The audit log: one writer, group commit, durable before release.
+///
+/// `T` is the caller's ticket: the sealed answer and where to send it. A ticket comes back with a [`Receipt`], or is
+/// dropped. Dropping the log does what [`Log::close`] does, without telling whether it succeeded.
+pub struct Log<T> {
+    settings: LogSettings,
+    shared: Arc<Shared<T>>,
+    newest: Arc<Mutex<Option<Arc<Published>>>>,
+    threads: Option<Threads>,
+    _lock: Lock,
+}
+
+struct Threads {
+    publisher: JoinHandle<()>,
+    writer: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+}
+
+impl<T: Send + 'static> Log<T> {
+    /// Creates a log with its first records (`log-created` and one for each key), signs its first checkpoint over
+    /// them, records and publishes it. The only way to make a log where none is.
+    pub fn create(settings: LogSettings, first: &[Entry], sign: SignCheckpoint) -> Result<(), CreateError> {
+        create(settings, first, sign)
+    }
+
+    /// Whether no other process has the log open.
+    pub fn is_free(settings: &LogSettings) -> Result<(), LockError> {
+        Lock::take(settings).map(drop)
+    }
+
+    /// Opens the log, having read it from the disk and checked it against its signed checkpoints. `keys` are all keys
+    /// that ever signed its checkpoints; one of them is what `sign` signs with.
+    ///
+    /// A torn tail is repaired and recorded; damage is an error and leaves everything as it is. `keys` may lack those
+    /// whose key records the log holds. No checkpoint is signed before [`Log::sign_checkpoints`].
+    pub fn open(
+        mut settings: LogSettings,
+        keys: &[VerifierKey],
+        sign: SignCheckpoint,
+        handlers: Handlers<T>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        settings.check()?;
+        if !segment::directory(&settings.directory).is_dir() {
+            return Err(OpenError::Missing(settings.directory));
+        }
+        let lock = Lock::take(&settings)?;
+        let recovered = recover(&settings, keys)?;
+        let tiles = republish(&settings, &recovered)?;
+        let checkpoint = recovered.checkpoint.clone().map(Arc::new);
+        let recovery = Recovery {
+            size: recovered.place.edge.size(),
+            torn: recovered.torn.clone(),
+            checkpoint: checkpoint.clone(),
+            rebuilt: recovered.published.is_none(),
+            keys: recovered.keys.clone(),
+        };
+        let newest = Arc::new(Mutex::new(checkpoint));
+        let log = Self::start(settings, sign, handlers, recovered, tiles, newest, lock)?;
+        Ok((log, recovery))
+    }
+
+    fn start(
+        settings: LogSettings,
+        sign: SignCheckpoint,
+        handlers: Handlers<T>,
+        recovered: Recovered,
+        tiles: TileWriter,
+        newest: Arc<Mutex<Option<Arc<Published>>>>,
+        lock: Lock,
+    ) -> Result<Self, OpenError> {
+        let segments = segment::directory(&settings.directory);
+        let left = recovered.active.left();
+        let space = Space::new(settings.segment_bytes, left);
+        let shared = Arc::new(Shared::new(space, recovered.active.identity()?));
+        let mut keeper = Keeper::new(Arc::clone(&shared), segments.clone(), settings.segment_bytes);
+        if left < settings.segment_bytes / 4 {
+            // Else the first requests would be refused until the keeper has made room.
+            keeper.prepare();
+        }
+        // Queued before any other: the record of the repair is the first behind it.
+        let repaired = match &recovered.torn {
+            Some(torn) => Some(shared.send(repair(torn)?, false, None)?),
+            None => None,
+        };
+        let publisher = Publisher {
+            shared: Arc::clone(&shared),
+            tiles,
+            origin: settings.origin.clone(),
+            keys: recovered.keys,
+            sign,
+            newest: Arc::clone(&newest),
+            others: recovered.uncovered,
+            signed: recovered.checkpoint.as_ref().map_or(0, |c| c.size),
+            recorded: None,
+            failing: false,
+            unwritten: 1,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        };
+        let pen = Pen::new(&settings, &segments, recovered.active, recovered.place);
+        let writer = Writer::new(Arc::clone(&shared), pen, handlers);
+        let threads = Threads {
+            writer: spawn(&settings, "audit-log", move || writer.run())?,
+            keeper: spawn(&settings, "audit-keep", move || keeper.run())?,
+            publisher: spawn(&settings, "audit-publish", move || publisher.run())?,
+        };
+        let log = Self { settings, shared, newest, threads: Some(threads), _lock: lock };
+        if let Some(repaired) = repaired {
+            let _receipt = repaired.recv().map_err(|_| log.shared.ended())?;
+        }
+        Ok(log)
+    }
+
+    /// Keeps space for one entry of at most `bytes` bytes ([`Entry::size_of`]) until it is appended or the room is
+    /// dropped. Ask before anything is signed: when this refuses, nothing has happened.
+    pub fn reserve(&self, bytes: u64) -> Result<Room, Full> {
+        self.shared.reserve(bytes, For::Request)
+    }
+
+    /// Queues an entry. Its ticket comes back through [`Handlers::on_durable`], or is dropped when the log fails.
+    ///
+    /// # Errors
+    /// The ticket is dropped then as well.
+    pub fn append(&self, room: Room, entry: Entry, ticket: T) -> Result<(), AppendError> {
+        if entry.size() > room.bytes() {
+            return Err(AppendError::BeyondRoom { room: room.bytes(), needed: entry.size() });
+        }
+        let item = Item { entry, cost: room.into_cost(), to: To::Ticket(ticket), own: false };
+        Ok(self.shared.push(item)?)
+    }
+
+    /// Records something of the system's own and waits until it is durable. It may use the space that requests must
+    /// leave. Not to be called from the handlers: they run on the thread that it waits for.
+    pub fn record(&self, entry: Entry) -> Result<Receipt, LogError> {
+        self.shared.record(entry, false, None)
+    }
+
+    /// Lets checkpoints be signed from now on.
+    ///
+    /// Call it when the key that signs them has its record, and when whoever keeps checkpoints of this log has shown
+    /// that it extends them ([`Log::standing`]). What is signed cannot be taken back: a log that was rolled back with
+    /// all its files looks whole from inside, and its next checkpoint would be a fork.
+    pub fn sign_checkpoints(&self) {
+        self.shared.may_sign.store(true, Ordering::Release);
+    }
+
+    /// Makes, records and publishes a checkpoint now if the log grew by more than records of checkpoints, and returns
+    /// the newest. It covers every record whose receipt was handed out before the call.
+    pub fn checkpoint(&self) -> Result<Arc<Published>, LogError> {
+        if !self.shared.may_sign.load(Ordering::Acquire) {
+            return Err(LogError::Unconfirmed);
+        }
+        let (tell, told) = sync_channel(1);
+        lock(&self.shared.unpublished).asked.push(tell);
+        self.shared.publish.notify_one();
+        told.recv().map_err(|_| self.shared.ended())?
+    }
+
+    /// The newest checkpoint that is published.
+    pub fn newest(&self) -> Option<Arc<Published>> {
+        lock(&self.newest).clone()
+    }
+
+    /// How the log stands to a checkpoint that somebody kept, whose signature the caller has verified.
+    ///
+    /// The published tiles are not believed: what they say must lead to the root of the newest checkpoint, which stands
+    /// over the records in the segments.
+    ///
+    /// # Errors
+    /// [`LogError::Publish`] when they cannot be read or do not lead there.
+    pub fn standing(&self, kept: &Checkpoint) -> Result<Standing, LogError> {
+        let newest = self.newest().ok_or(LogError::Closed)?;
+        if kept.size > newest.size {
+            return Ok(Standing::Shorter { size: newest.size });
+        }
+        let tiles = TileReader::open(self.settings.published());
+        let proof =
+            tiles.consistency_proof(kept.size, newest.size).map_err(super::publisher::publish_error)?;
+        if verify_consistency(kept.size, &kept.root, newest.size, &newest.root, &proof) {
+            return Ok(Standing::Extends);
+        }
+        if tiles.root_at(kept.size).map_err(super::publisher::publish_error)? == kept.root {
+            let what = "its tiles do not lead to the newest checkpoint; stop the signer, move the published directory \
+                away and start again: it is made anew from the segments";
+            return Err(LogError::Publish(what.into()));
+        }
+        Ok(Standing::Forked)
+    }
+
+    /// Why the log failed for good, if it did.
+    pub fn failure(&self) -> Option<LogError> {
+        self.shared.poisoned()
+    }
+
+    /// Makes a last checkpoint, if any may be signed, finishes what is queued and ends the threads.
+    pub fn close(mut self) -> Result<(), LogError> {
+        let last = self.checkpoint();
+        self.stop();
+        match self.shared.poisoned() {
+            Some(error) => Err(error),
+            None if matches!(last, Err(LogError::Unconfirmed)) => Ok(()),
+            None => last.map(drop),
+        }
+    }
+}
+
+impl<T> Log<T> {
+    /// The log thread goes last: the others' last records need it. It finds the segments that what is queued has
+    /// reserved without the keeper.
+    fn stop(&mut self) {
+        let Some(threads) = self.threads.take() else { return };
+        lock(&self.shared.next).stop = true;
+        self.shared.keep.notify_one();
+        let _ = threads.keeper.join();
+        lock(&self.shared.unpublished).stop = true;
+        self.shared.publish.notify_one();
+        let _ = threads.publisher.join();
+        lock(&self.shared.queue).stop = true;
+        self.shared.work.notify_one();
+        let _ = threads.writer.join();
+    }
+}
+
+impl<T> Drop for Log<T> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The record of a repaired tail.
+fn repair(torn: &Torn) -> Result<Entry, LogError> {
+    let name = torn.segment.file_name().unwrap_or_default().to_string_lossy();
+    let reason = format!(
+        "{} in {name} at byte {}; {} whole records of that batch were kept",
+        torn.what, torn.offset, torn.kept
+    );
+    let draft = Draft { reason: Some(&reason), ..Draft::new(Event::TornTailRepaired, Outcome::Success) };
+    Ok(Entry::plain(&draft)?)
+}
+
+fn spawn(
+    settings: &LogSettings,
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, FileError> {
+    let spawned: io::Result<_> = Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map_err(at(&settings.directory, "starting a thread for the log"))
+}

@@ -1,0 +1,64 @@
+//! The audit log: append-only, and durable before anything that it records is released.
+//!
+//! ```text
+//! reserve ─ sign ─ append ─► queue ─► log thread ─► segment, fdatasync ─► receipts ─► release
+//!                                                        │
+//!                             publisher thread ◄─ durable records ─► tiles, signed checkpoint, its record
+//! ```
+//!
+//! What holds:
+//!
+//! * A [`Receipt`] exists only after the `fdatasync` that covers its record has returned.
+//! * The first error of a write or sync on a segment ends the log: no waiter gets a receipt, nothing is tried again.
+//! * Batch *n* + 1 is written only after the sync of batch *n* has returned. So a defect in the last batch is a write
+//!   that a crash cut off, and a defect before it, or anything missing below a signed checkpoint, is damage.
+//! * The note of a checkpoint is published only after the record of its signature is durable, and no checkpoint is
+//!   signed over fewer records than one before, and none before [`Log::sign_checkpoints`].
+//!
+//! The background check of segments older than the last checkpoint, erasing of payloads and pruning come later.
+
+mod commit;
+mod create;
+mod draft;
+mod entry;
+mod error;
+mod event;
+mod frame;
+mod keeper;
+mod log;
+pub mod note;
+mod pen;
+mod publisher;
+mod reader;
+mod record;
+mod recovery;
+mod replay;
+mod republish;
+mod segment;
+mod settings;
+mod shared;
+mod space;
+#[cfg(test)]
+mod tests;
+pub mod tiles;
+pub mod tree;
+mod view;
+mod writer;
+
+pub use commit::{Commitment, Digest, Disclosure, Opened, Salt};
+pub use draft::{CheckpointRef, Committed, Draft, Withheld};
+pub use entry::{Entry, Payload, Receipt};
+pub use error::{
+    AppendError, CreateError, FileError, Full, LockError, LogError, OpenError, Poisoned, SettingsError,
+    TooLarge,
+};
+pub use event::{Event, Outcome};
+pub use frame::Form;
+pub use log::{Handlers, Log, Standing};
+pub use publisher::Published;
+pub use record::{MEMBERS_MAX, Members, RECORD_MAX, TooLong, VERSION};
+pub use recovery::{Recovery, Torn};
+pub use segment::{SEGMENT_DEFAULT, SEGMENT_MAX, SEGMENT_MIN};
+pub use settings::{LogSettings, SignCheckpoint};
+pub use space::Room;
+pub use view::{RecordView, ViewError};

@@ -1,0 +1,193 @@
+//! Writes records into the active segment: the state that only one thread may have.
+
+use super::entry::Entry;
+use super::error::FileError;
+use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, FRAME_HEADER, SECTOR};
+use super::record::{Clock, HEAD_MAX, Head, HeadForm};
+use super::segment::{Active, Header, Prepared};
+use super::settings::{LogSettings, boot_id};
+use super::tree::{Edge, Hash, leaf_hash};
+use crate::clock::{Timestamp, monotonic_nanos};
+use crate::random;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Where the log stands: what the next record, batch and segment follow.
+pub(super) struct Place {
+    /// The tree over all records so far.
+    pub(super) edge: Edge,
+    /// Leaf hash of the last record.
+    pub(super) prev: Hash,
+    /// Time of the last record.
+    pub(super) time: Timestamp,
+    /// Number of the next batch.
+    pub(super) batch: u64,
+}
+
+impl Place {
+    /// Before the first record.
+    pub(super) const fn start() -> Self {
+        Self { edge: Edge::new(), prev: [0; 32], time: Timestamp::from_unix_nanos(0), batch: 0 }
+    }
+
+    /// A header for the segment that begins here.
+    pub(super) fn header(&self, origin: &str, index: u64, bytes: u64) -> Header {
+        Header {
+            origin: origin.to_owned(),
+            bytes,
+            index,
+            batch: self.batch,
+            id: random::bytes(),
+            prev: self.prev,
+            edge: self.edge.clone(),
+        }
+    }
+}
+
+/// Gathers records into a batch and appends it to the active segment.
+pub(super) struct Pen {
+    origin: String,
+    directory: PathBuf,
+    segment: Active,
+    form: HeadForm,
+    clock: Clock,
+    mono: u64,
+    edge: Edge,
+    prev: Hash,
+    batch: u64,
+    /// The batch that is being gathered: room for its header, then frames.
+    buffer: Vec<u8>,
+    /// Where its records lie in the buffer.
+    records: Vec<Range<usize>>,
+    /// One record before its frame is known.
+    record: Vec<u8>,
+}
+
+impl Pen {
+    /// `segment` is the active one, in `directory`, and ends where `place` is.
+    pub(super) fn new(settings: &LogSettings, directory: &Path, segment: Active, place: Place) -> Self {
+        let mut pen = Self {
+            origin: settings.origin.clone(),
+            directory: directory.to_path_buf(),
+            segment,
+            form: HeadForm::new(&settings.origin, &settings.node, &boot_id()),
+            clock: Clock::new(settings.clock, place.time),
+            mono: 0,
+            edge: place.edge,
+            prev: place.prev,
+            batch: place.batch,
+            buffer: Vec::new(),
+            records: Vec::new(),
+            record: Vec::with_capacity(HEAD_MAX),
+        };
+        pen.begin();
+        pen
+    }
+
+    /// Reads the clocks for the records that follow; see [`Clock::advance`].
+    pub(super) fn tick(&mut self) -> Option<i128> {
+        self.mono = monotonic_nanos();
+        self.clock.advance()
+    }
+
+    /// Whether the batch that is being gathered can take the entry as well.
+    pub(super) fn fits(&self, entry: &Entry) -> bool {
+        let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
+        let after = self.buffer.len().saturating_add(FRAME_HEADER).saturating_add(size);
+        after <= BATCH_MAX && (after as u64).next_multiple_of(SECTOR) <= self.segment.left()
+    }
+
+    /// Adds a record to the batch and returns its sequence. Nothing is written yet; the entry must fit.
+    pub(super) fn put(&mut self, entry: &Entry) -> u64 {
+        let seq = self.edge.size();
+        let head = Head {
+            seq,
+            prev: &self.prev,
+            time: self.clock.text(),
+            mono: self.mono,
+            sha256: entry.digest.as_ref(),
+        };
+        self.record.clear();
+        self.form.write(&head, &entry.draft, &mut self.record);
+        let payload = &entry.payload;
+        // Lengths that fit a batch fit four bytes, so there is always a header.
+        let header = frame::write_header(seq, &self.record, payload.form, &payload.bytes);
+        self.buffer.extend_from_slice(&header.unwrap_or([0; FRAME_HEADER]));
+        let begin = self.buffer.len();
+        self.buffer.extend_from_slice(&self.record);
+        self.records.push(begin..self.buffer.len());
+        self.buffer.extend_from_slice(&payload.bytes);
+        self.prev = leaf_hash(&self.record);
+        self.edge.push(self.prev);
+        seq
+    }
+
+    /// Writes the batch and returns when it is durable. After an error nothing may be written any more.
+    pub(super) fn flush(&mut self) -> Result<(), FileError> {
+        let length = self.buffer.len() - BATCH_HEADER;
+        let header = BatchHeader {
+            number: self.batch,
+            first: self.edge.size() - self.records.len() as u64,
+            frames: u32::try_from(self.records.len()).unwrap_or(u32::MAX),
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            segment: self.segment.id(),
+        };
+        for (to, from) in self.buffer.iter_mut().zip(header.encode()) {
+            *to = from;
+        }
+        self.buffer.resize(self.buffer.len().next_multiple_of(512), 0);
+        self.segment.append(&self.buffer)?;
+        self.batch += 1;
+        Ok(())
+    }
+
+    /// The records of the batch, exact bytes, in order.
+    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.iter().filter_map(|r| self.buffer.get(r.clone()))
+    }
+
+    /// How many records the batch has.
+    pub(super) fn gathered(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Begins the next batch; what was gathered is forgotten.
+    pub(super) fn begin(&mut self) {
+        // One large batch must not keep its memory for good.
+        if self.buffer.capacity() > BATCH_MAX / 4 {
+            self.buffer = Vec::new();
+        }
+        self.buffer.clear();
+        self.buffer.resize(BATCH_HEADER, 0);
+        self.records.clear();
+    }
+
+    /// Goes on in the next segment. Nothing may be gathered.
+    pub(super) fn rotate(&mut self, prepared: Prepared) -> Result<(), FileError> {
+        let place = Place {
+            edge: self.edge.clone(),
+            prev: self.prev,
+            time: Timestamp::from_unix_nanos(0),
+            batch: self.batch,
+        };
+        let header = place.header(&self.origin, self.segment.index() + 1, prepared.bytes);
+        let mut next = prepared.inscribe(&header)?;
+        // From here on the log has one more segment; a crash before leaves the one before as the last.
+        next.put_in_place(&self.directory, self.edge.size())?;
+        self.segment = next;
+        Ok(())
+    }
+
+    pub(super) const fn segment(&self) -> &Active {
+        &self.segment
+    }
+
+    pub(super) const fn segment_mut(&mut self) -> &mut Active {
+        &mut self.segment
+    }
+
+    /// The tree over all records that were put.
+    pub(super) const fn edge(&self) -> &Edge {
+        &self.edge
+    }
+}

@@ -1,0 +1,214 @@
+//! A record: the exact bytes of one JSON object, at most 16 KiB, whose head the log writes itself.
+//!
+//! The head is `v`, `origin`, `seq`, `prev` (RFC 6962 leaf hash of the record before, of zeros in the first), `time`,
+//! `mono`, `node`, `boot` and, where something was released, `sha256` (of the exact JWS or body). The members of the
+//! [`Draft`](super::draft::Draft) follow.
+
+use super::tree::Hash;
+use crate::clock::Timestamp;
+use std::io::Write as _;
+
+/// Version of the record's format.
+pub const VERSION: u32 = 1;
+/// Longest record in bytes.
+pub const RECORD_MAX: usize = 16 * 1024;
+/// Longest head: 256 bytes of origin and of node, 64 of the boot id, and what is fixed.
+pub(super) const HEAD_MAX: usize = 1024;
+/// Longest members: what a head at its longest leaves.
+pub const MEMBERS_MAX: usize = RECORD_MAX - HEAD_MAX;
+/// Longest origin and longest node name.
+pub(super) const NAME_MAX: usize = 256;
+
+/// Something that is longer than the format allows.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{what} may have {most} bytes, found {found}; put what is large into the payload")]
+pub struct TooLong {
+    /// What is too long.
+    pub what: &'static str,
+    /// Its bytes.
+    pub found: usize,
+    /// The bytes that it may have.
+    pub most: usize,
+}
+
+/// The encoded members of one record: a JSON object that is known to fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members(Vec<u8>);
+
+impl Members {
+    /// Takes the bytes of a JSON object of at most [`MEMBERS_MAX`] bytes with at least one member.
+    pub(super) const fn of_object(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The JSON object.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What follows the head: all but the opening brace.
+    fn after_brace(&self) -> &[u8] {
+        self.0.get(1..).unwrap_or_default()
+    }
+}
+
+/// What is the same in every record of one run of the log.
+pub(super) struct HeadForm {
+    before_seq: Vec<u8>,
+    after_mono: Vec<u8>,
+}
+
+/// The varying members of one head.
+pub(super) struct Head<'a> {
+    pub(super) seq: u64,
+    pub(super) prev: &'a Hash,
+    /// Text of a [`Timestamp`].
+    pub(super) time: &'a str,
+    /// Nanoseconds of the monotonic clock.
+    pub(super) mono: u64,
+    /// Digest of what the receipt will release.
+    pub(super) sha256: Option<&'a [u8; 32]>,
+}
+
+impl HeadForm {
+    /// Names that [`valid_name`] accepts; `boot` as well.
+    pub(super) fn new(origin: &str, node: &str, boot: &str) -> Self {
+        Self {
+            before_seq: format!("{{\"v\":{VERSION},\"origin\":\"{origin}\",\"seq\":").into_bytes(),
+            after_mono: format!(",\"node\":\"{node}\",\"boot\":\"{boot}\",").into_bytes(),
+        }
+    }
+
+    /// Appends one whole record to `out`. The hot path: nothing is allocated when `out` has the room.
+    pub(super) fn write(&self, head: &Head<'_>, members: &Members, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.before_seq);
+        number(head.seq, out);
+        out.extend_from_slice(b",\"prev\":\"");
+        hexadecimal(head.prev, out);
+        out.extend_from_slice(b"\",\"time\":\"");
+        out.extend_from_slice(head.time.as_bytes());
+        out.extend_from_slice(b"\",\"mono\":");
+        number(head.mono, out);
+        out.extend_from_slice(&self.after_mono);
+        if let Some(digest) = head.sha256 {
+            out.extend_from_slice(b"\"sha256\":\"");
+            hexadecimal(digest, out);
+            out.extend_from_slice(b"\",");
+        }
+        out.extend_from_slice(members.after_brace());
+    }
+}
+
+fn number(n: u64, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{n}");
+}
+
+fn hexadecimal(bytes: &[u8; 32], out: &mut Vec<u8>) {
+    let mut text = [0; 64];
+    // 32 bytes are 64 digits: it cannot fail.
+    let _ = hex::encode_to_slice(bytes, &mut text);
+    out.extend_from_slice(&text);
+}
+
+/// Whether a name may stand in a record, a note and a key without being written in another way: printable ASCII
+/// without space, quotation mark, backslash and plus (C2SP `signed-note` forbids space and plus).
+pub(super) fn valid_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'+'))
+}
+
+/// Keeps the time of records from going back.
+pub(super) struct Clock {
+    read: fn() -> Timestamp,
+    last: Timestamp,
+    text: String,
+    behind: bool,
+}
+
+impl Clock {
+    /// `last` is the time of the last record.
+    pub(super) fn new(read: fn() -> Timestamp, last: Timestamp) -> Self {
+        Self { read, last, text: last.to_string(), behind: false }
+    }
+
+    /// Reads the clock for the next records. When the clock was found behind the last record for the first time since
+    /// it was right, returns by how many nanoseconds: that is worth a record of its own.
+    pub(super) fn advance(&mut self) -> Option<i128> {
+        let now = (self.read)();
+        if now < self.last {
+            let first = !self.behind;
+            self.behind = true;
+            return first.then_some(self.last.unix_nanos() - now.unix_nanos());
+        }
+        self.behind = false;
+        self.last = now;
+        self.text.clear();
+        let _ = std::fmt::Write::write_fmt(&mut self.text, format_args!("{now}"));
+        None
+    }
+
+    /// The time of the next record.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Draft, Event, Outcome, RecordView};
+
+    #[test]
+    fn a_record_at_its_longest_fits() {
+        let name = "n".repeat(NAME_MAX);
+        let form = HeadForm::new(&name, &name, &"b".repeat(64));
+        let members = Members::of_object(vec![b' '; MEMBERS_MAX]);
+        let time = Timestamp::from_unix_seconds(0).to_string();
+        let head =
+            Head { seq: u64::MAX, prev: &[0; 32], time: &time, mono: u64::MAX, sha256: Some(&[0; 32]) };
+        let mut out = Vec::new();
+        form.write(&head, &members, &mut out);
+        assert!(out.len() <= RECORD_MAX, "{} bytes", out.len());
+    }
+
+    #[test]
+    fn a_record_is_read_back_as_it_was_written() {
+        let form = HeadForm::new("as.example/audit", "node-a", "boot");
+        let members = Draft::new(Event::Signed, Outcome::Success).encode().unwrap();
+        let time = Timestamp::from_unix_seconds(1_800_000_000).to_string();
+        let head = Head { seq: 7, prev: &[3; 32], time: &time, mono: 9, sha256: Some(&[4; 32]) };
+        let mut out = Vec::new();
+        form.write(&head, &members, &mut out);
+        let view = RecordView::parse(&out).unwrap();
+        assert_eq!((view.seq, view.prev.0, view.mono), (7, [3; 32], 9));
+        assert_eq!(view.sha256.map(|d| d.0), Some([4; 32]));
+        assert_eq!((view.event.as_ref(), view.origin.as_ref()), ("signed", "as.example/audit"));
+    }
+
+    #[test]
+    fn the_time_of_records_never_goes_back_and_a_step_is_told_once() {
+        static NOW: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(100);
+        fn read() -> Timestamp {
+            Timestamp::from_unix_seconds(NOW.load(std::sync::atomic::Ordering::SeqCst))
+        }
+        let mut clock = Clock::new(read, Timestamp::from_unix_seconds(0));
+        assert_eq!(clock.advance(), None);
+        let before = clock.text().to_owned();
+        NOW.store(95, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(clock.advance(), Some(5_000_000_000));
+        assert_eq!(clock.advance(), None);
+        assert_eq!(clock.text(), before);
+        NOW.store(101, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(clock.advance(), None);
+        assert!(clock.text() > before.as_str());
+    }
+
+    #[test]
+    fn names_that_would_need_escapes_are_refused() {
+        assert!(valid_name("as.bank.example/audit/node-a"));
+        for bad in ["", "a b", "a\"b", "a\\b", "a+b", "ä", &"x".repeat(NAME_MAX + 1)] {
+            assert!(!valid_name(bad), "{bad}");
+        }
+    }
+}

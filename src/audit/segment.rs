@@ -1,0 +1,365 @@
+//! Segment files: prepared in advance, inscribed when their turn comes, then only appended to.
+//!
+//! A file of zeros that were written and synced takes further writes without any change to the file system's own
+//! structures, so one `fdatasync` is one write of data, and the space cannot be missing later. `posix_fallocate`
+//! promises the space alone: its extents are marked unwritten, and each first write would change that mark.
+//!
+//! ```text
+//! segments/preparing     zeros are being written           a crash leaves it: it is begun again
+//! segments/next          all zeros, synced                 a crash leaves it: checked for zeros and used
+//! segments/<20 digits>   header, batches, zeros            named after the sequence of its first record
+//! ```
+
+use super::error::{FileError, at};
+use super::frame::{SECTOR, take};
+use super::tree::{Edge, Hash};
+use crate::durable;
+use rustix::fs::{AtFlags, StatxFlags, statx};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Smallest segment.
+pub const SEGMENT_MIN: u64 = 1024 * 1024;
+/// Segment size unless configured.
+pub const SEGMENT_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Largest segment.
+pub const SEGMENT_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Longest header: an edge has at most eight levels of 255 hashes.
+pub(super) const HEADER_MAX: u64 = 68 * 1024;
+
+const MAGIC: [u8; 8] = *b"CHSEGMT\n";
+const VERSION: u32 = 1;
+/// Magic, version, length and checksum stand before what the checksum covers.
+const UNCOVERED: usize = 20;
+const CHUNK: usize = 1024 * 1024;
+const ENDING: &str = ".seg";
+
+/// What a segment says of itself and of all before it.
+pub(super) struct Header {
+    pub(super) origin: String,
+    /// Size of the file.
+    pub(super) bytes: u64,
+    /// Place among the segments, from 0.
+    pub(super) index: u64,
+    /// Number of its first batch.
+    pub(super) batch: u64,
+    /// Random; stands in each of its batches.
+    pub(super) id: [u8; 8],
+    /// Leaf hash of the record before its first.
+    pub(super) prev: Hash,
+    /// The tree before its first record.
+    pub(super) edge: Edge,
+}
+
+impl Header {
+    /// Sequence of its first record.
+    pub(super) const fn first(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// The bytes, with zeros up to a sector; its first batch follows.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut covered = Vec::new();
+        for n in [self.bytes, self.index, self.batch] {
+            covered.extend_from_slice(&n.to_le_bytes());
+        }
+        covered.extend_from_slice(&self.id);
+        covered.extend_from_slice(&self.prev);
+        for part in [self.origin.as_bytes(), &self.edge.encode()] {
+            covered.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            covered.extend_from_slice(part);
+        }
+        covered.resize((UNCOVERED + covered.len()).next_multiple_of(512) - UNCOVERED, 0);
+        let mut out = Vec::with_capacity(UNCOVERED + covered.len());
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(UNCOVERED + covered.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+        out.append(&mut covered);
+        out
+    }
+
+    /// Reads a header and its length in bytes.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, u64), &'static str> {
+        let mut rest = bytes;
+        let short = "the segment's header is cut off";
+        if take(&mut rest).ok_or(short)? != MAGIC {
+            return Err("this is no segment of an audit log");
+        }
+        if u32::from_le_bytes(take(&mut rest).ok_or(short)?) != VERSION {
+            return Err("the segment has a version that this program does not know");
+        }
+        let length = u32::from_le_bytes(take(&mut rest).ok_or(short)?);
+        let crc = u32::from_le_bytes(take(&mut rest).ok_or(short)?);
+        let covered = usize::try_from(length).ok().and_then(|l| bytes.get(UNCOVERED..l)).ok_or(short)?;
+        if crc != crc32fast::hash(covered) {
+            return Err("the checksum of the segment's header is wrong");
+        }
+        let header = Self::decode_covered(covered).ok_or("the segment's header contradicts itself")?;
+        Ok((header, u64::from(length)))
+    }
+
+    fn decode_covered(mut rest: &[u8]) -> Option<Self> {
+        let bytes = u64::from_le_bytes(take(&mut rest)?);
+        let index = u64::from_le_bytes(take(&mut rest)?);
+        let batch = u64::from_le_bytes(take(&mut rest)?);
+        let id = take(&mut rest)?;
+        let prev = take(&mut rest)?;
+        let mut part = || {
+            let length = usize::try_from(u64::from_le_bytes(take(&mut rest)?)).ok()?;
+            let (part, after) = rest.split_at_checked(length)?;
+            rest = after;
+            Some(part)
+        };
+        let origin = String::from_utf8(part()?.to_vec()).ok()?;
+        let edge = Edge::decode(part()?)?;
+        let sane = (SEGMENT_MIN..=SEGMENT_MAX).contains(&bytes) && bytes % SECTOR == 0;
+        sane.then_some(Self { origin, bytes, index, batch, id, prev, edge })
+    }
+}
+
+/// The directory of the segments.
+pub(super) fn directory(log: &Path) -> PathBuf {
+    log.join("segments")
+}
+
+fn path_of(directory: &Path, first: u64) -> PathBuf {
+    directory.join(format!("{first:020}{ENDING}"))
+}
+
+/// All segments, each with the sequence in its name, in order.
+pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, FileError> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries.map_err(at(directory, "listing"))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(at(directory, "listing"))?;
+        let name = entry.file_name();
+        let digits = name.to_str().and_then(|n| n.strip_suffix(ENDING)).filter(|d| d.len() == 20);
+        if let Some(first) = digits.and_then(|d| d.parse().ok()) {
+            found.push((first, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// A file of zeros, synced, whose turn has not come.
+pub(super) struct Prepared {
+    file: File,
+    path: PathBuf,
+    pub(super) bytes: u64,
+}
+
+impl Prepared {
+    /// Takes the file that an earlier run left when it is all zeros, else makes one.
+    ///
+    /// `between` is called now and then while zeros are written and says whether to go on; `None` when it did not.
+    pub(super) fn make(
+        directory: &Path,
+        bytes: u64,
+        between: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Self>, FileError> {
+        let path = directory.join("next");
+        if let Ok(file) = OpenOptions::new().read(true).write(true).open(&path)
+            && is_zeros(&file, bytes, between).map_err(at(&path, "reading"))?
+        {
+            return Ok(Some(Self { file, path, bytes }));
+        }
+        let preparing = directory.join("preparing");
+        let made = fill(&preparing, bytes, between).and_then(|file| {
+            let Some(file) = file else { return Ok(None) };
+            durable::rename(&preparing, &path).map_err(at(&path, "renaming"))?;
+            Ok(Some(Self { file, path, bytes }))
+        });
+        if !matches!(made, Ok(Some(_))) {
+            // Half a file of zeros would keep the space that somebody else may need to make room.
+            let _ = std::fs::remove_file(&preparing);
+        }
+        made
+    }
+
+    /// Writes the header, durable. The file still has no name that counts.
+    ///
+    /// Refuses a file that its path does not lead to any more: a header in it would never count, or would be written
+    /// over that of a segment.
+    pub(super) fn inscribe(self, header: &Header) -> Result<Active, FileError> {
+        let named = |e| at(&self.path, "looking at the next segment")(e);
+        let (file, found) = (self.file.metadata().map_err(named)?, std::fs::symlink_metadata(&self.path));
+        let found = found.map_err(named)?;
+        if (file.dev(), file.ino(), file.nlink(), file.len()) != (found.dev(), found.ino(), 1, self.bytes) {
+            return Err(named(io::Error::other("it was replaced by another file")));
+        }
+        let encoded = header.encode();
+        self.file.write_all_at(&encoded, 0).map_err(at(&self.path, "writing the header"))?;
+        self.file.sync_data().map_err(at(&self.path, "fdatasync"))?;
+        Ok(Active {
+            file: self.file,
+            path: self.path,
+            id: header.id,
+            index: header.index,
+            bytes: self.bytes,
+            at: encoded.len() as u64,
+        })
+    }
+}
+
+fn fill(path: &Path, bytes: u64, between: &mut dyn FnMut() -> bool) -> Result<Option<File>, FileError> {
+    // Asked first: an attempt each second that fills the disk to its last byte before it fails would take the space
+    // from the published files and from whoever else writes there.
+    let disk = nix::sys::statvfs::statvfs(path.parent().unwrap_or(path));
+    if disk.is_ok_and(|d| d.blocks_available().saturating_mul(d.fragment_size()) < bytes) {
+        return Err(at(path, "finding space for zeros")(io::ErrorKind::StorageFull.into()));
+    }
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).create(true).truncate(true).mode(0o600);
+    let mut file = open.open(path).map_err(at(path, "creating"))?;
+    let zeros = vec![0; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        if !between() {
+            return Ok(None);
+        }
+        let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        file.write_all(zeros.get(..length).unwrap_or_default()).map_err(at(path, "writing zeros"))?;
+        left -= length as u64;
+    }
+    file.sync_all().map_err(at(path, "fsync"))?;
+    Ok(Some(file))
+}
+
+fn is_zeros(mut file: &File, bytes: u64, between: &mut dyn FnMut() -> bool) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() != bytes {
+        return Ok(false);
+    }
+    let zeros = vec![0; CHUNK];
+    let mut chunk = zeros.clone();
+    loop {
+        let read = file.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        if !between() || chunk.get(..read) != zeros.get(..read) {
+            return Ok(false);
+        }
+    }
+}
+
+/// The segment that is written to.
+pub(super) struct Active {
+    file: File,
+    path: PathBuf,
+    id: [u8; 8],
+    index: u64,
+    bytes: u64,
+    at: u64,
+}
+
+impl Active {
+    /// Goes on in a segment that was read up to `at`.
+    pub(super) const fn resume(file: File, path: PathBuf, header: &Header, at: u64) -> Self {
+        Self { file, path, id: header.id, index: header.index, bytes: header.bytes, at }
+    }
+
+    /// Gives an inscribed file the name that makes it part of the log.
+    pub(super) fn put_in_place(&mut self, directory: &Path, first: u64) -> Result<(), FileError> {
+        let path = path_of(directory, first);
+        // A segment of that name would be overwritten: there is none, unless two logs write into one directory.
+        if path.exists() {
+            return Err(at(&path, "renaming the next segment")(io::ErrorKind::AlreadyExists.into()));
+        }
+        durable::rename(&self.path, &path).map_err(at(&path, "renaming the next segment"))?;
+        self.path = path;
+        Ok(())
+    }
+
+    pub(super) const fn id(&self) -> [u8; 8] {
+        self.id
+    }
+
+    pub(super) const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Bytes that it still takes.
+    pub(super) const fn left(&self) -> u64 {
+        self.bytes - self.at
+    }
+
+    /// Writes one batch, whole sectors of it, and returns when it is durable.
+    pub(super) fn append(&mut self, batch: &[u8]) -> Result<(), FileError> {
+        self.file.write_all_at(batch, self.at).map_err(at(&self.path, "writing"))?;
+        // The point of no return. Before it returns nothing of this batch is true: a crash may leave any of its
+        // sectors, and recovery keeps the frames that are whole, which nobody was told of. After it returns
+        // everything in the batch survives every crash, and receipts may be made.
+        self.file.sync_data().map_err(at(&self.path, "fdatasync"))?;
+        self.at += batch.len() as u64;
+        // A file that was deleted takes writes and syncs without an error, and is gone; one that was cut off takes them
+        // too, behind a hole where records had been.
+        let looked = |e| at(&self.path, "looking at the live segment")(e);
+        // Not `metadata`: who asks for the time of the last change makes the next write change the inode too, which is
+        // one more write to the disk for each batch.
+        let asked = StatxFlags::NLINK | StatxFlags::SIZE;
+        let m = statx(&self.file, c"", AtFlags::EMPTY_PATH, asked).map_err(|e| looked(e.into()))?;
+        if m.stx_nlink != 1 {
+            return Err(looked(io::ErrorKind::NotFound.into()));
+        }
+        if m.stx_size != self.bytes {
+            let why =
+                format!("it has {} bytes, expected {}: somebody cut or extended it", m.stx_size, self.bytes);
+            return Err(looked(io::Error::other(why)));
+        }
+        Ok(())
+    }
+
+    /// What its name must lead to while it is live.
+    pub(super) fn identity(&self) -> Result<Identity, FileError> {
+        let m = self.file.metadata().map_err(at(&self.path, "looking at the live segment"))?;
+        Ok(Identity { path: self.path.clone(), device: m.dev(), inode: m.ino(), bytes: self.bytes })
+    }
+}
+
+/// A file by device and inode, with its length.
+pub(super) struct Identity {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    bytes: u64,
+}
+
+impl Identity {
+    /// Whether the path still leads to the file, and nothing else does.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let path = self.path.display();
+        let m = std::fs::symlink_metadata(&self.path)
+            .map_err(|e| format!("the live segment {path} is gone: {e}"))?;
+        if (m.dev(), m.ino()) != (self.device, self.inode) {
+            return Err(format!("the live segment {path} was replaced by another file"));
+        }
+        if m.nlink() != 1 {
+            return Err(format!("the live segment {path} has {} links, expected 1", m.nlink()));
+        }
+        if m.len() != self.bytes {
+            return Err(format!("the live segment {path} has {} bytes, expected {}", m.len(), self.bytes));
+        }
+        Ok(())
+    }
+}
+
+/// Makes the rest of a segment zeros again, durable: after a torn write, and where the file had been cut off.
+pub(super) fn clear_from(file: &File, path: &Path, from: u64, bytes: u64) -> Result<(), FileError> {
+    let zeros = vec![0; CHUNK];
+    let mut offset = from;
+    while offset < bytes {
+        let length = usize::try_from(bytes - offset).unwrap_or(CHUNK).min(CHUNK);
+        file.write_all_at(zeros.get(..length).unwrap_or_default(), offset)
+            .map_err(at(path, "writing zeros"))?;
+        offset += length as u64;
+    }
+    file.sync_all().map_err(at(path, "fsync"))
+}

@@ -1,0 +1,85 @@
+//! Where a log lies and what it is called.
+
+use super::error::{FileError, LockError, SettingsError, at};
+use super::record::{NAME_MAX, valid_name};
+use super::segment::{SEGMENT_MAX, SEGMENT_MIN};
+use crate::clock::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// What a log needs to know.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Holds `lock`, `segments/` (the signer's alone) and `published/` (for the gateway and auditors).
+    pub directory: PathBuf,
+    /// Name of the log: first line of its checkpoints and name of its key. 1 to 256 printable ASCII characters without
+    /// space, quotation mark, backslash and plus.
+    pub origin: String,
+    /// Name of this machine in records; characters as in `origin`.
+    pub node: String,
+    /// Size of one segment file, [`super::SEGMENT_DEFAULT`] unless configured; rounded down to a multiple of 512.
+    pub segment_bytes: u64,
+    /// Where the time of records comes from: [`crate::clock::now`].
+    pub clock: fn() -> Timestamp,
+}
+
+/// Signs the text of a checkpoint and returns complete signature lines of a signed note (C2SP `signed-note`), each
+/// `— <name> <base64>` and ended by a newline; or says why it could not.
+pub type SignCheckpoint = Box<dyn FnMut(&str) -> Result<String, String> + Send>;
+
+impl LogSettings {
+    /// Checks names and sizes and rounds the segment's size.
+    pub(super) fn check(&mut self) -> Result<(), SettingsError> {
+        for (what, name) in [("the log's origin", &self.origin), ("the node's name", &self.node)] {
+            if !valid_name(name) {
+                return Err(SettingsError::Name { what, found: name.chars().take(NAME_MAX).collect() });
+            }
+        }
+        if !(SEGMENT_MIN..=SEGMENT_MAX).contains(&self.segment_bytes) {
+            let found = self.segment_bytes;
+            return Err(SettingsError::SegmentBytes { least: SEGMENT_MIN, most: SEGMENT_MAX, found });
+        }
+        self.segment_bytes -= self.segment_bytes % super::frame::SECTOR;
+        Ok(())
+    }
+
+    pub(super) fn published(&self) -> PathBuf {
+        self.directory.join("published")
+    }
+}
+
+/// Keeps every other writer out until it is dropped.
+pub(super) struct Lock {
+    _held: [Flock<File>; 2],
+}
+
+impl Lock {
+    pub(super) fn take(settings: &LogSettings) -> Result<Self, LockError> {
+        let path = settings.directory.join("lock");
+        let mut open = OpenOptions::new();
+        let file = open.write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(at(&path, "opening"))?;
+        // A lock file that somebody deletes keeps nobody out, and two writers would write over each other's records.
+        // The directory cannot be deleted as long as it holds the log.
+        let directory = &settings.directory;
+        let itself = File::open(directory).map_err(at(directory, "opening"))?;
+        Ok(Self { _held: [flock(itself, directory.clone())?, flock(file, path)?] })
+    }
+}
+
+fn flock(file: File, path: PathBuf) -> Result<Flock<File>, LockError> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Ok(held),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(LockError::Held(path)),
+        Err((_, errno)) => Err(FileError { path, did: "flock", source: errno.into() }.into()),
+    }
+}
+
+/// The machine's current boot, so that monotonic times of two records can be compared.
+pub(super) fn boot_id() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id = read.trim();
+    if valid_name(id) && id.len() <= 64 { id.to_owned() } else { "unknown".to_owned() }
+}

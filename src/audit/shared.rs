@@ -1,0 +1,181 @@
+//! What the log's threads and its callers share.
+
+use super::entry::{Entry, Receipt};
+use super::error::{Full, LogError, Poisoned};
+use super::segment::{Identity, Prepared};
+use super::space::{For, Room, Space};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Bytes of records that may wait to be published before new requests are refused.
+const UNPUBLISHED_MAX: u64 = 32 * 1024 * 1024;
+/// Bytes of waiting records at which the publisher is woken before its second is over.
+pub(super) const UNPUBLISHED_WAKE: usize = 4 * 1024 * 1024;
+
+/// Locks, also when a thread panicked with the lock held: no critical section here can leave half a change.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One entry on its way to the log thread.
+pub(super) struct Item<T> {
+    pub(super) entry: Entry,
+    /// What was reserved for it.
+    pub(super) cost: u64,
+    pub(super) to: To<T>,
+    /// A record of a checkpoint: it makes no new checkpoint necessary.
+    pub(super) own: bool,
+}
+
+/// Who hears of it when the record is durable.
+pub(super) enum To<T> {
+    /// The handler of durable tickets.
+    Ticket(T),
+    /// A thread that waits.
+    Waiter(SyncSender<Receipt>),
+    /// Nobody.
+    Nobody,
+}
+
+pub(super) struct Queue<T> {
+    pub(super) items: Vec<Item<T>>,
+    /// The log thread waits for something to do.
+    pub(super) sleeping: bool,
+    /// Finish what is queued, then end.
+    pub(super) stop: bool,
+    /// Nothing is taken any more.
+    pub(super) closed: bool,
+}
+
+/// Durable records that have not been published.
+pub(super) struct Unpublished {
+    /// Records one after the other.
+    pub(super) bytes: Vec<u8>,
+    /// Where each ends.
+    pub(super) ends: Vec<usize>,
+    /// How many are no records of checkpoints.
+    pub(super) others: u64,
+    pub(super) asked: Vec<super::publisher::Asked>,
+    pub(super) stop: bool,
+}
+
+/// The segment after the active one.
+pub(super) struct NextSegment {
+    pub(super) prepared: Option<Prepared>,
+    pub(super) stop: bool,
+}
+
+pub(super) struct Shared<T> {
+    pub(super) queue: Mutex<Queue<T>>,
+    pub(super) work: Condvar,
+    pub(super) space: Arc<Space>,
+    pub(super) unpublished: Mutex<Unpublished>,
+    pub(super) publish: Condvar,
+    /// Length of `unpublished.bytes`, to be read without its lock.
+    pub(super) waiting: AtomicU64,
+    pub(super) next: Mutex<NextSegment>,
+    pub(super) keep: Condvar,
+    pub(super) live: Mutex<Identity>,
+    /// Checkpoints may be signed: [`super::Log::sign_checkpoints`].
+    pub(super) may_sign: AtomicBool,
+    poison: OnceLock<Arc<str>>,
+}
+
+impl<T> Shared<T> {
+    pub(super) fn new(space: Space, live: Identity) -> Self {
+        Self {
+            queue: Mutex::new(Queue { items: Vec::new(), sleeping: false, stop: false, closed: false }),
+            work: Condvar::new(),
+            space: Arc::new(space),
+            unpublished: Mutex::new(Unpublished {
+                bytes: Vec::new(),
+                ends: Vec::new(),
+                others: 0,
+                asked: Vec::new(),
+                stop: false,
+            }),
+            publish: Condvar::new(),
+            waiting: AtomicU64::new(0),
+            next: Mutex::new(NextSegment { prepared: None, stop: false }),
+            keep: Condvar::new(),
+            live: Mutex::new(live),
+            may_sign: AtomicBool::new(false),
+            poison: OnceLock::new(),
+        }
+    }
+
+    /// Ends the log for good: the log thread drops every ticket and tells its owner.
+    pub(super) fn poison(&self, why: &str) {
+        let _ = self.poison.set(why.into());
+        let _queue = lock(&self.queue);
+        self.work.notify_all();
+    }
+
+    /// Why the log ended, if it did.
+    pub(super) fn poisoned(&self) -> Option<LogError> {
+        self.poison.get().map(|why| LogError::Poisoned(Arc::clone(why)))
+    }
+
+    pub(super) fn reserve(&self, bytes: u64, who: For) -> Result<Room, Full> {
+        if self.poison.get().is_some() {
+            return Err(Poisoned.into());
+        }
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if who == For::Request && waiting > UNPUBLISHED_MAX {
+            return Err(Full::Unpublished { waiting });
+        }
+        self.space.reserve(bytes, who)
+    }
+
+    /// Queues an item and wakes the log thread if it sleeps.
+    pub(super) fn push(&self, item: Item<T>) -> Result<(), Poisoned> {
+        let mut queue = lock(&self.queue);
+        if queue.closed || self.poison.get().is_some() {
+            return Err(Poisoned);
+        }
+        queue.items.push(item);
+        // Whoever comes while the thread is being woken need not wake it again.
+        let wake = std::mem::take(&mut queue.sleeping);
+        drop(queue);
+        if wake {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Queues a record of the system's own.
+    pub(super) fn send(
+        &self,
+        entry: Entry,
+        own: bool,
+        room: Option<Room>,
+    ) -> Result<Receiver<Receipt>, LogError> {
+        let room = match room {
+            Some(room) => room,
+            None => self.reserve(entry.size(), For::System).map_err(|full| self.full(full))?,
+        };
+        let (tell, told) = sync_channel(1);
+        let item = Item { entry, cost: room.into_cost(), to: To::Waiter(tell), own };
+        self.push(item).map_err(|Poisoned| self.ended())?;
+        Ok(told)
+    }
+
+    /// Queues a record of the system's own and waits until it is durable.
+    pub(super) fn record(&self, entry: Entry, own: bool, room: Option<Room>) -> Result<Receipt, LogError> {
+        self.send(entry, own, room)?.recv().map_err(|_| self.ended())
+    }
+
+    /// Why nothing more is taken.
+    pub(super) fn ended(&self) -> LogError {
+        self.poisoned().unwrap_or(LogError::Closed)
+    }
+
+    pub(super) fn full(&self, full: Full) -> LogError {
+        match full {
+            Full::Poisoned(Poisoned) => self.ended(),
+            Full::TooLarge(e) => e.into(),
+            full => full.into(),
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! A log that is created, written, closed and opened again.
+
+use super::super::tiles::TileReader;
+use super::*;
+use std::collections::BTreeSet;
+
+#[test]
+fn what_was_appended_is_there_after_opening_again() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    assert_eq!(opened.recovery.size, 2, "the first record and its checkpoint's");
+    assert_eq!(opened.recovery.checkpoint.as_ref().unwrap().size, 1);
+    for n in 0..3 {
+        opened.append(n, answer(u8::try_from(n).unwrap(), 100)).unwrap();
+    }
+    let receipts: Vec<_> = opened.durable.iter().take(3).collect();
+    for (ticket, receipt) in &receipts {
+        let digest = [u8::try_from(*ticket).unwrap(); 32];
+        assert!(receipt.covers(&digest) && receipt.sequence() >= 2);
+        let (_, record) = &bench.records()[usize::try_from(receipt.sequence()).unwrap()];
+        assert_eq!(RecordView::parse(record.as_bytes()).unwrap().sha256.unwrap().0, digest);
+    }
+    let newest = opened.log.checkpoint().unwrap();
+    assert_eq!(opened.standing(newest.size, newest.root), Standing::Extends);
+    opened.log.close().unwrap();
+
+    let again = bench.open();
+    assert_eq!(again.recovery.size, bench.records().len() as u64);
+    assert_eq!(again.recovery.checkpoint.as_ref().map(|c| c.size), Some(newest.size));
+    assert!(again.recovery.torn.is_none() && !again.recovery.rebuilt);
+    again.log.close().unwrap();
+}
+
+#[test]
+fn many_threads_get_one_receipt_each_and_the_chain_has_them_all() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    std::thread::scope(|scope| {
+        for thread in 0..100u64 {
+            let log = &opened.log;
+            scope.spawn(move || {
+                for n in 0..10 {
+                    let entry = answer(7, 50);
+                    // All at once they ask for more than the small segments of a test have.
+                    let room = loop {
+                        match log.reserve(entry.size()) {
+                            Ok(room) => break room,
+                            Err(_) => std::thread::yield_now(),
+                        }
+                    };
+                    log.append(room, entry, thread * 10 + n).unwrap();
+                }
+            });
+        }
+    });
+    let told: Vec<_> = opened.durable.iter().take(1000).collect();
+    assert_eq!(told.iter().map(|(t, _)| *t).collect::<BTreeSet<_>>().len(), 1000);
+    assert_eq!(told.iter().map(|(_, r)| r.sequence()).collect::<BTreeSet<_>>().len(), 1000);
+    let newest = opened.log.checkpoint().unwrap();
+    opened.log.close().unwrap();
+
+    // Opening checks sequence, chain and the checkpoint's root over all of it.
+    let records = bench.records();
+    assert!(records.iter().enumerate().all(|(n, (seq, _))| *seq == n as u64));
+    let tiles = TileReader::open(bench.path("published"));
+    for (seq, record) in records.iter().take(usize::try_from(newest.size).unwrap()) {
+        assert_eq!(tiles.record(*seq).unwrap(), record.as_bytes());
+    }
+    assert!(bench.recover().unwrap().torn.is_none());
+}
+
+#[test]
+fn a_log_goes_on_over_many_segments() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    for n in 0..60 {
+        while let Err(full) = opened.append(n, answer(1, 90_000)) {
+            assert!(matches!(full, Full::Disk { .. }), "{full}");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    assert_eq!(opened.durable.iter().take(60).count(), 60);
+    opened.log.close().unwrap();
+    assert!(bench.segments().len() >= 5);
+    let again = bench.open();
+    assert_eq!(again.recovery.size, bench.records().len() as u64);
+    assert!(!again.recovery.rebuilt);
+    again.log.close().unwrap();
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    assert!(matches!(bench.try_open().err(), Some(OpenError::Lock(LockError::Held(_)))));
+    opened.log.close().unwrap();
+    bench.open().log.close().unwrap();
+}
+
+#[test]
+fn a_second_opener_is_refused_also_when_the_lock_file_was_deleted() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    std::fs::remove_file(bench.path("lock")).unwrap();
+    assert!(matches!(bench.try_open().err(), Some(OpenError::Lock(LockError::Held(_)))));
+    opened.log.close().unwrap();
+}
+
+#[test]
+fn no_checkpoint_is_signed_before_somebody_allows_it_and_nothing_is_lost_meanwhile() {
+    let bench = Bench::new();
+    let (signed, ended) = (bench.signed.load(Ordering::SeqCst), bench.records().len());
+    let handlers =
+        Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };
+    let (log, _) = Log::open(bench.settings(), &bench.keys(), bench.sign(), handlers).unwrap();
+    let _ = log.record(plain(Event::Started)).unwrap();
+    assert!(matches!(log.checkpoint(), Err(LogError::Unconfirmed)));
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    log.close().unwrap();
+    assert_eq!(bench.signed.load(Ordering::SeqCst), signed);
+    let opened = bench.open();
+    assert_eq!(opened.recovery.size, ended as u64 + 1);
+    assert_eq!(opened.log.checkpoint().unwrap().size, ended as u64 + 1);
+    opened.log.close().unwrap();
+}
+
+#[test]
+fn a_kept_checkpoint_is_compared_with_the_records_and_not_with_published_files() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    for n in 0..300 {
+        opened.append(n, answer(1, 10)).unwrap();
+    }
+    assert_eq!(opened.durable.iter().take(300).count(), 300);
+    let kept = opened.log.checkpoint().unwrap();
+    let _ = opened.log.record(plain(Event::Started)).unwrap();
+    let newest = opened.log.checkpoint().unwrap();
+    assert_eq!(opened.standing(kept.size, kept.root), Standing::Extends);
+    assert_eq!(opened.standing(kept.size, [7; 32]), Standing::Forked);
+    assert_eq!(opened.standing(newest.size, [7; 32]), Standing::Forked);
+    assert_eq!(opened.standing(newest.size + 1, newest.root), Standing::Shorter { size: newest.size });
+
+    // Files of another tree under the names of the kept checkpoint's own tiles: of its size they give its root.
+    let (twin, last) = ([9; 32], usize::try_from(kept.size % 256).unwrap());
+    let mut edge = tree::Edge::new();
+    (0..kept.size).for_each(|_| edge.push(twin));
+    let put = |name: &str, hashes: &[tree::Hash]| {
+        std::fs::create_dir_all(bench.path(name).parent().unwrap()).unwrap();
+        std::fs::write(bench.path(name), hashes.as_flattened()).unwrap();
+    };
+    put(&format!("published/tile/0/001.p/{last}"), edge.tile(0));
+    put("published/tile/1/000.p/1", edge.tile(1));
+    let forged = note::Checkpoint { origin: ORIGIN.to_owned(), size: kept.size, root: edge.root() };
+    assert!(!matches!(opened.log.standing(&forged), Ok(Standing::Extends)));
+    opened.log.close().unwrap();
+}
+
+#[test]
+fn keys_of_checkpoints_are_found_in_the_log_when_no_file_tells_of_them() {
+    let mut bench = Bench::new();
+    std::fs::remove_dir_all(bench.path("")).unwrap();
+    let first = [plain(Event::LogCreated), bench.key_record()];
+    Log::<u64>::create(bench.settings(), &first, bench.sign()).unwrap();
+    let (old, new) = (bench.verifier(), EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap());
+    bench.key = Arc::new(new);
+    let opened = bench.open();
+    assert_eq!(opened.recovery.keys, [bench.verifier(), old]);
+    let _ = opened.log.record(bench.key_record()).unwrap();
+    opened.log.checkpoint().unwrap();
+    opened.log.close().unwrap();
+    std::fs::remove_dir_all(bench.path("published")).unwrap();
+    bench.open().log.close().unwrap();
+}
+
+#[test]
+fn a_log_is_created_once_and_never_by_opening() {
+    let bench = Bench::new();
+    let again = Log::<u64>::create(bench.settings(), &[plain(Event::LogCreated)], bench.sign());
+    assert!(matches!(again, Err(CreateError::Exists(_))));
+
+    // Without its segments the published part still tells that there was a log.
+    std::fs::remove_dir_all(bench.path("segments")).unwrap();
+    let missing = bench.try_open().err().unwrap();
+    assert!(matches!(missing, OpenError::Missing(_)));
+    assert!(missing.to_string().contains("chancery audit init"));
+    let again = Log::<u64>::create(bench.settings(), &[plain(Event::LogCreated)], bench.sign());
+    assert!(matches!(again, Err(CreateError::Exists(_))));
+}
+
+#[test]
+fn a_log_of_another_origin_is_not_opened() {
+    let bench = Bench::new();
+    let settings = LogSettings { origin: "other.example".to_owned(), ..bench.settings() };
+    let handlers =
+        Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };
+    let opened = Log::open(settings, &bench.keys(), bench.sign(), handlers);
+    assert!(matches!(opened.err(), Some(OpenError::Settings(SettingsError::Origin { .. }))));
+}
+
+#[test]
+fn a_checkpoint_waits_for_the_key_and_nothing_is_lost_meanwhile() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    bench.signing.store(false, Ordering::SeqCst);
+    let receipt = opened.log.record(plain(Event::TokenLost)).unwrap();
+    assert!(matches!(opened.log.checkpoint(), Err(LogError::Sign(_))));
+    bench.signing.store(true, Ordering::SeqCst);
+    let newest = opened.log.checkpoint().unwrap();
+    assert!(newest.size > receipt.sequence());
+    assert_eq!(opened.log.newest().unwrap(), newest);
+    opened.log.close().unwrap();
+}
+
+#[test]
+fn a_log_that_does_not_grow_signs_nothing() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    let first = opened.log.checkpoint().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(opened.log.checkpoint().unwrap(), first);
+    opened.log.close().unwrap();
+    assert_eq!(bench.events(), ["log-created", "checkpoint-signed"]);
+}
+
+#[test]
+fn a_growing_log_is_signed_within_a_second_without_being_asked() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    let receipt = opened.log.record(plain(Event::Started)).unwrap();
+    let begun = std::time::Instant::now();
+    while opened.log.newest().unwrap().size <= receipt.sequence() {
+        assert!(begun.elapsed().as_secs() < 5);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    opened.log.close().unwrap();
+}
+
+#[test]
+fn published_files_that_were_lost_or_lag_are_made_again() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    for n in 0..600 {
+        opened.append(n, answer(1, 10)).unwrap();
+    }
+    assert_eq!(opened.durable.iter().take(600).count(), 600);
+    let old = std::fs::read(bench.path("published/checkpoint")).unwrap();
+    let newest = opened.log.checkpoint().unwrap();
+    opened.log.close().unwrap();
+
+    // Lags: the checkpoint before is published, as after a crash behind the record.
+    std::fs::write(bench.path("published/checkpoint"), old).unwrap();
+    bench.open().log.close().unwrap();
+    assert_eq!(std::fs::read_to_string(bench.path("published/checkpoint")).unwrap(), newest.note);
+
+    for lost in [
+        "published/tile/0",
+        "published/tile/0/000",
+        "published/tile/entries/001",
+        "published/tile",
+        "published/checkpoint",
+    ] {
+        let path = bench.path(lost);
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+        let again = bench.open();
+        assert!(again.recovery.rebuilt, "{lost}");
+        assert_eq!(again.standing(newest.size, newest.root), Standing::Extends);
+        again.log.close().unwrap();
+        assert_eq!(std::fs::read_to_string(bench.path("published/checkpoint")).unwrap(), newest.note);
+    }
+}
+
+#[test]
+fn records_wait_while_they_cannot_be_published_and_are_published_later() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    let (tiles, away) = (bench.path("published/tile"), bench.path("published/away"));
+    std::fs::rename(&tiles, &away).unwrap();
+    std::fs::write(&tiles, b"no directory").unwrap();
+    let receipt = opened.log.record(plain(Event::Started)).unwrap();
+    assert!(matches!(opened.log.checkpoint(), Err(LogError::Publish(_))));
+    std::fs::remove_file(&tiles).unwrap();
+    std::fs::rename(&away, &tiles).unwrap();
+    let newest = opened.log.checkpoint().unwrap();
+    assert!(newest.size > receipt.sequence());
+    assert_eq!(opened.standing(newest.size, newest.root), Standing::Extends);
+    opened.log.close().unwrap();
+}
+
+#[test]
+fn a_clock_that_goes_back_is_recorded_once_and_times_do_not_follow_it() {
+    static SECONDS: AtomicU64 = AtomicU64::new(1_800_000_000);
+    let bench = Bench::new();
+    let clock = || clock::Timestamp::from_unix_seconds(SECONDS.load(Ordering::SeqCst).cast_signed());
+    let settings = LogSettings { clock, ..bench.settings() };
+    let handlers =
+        Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };
+    SECONDS.store(4_000_000_000, Ordering::SeqCst);
+    let (log, _) = Log::open(settings, &bench.keys(), bench.sign(), handlers).unwrap();
+    log.sign_checkpoints();
+    let _ = log.record(plain(Event::Started)).unwrap();
+    SECONDS.store(3_999_999_000, Ordering::SeqCst);
+    let _ = log.record(plain(Event::SelfTest)).unwrap();
+    let _ = log.record(plain(Event::SelfTest)).unwrap();
+    log.close().unwrap();
+    assert_eq!(bench.events().iter().filter(|e| *e == "clock-stepped").count(), 1);
+    // Opening refuses a log in which time goes back.
+    assert!(bench.recover().is_ok());
+}
+
+#[test]
+fn a_dropped_log_has_recorded_what_was_appended() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    for n in 0..50 {
+        opened.append(n, answer(1, 10)).unwrap();
+    }
+    drop(opened.log);
+    assert_eq!(opened.durable.iter().count(), 50);
+    assert!(bench.records().len() >= 52);
+}

@@ -1,0 +1,193 @@
+//! The whole log, on real files.
+
+mod crash;
+mod life;
+mod space;
+
+use super::frame::Frame;
+use super::note::VerifierKey;
+use super::reader::{Found, ReadError, Reader};
+use super::*;
+use crate::clock;
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+const ORIGIN: &str = "as.example/audit/node-a";
+
+/// A log in a directory of its own, with a checkpoint key in memory.
+struct Bench {
+    dir: tempfile::TempDir,
+    key: Arc<EcdsaKeyPair>,
+    /// Whether the checkpoint key signs.
+    signing: Arc<AtomicBool>,
+    /// Size of the last checkpoint that was signed.
+    signed: Arc<AtomicU64>,
+    /// Held, it keeps the log thread after its next batch of tickets.
+    gate: Arc<Mutex<()>>,
+}
+
+/// An open log with everything that its handlers told.
+struct Opened {
+    log: Log<u64>,
+    recovery: Recovery,
+    durable: Receiver<(u64, Receipt)>,
+    failed: Receiver<String>,
+}
+
+impl Bench {
+    /// A log with one first record.
+    fn new() -> Self {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let bench = Self {
+            dir: directory(),
+            key: Arc::new(key),
+            signing: Arc::new(AtomicBool::new(true)),
+            signed: Arc::default(),
+            gate: Arc::default(),
+        };
+        Log::<u64>::create(bench.settings(), &[plain(Event::LogCreated)], bench.sign()).unwrap();
+        bench
+    }
+
+    fn settings(&self) -> LogSettings {
+        LogSettings {
+            directory: self.dir.path().join("audit"),
+            origin: ORIGIN.to_owned(),
+            node: "node-a".to_owned(),
+            segment_bytes: SEGMENT_MIN,
+            clock: clock::now,
+        }
+    }
+
+    /// The record of the key of checkpoints.
+    fn key_record(&self) -> Entry {
+        let spki = STANDARD.encode(self.verifier().spki());
+        let draft = Draft {
+            purpose: Some(note::CHECKPOINT_PURPOSE),
+            spki: Some(&spki),
+            ..Draft::new(Event::KeyActivated, Outcome::Success)
+        };
+        Entry::plain(&draft).unwrap()
+    }
+
+    fn verifier(&self) -> VerifierKey {
+        VerifierKey::p256(ORIGIN, self.key.public_key().as_der().unwrap().as_ref()).unwrap()
+    }
+
+    fn keys(&self) -> Vec<VerifierKey> {
+        vec![self.verifier()]
+    }
+
+    fn sign(&self) -> SignCheckpoint {
+        let (key, verifier) = (Arc::clone(&self.key), self.verifier());
+        let (signing, signed) = (Arc::clone(&self.signing), Arc::clone(&self.signed));
+        Box::new(move |text| {
+            if !signing.load(Ordering::SeqCst) {
+                return Err("the token is away".to_owned());
+            }
+            let size = text.lines().nth(1).unwrap().parse().unwrap();
+            let before = signed.swap(size, Ordering::SeqCst);
+            assert!(before <= size, "a checkpoint over {size} records after one over {before}");
+            let signature = key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+            Ok(verifier.signature_line(signature.as_ref()))
+        })
+    }
+
+    fn try_open(&self) -> Result<Opened, OpenError> {
+        let ((tell, durable), (fail, failed)) = (channel(), channel());
+        let gate = Arc::clone(&self.gate);
+        let handlers = Handlers {
+            on_durable: Box::new(move |batch| {
+                batch.drain(..).for_each(|x| drop(tell.send(x)));
+                drop(gate.lock());
+            }),
+            on_failure: Box::new(move |e| drop(fail.send(e.to_string()))),
+        };
+        let (log, recovery) = Log::open(self.settings(), &self.keys(), self.sign(), handlers)?;
+        log.sign_checkpoints();
+        Ok(Opened { log, recovery, durable, failed })
+    }
+
+    fn open(&self) -> Opened {
+        self.try_open().unwrap()
+    }
+
+    /// Reads and repairs as opening does, without starting anything.
+    fn recover(&self) -> Result<recovery::Recovered, OpenError> {
+        recovery::recover(&self.settings(), &self.keys())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.settings().directory.join(name)
+    }
+
+    /// The segments, oldest first.
+    fn segments(&self) -> Vec<PathBuf> {
+        segment::list(&self.path("segments")).unwrap().into_iter().map(|(_, path)| path).collect()
+    }
+
+    fn records(&self) -> Vec<(u64, String)> {
+        let frames = self.segments().iter().flat_map(|s| frames(s)).collect::<Vec<_>>();
+        frames.into_iter().map(|f| (f.seq, f.record)).collect()
+    }
+
+    fn events(&self) -> Vec<String> {
+        let events = |(_, r): (u64, String)| RecordView::parse(r.as_bytes()).unwrap().event.into_owned();
+        self.records().into_iter().map(events).collect()
+    }
+}
+
+impl Opened {
+    fn standing(&self, size: u64, root: tree::Hash) -> Standing {
+        self.log.standing(&note::Checkpoint { origin: ORIGIN.to_owned(), size, root }).unwrap()
+    }
+
+    fn append(&self, ticket: u64, entry: Entry) -> Result<(), Full> {
+        let room = self.log.reserve(entry.size())?;
+        self.log.append(room, entry, ticket).unwrap();
+        Ok(())
+    }
+}
+
+/// In memory where there is such a place: the tests cut and change files thousands of times.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn plain(event: Event) -> Entry {
+    Entry::plain(&Draft::new(event, Outcome::Success)).unwrap()
+}
+
+/// An answer with a digest and a payload of `length` bytes.
+fn answer(digest: u8, length: usize) -> Entry {
+    let draft = Draft { kid: Some("k"), ..Draft::new(Event::Signed, Outcome::Success) }.encode().unwrap();
+    Entry { draft, digest: Some([digest; 32]), payload: Payload::clear(vec![digest; length]) }
+}
+
+/// One frame and where it lies.
+struct FrameAt {
+    seq: u64,
+    begin: u64,
+    end: u64,
+    record: String,
+}
+
+fn frames(segment: &Path) -> Vec<FrameAt> {
+    let mut found = Vec::new();
+    let mut reader = Reader::open(segment).unwrap();
+    let mut each = |f: Frame<'_>, begin: u64| {
+        let length = frame::FRAME_HEADER + f.record.len() + f.payload.len();
+        let record = String::from_utf8(f.record.to_vec()).unwrap();
+        found.push(FrameAt { seq: f.seq, begin, end: begin + length as u64, record });
+        Ok(())
+    };
+    while matches!(reader.next::<ReadError>(&mut each).unwrap(), Found::Batch) {}
+    found
+}
