@@ -5,6 +5,7 @@ pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod durable;
+pub mod export;
 pub mod hsm;
 pub mod jose;
 pub mod random;

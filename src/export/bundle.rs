@@ -1,0 +1,187 @@
+//! Making a bundle from a published log that may be growing.
+
+use super::chain::Facts;
+use super::keys::{KeyBook, KeyFile};
+use super::manifest::{Manifest, ManifestFile};
+use super::{KEYS, MANIFEST, Progress};
+use crate::audit::note::{NoteError, VerifierKey};
+use crate::audit::tiles::{CHECKPOINT, Kind as TileKind, Tile, TileError, TileReader, WIDTH};
+use crate::audit::tree::{Edge, Hash, leaf_hash};
+use crate::clock::Timestamp;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// What was exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The log.
+    pub origin: String,
+    /// Records.
+    pub size: u64,
+    /// Root of the tree over them.
+    pub root: Hash,
+    /// Files, the manifest included.
+    pub files: usize,
+    /// Their bytes together.
+    pub bytes: u64,
+    /// The signed checkpoint.
+    pub note: Vec<u8>,
+}
+
+/// Why no bundle was made. What is there by then has no manifest and does not verify.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The log was never published.
+    #[error("{0} has no checkpoint: the log was never published there")]
+    Unpublished(PathBuf),
+    /// The published checkpoint is not one of this log.
+    #[error("{path}: {why}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: NoteError,
+    },
+    /// The published tiles could not be read.
+    #[error("the published log could not be read: {0}")]
+    Tiles(#[from] TileError),
+    /// A key record that no verifier would accept.
+    #[error("record {sequence} of the published log: {why}")]
+    Record {
+        /// Its number.
+        sequence: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The published records are not those of the checkpoint.
+    #[error(
+        "the published records do not have the root of their checkpoint of {0} records: do not export, investigate"
+    )]
+    Inconsistent(u64),
+    /// The key of the checkpoint is not in the log.
+    #[error("no key that signed the checkpoint has a key record in the log")]
+    KeyNotRecorded,
+    /// The bundle could not be written.
+    #[error("could not write {path}: {source}")]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Copies what the newest checkpoint in `published` covers into the new directory `out`, with the keys that the log's
+/// own key records tell of and those of `log_keys` among them.
+///
+/// The checkpoint is read first: whatever the daemon adds meanwhile lies beyond it. All hashes are computed anew from
+/// the records, so that a published log that does not fit its checkpoint is noticed here.
+pub fn write(
+    out: &Path,
+    published: &Path,
+    log_keys: &[VerifierKey],
+    made_at: Timestamp,
+    progress: Progress<'_>,
+) -> Result<Summary, ExportError> {
+    let reader = TileReader::open(published);
+    let note = reader.checkpoint()?.ok_or_else(|| ExportError::Unpublished(published.to_owned()))?;
+    let checkpoint = VerifierKey::open(log_keys, &note)
+        .map_err(|why| ExportError::Checkpoint { path: published.join(CHECKPOINT), why })?;
+    let mut copy = Copy::begin(out)?;
+    let mut edge = Edge::new();
+    let mut book = KeyBook::default();
+    while edge.size() < checkpoint.size {
+        let index = edge.size() / WIDTH;
+        let bundle = reader.bundle(index, (checkpoint.size - edge.size()).min(WIDTH))?;
+        copy.tile(Tile { kind: TileKind::Entries, index, width: bundle.len() }, bundle.as_bytes())?;
+        for record in bundle.records() {
+            let sequence = edge.size();
+            key_record(record, &checkpoint.origin, &mut book)
+                .map_err(|why| ExportError::Record { sequence, why })?;
+            let mut full = Vec::new();
+            edge.push_and_take(leaf_hash(record), |level, hashes| {
+                let index = sequence >> (8 * level) >> 8;
+                full.push((Tile { kind: TileKind::Hashes(level), index, width: WIDTH }, hashes.to_vec()));
+            });
+            for (tile, hashes) in full {
+                copy.tile(tile, hashes.as_flattened())?;
+            }
+        }
+        progress(edge.size(), checkpoint.size);
+    }
+    if edge.root() != checkpoint.root {
+        return Err(ExportError::Inconsistent(checkpoint.size));
+    }
+    for level in 0..edge.levels() {
+        let hashes = edge.tile(level);
+        if !hashes.is_empty() {
+            let index = edge.size() >> (8 * level) >> 8;
+            let tile = Tile { kind: TileKind::Hashes(level), index, width: hashes.len() as u64 };
+            copy.tile(tile, hashes.as_flattened())?;
+        }
+    }
+    let recorded = book.log_keys(&checkpoint.origin);
+    VerifierKey::open(&recorded, &note).map_err(|_| ExportError::KeyNotRecorded)?;
+    let log_keys = recorded.iter().map(ToString::to_string).collect();
+    copy.file(KEYS, &KeyFile { log_keys, signing_keys: book.signing_keys() }.encode())?;
+    copy.file(CHECKPOINT, &note)?;
+    // The manifest comes last: a bundle without it is one that was not finished.
+    let files = copy.files.len() + 1;
+    let manifest = Manifest::new(&checkpoint, made_at, std::mem::take(&mut copy.files)).encode();
+    copy.file(MANIFEST, &manifest)?;
+    copy.end()?;
+    let (origin, size, root) = (checkpoint.origin, checkpoint.size, checkpoint.root);
+    Ok(Summary { origin, size, root, files, bytes: copy.bytes, note })
+}
+
+/// Takes note of a record that tells of a key; others are not looked at.
+fn key_record(record: &[u8], origin: &str, book: &mut KeyBook) -> Result<(), String> {
+    if !str::from_utf8(record).is_ok_and(|text| text.contains("\"spki\"")) {
+        return Ok(());
+    }
+    let facts = Facts::read(record, origin).map_err(|why| why.to_string())?;
+    if facts.spki.is_none() {
+        return Ok(());
+    }
+    book.see(&facts).map_err(|why| why.to_string())
+}
+
+/// The directory that is being made.
+struct Copy<'a> {
+    out: &'a Path,
+    files: Vec<ManifestFile>,
+    bytes: u64,
+}
+
+impl<'a> Copy<'a> {
+    /// Creates the directory for its owner alone: the records tell who used which service when.
+    fn begin(out: &'a Path) -> Result<Self, ExportError> {
+        let failed = |source| ExportError::Write { path: out.to_owned(), source };
+        DirBuilder::new().mode(0o700).create(out).map_err(failed)?;
+        Ok(Self { out, files: Vec::new(), bytes: 0 })
+    }
+
+    fn tile(&mut self, tile: Tile, bytes: &[u8]) -> Result<(), ExportError> {
+        self.file(tile.path().to_string_lossy().as_ref(), bytes)
+    }
+
+    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let path = self.out.join(name);
+        let parent = path.parent().unwrap_or(self.out);
+        fs::create_dir_all(parent)
+            .and_then(|()| fs::write(&path, bytes))
+            .map_err(|source| ExportError::Write { path: path.clone(), source })?;
+        self.files.push(ManifestFile::new(name.to_owned(), bytes));
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// One sync of the whole file system: cheaper than one for each of many files.
+    fn end(&self) -> Result<(), ExportError> {
+        let failed = |source| ExportError::Write { path: self.out.to_owned(), source };
+        let directory = File::open(self.out).map_err(failed)?;
+        nix::unistd::syncfs(directory).map_err(|why| failed(why.into()))
+    }
+}

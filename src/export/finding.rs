@@ -1,0 +1,123 @@
+//! What is wrong with a bundle, and where.
+
+use crate::audit::tiles::TileError;
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The first thing that is wrong. A bundle with one finding proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+pub struct Finding {
+    /// What sort of thing.
+    pub kind: Kind,
+    /// The file, below the bundle's directory where it is in there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// The record's sequence number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+/// Sorts of findings; the names in kebab-case are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// There is no such directory or file to verify.
+    NoInput,
+    /// The system refused to read.
+    Unreadable,
+    /// The manifest is not one, or not as it was written.
+    ManifestMalformed,
+    /// The manifest says something else than the checkpoint, or lists other files than the checkpoint covers.
+    ManifestMismatch,
+    /// A file that should be there is not.
+    FileMissing,
+    /// A file that nothing covers.
+    FileExtra,
+    /// A file whose bytes are not those of the manifest, or not of its form.
+    FileChanged,
+    /// A verifier key or `keys.json` is not one.
+    KeysMalformed,
+    /// A key in `keys.json` and the key records of the log differ.
+    KeyMismatch,
+    /// A record names a key without a key record before it.
+    KeyUnknown,
+    /// The checkpoint's signature or form is wrong.
+    CheckpointInvalid,
+    /// The tree of the records has another root than the signed checkpoint.
+    RootMismatch,
+    /// An earlier checkpoint is not one of this log.
+    EarlierInvalid,
+    /// The log is shorter than an earlier checkpoint.
+    Shortened,
+    /// The log does not extend an earlier checkpoint.
+    Forked,
+    /// A hash tile differs from the records.
+    TileMismatch,
+    /// A record differs from the hash that the tiles have for it.
+    RecordChanged,
+    /// A record is not strict JSON of the known format, or lacks what its event needs.
+    RecordMalformed,
+    /// A record of another log.
+    OriginMismatch,
+    /// A sequence number that is not the record's place.
+    SequenceGap,
+    /// `prev` is not the hash of the record before.
+    LinkBroken,
+    /// The time goes back.
+    TimeBack,
+    /// A checkpoint in a record is not of this tree, or goes back.
+    RecordedCheckpoint,
+    /// No record of a JWT that was asked for.
+    JwtNotFound,
+}
+
+impl Finding {
+    /// A finding without a place.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, file: None, record: None, message: message.into() }
+    }
+
+    /// The same at a file.
+    #[must_use]
+    pub fn at(mut self, file: impl AsRef<Path>) -> Self {
+        self.file = Some(file.as_ref().to_owned());
+        self
+    }
+
+    /// The same at a record.
+    #[must_use]
+    pub const fn of(mut self, record: u64) -> Self {
+        self.record = Some(record);
+        self
+    }
+
+    /// What a tile that could not be read means for the bundle in `directory`.
+    pub(super) fn tile(error: &TileError, directory: &Path) -> Self {
+        let below = |path: &Path| path.strip_prefix(directory).unwrap_or(path).to_owned();
+        match error {
+            TileError::Missing { path, .. } => {
+                Self::new(Kind::FileMissing, "the checkpoint covers this file, but it is not there").at(path)
+            }
+            TileError::Malformed { path, expected, found } => {
+                Self::new(Kind::FileChanged, format!("expected {expected}, found {found}")).at(below(path))
+            }
+            TileError::Io { path, .. } => Self::new(Kind::Unreadable, error.to_string()).at(below(path)),
+            _ => Self::new(Kind::FileChanged, error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.file, self.record) {
+            (Some(file), Some(record)) => write!(f, "{}, record {record}: {}", file.display(), self.message),
+            (Some(file), None) => write!(f, "{}: {}", file.display(), self.message),
+            (None, Some(record)) => write!(f, "record {record}: {}", self.message),
+            (None, None) => f.write_str(&self.message),
+        }
+    }
+}
