@@ -8,4 +8,5 @@ pub mod durable;
 pub mod export;
 pub mod hsm;
 pub mod jose;
+pub mod protocol;
 pub mod random;

@@ -1,0 +1,275 @@
+//! The grant that a front server hands over: a JWT as authorization grant (RFC 7523 §3, RFC 7521 §5, RFC 8725).
+//!
+//! Every failure is `invalid_grant` (RFC 7523 §3.1). The client hears which rule failed: it is authenticated, and the
+//! operator of two servers has to find out which of them is wrong.
+
+use super::error::{ErrorCode, OAuthError};
+use super::metadata::endpoint_url;
+use crate::claims::{
+    Authentication, AuthorizationDetail, ClaimName, ClientId, ExtraClaims, Issuer, Jti, NumericDate,
+    Resource, Scope, Subject, parse_authorization_details,
+};
+use crate::config::{Config, GrantIssuer};
+use crate::jose::{Received, Verified};
+use serde_json::{Map, Value};
+use std::str::FromStr;
+
+/// How far in the future `iat`, `nbf` and `auth_time` may lie, in seconds: clocks differ, though not by a minute
+/// (FAPI 2.0 §5.3.2.1).
+pub const CLOCK_SKEW: i64 = 10;
+
+/// The most values of `resource`.
+const MAX_RESOURCES: usize = 16;
+/// The most further claims.
+const MAX_EXTRA: usize = 32;
+/// Bytes of the longest further claim.
+const MAX_EXTRA_BYTES: usize = 1024;
+
+/// Claims that would change what the grant means and that we do not carry out, or that belong to another kind of JWT:
+/// refused, because ignoring them would issue something else than the front server meant.
+const REFUSED: [(&str, &str); 4] = [
+    ("act", "delegation is not supported yet"),
+    ("cnf", "sender constraint is not supported yet"),
+    ("events", "this is a security event token"),
+    ("token_introspection", "this is an introspection response"),
+];
+
+/// A verified grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assertion {
+    /// Who vouches for it.
+    pub issuer: Issuer,
+    /// The resource owner.
+    pub subject: Subject,
+    /// Its name; good once for its issuer.
+    pub jti: Jti,
+    /// When it ends; its `jti` is kept until then.
+    pub expires_at: NumericDate,
+    /// The one client that it was made for, if it says so.
+    pub client_id: Option<ClientId>,
+    /// The resources that it was made for; empty means every resource of its issuer.
+    pub resources: Vec<Resource>,
+    /// What the resource owner granted.
+    pub scope: Scope,
+    /// What the resource owner granted.
+    pub authorization_details: Vec<AuthorizationDetail>,
+    /// How the resource owner signed in.
+    pub authentication: Authentication,
+    /// Further claims that at least one resource server may see.
+    pub extra: ExtraClaims,
+}
+
+/// Verifies a compact JWT as a grant at `now`; any failure is `invalid_grant`.
+pub fn verify_assertion(config: &Config, jwt: &str, now: NumericDate) -> Result<Assertion, OAuthError> {
+    let received = Received::parse(jwt, config.http.limits.json_depth)
+        .map_err(|e| refused("assertion-malformed", e.to_string()))?;
+    let issuer = received
+        .claimed_issuer()
+        .and_then(|iss| config.grant_issuers.iter().find(|g| g.issuer.as_str() == iss))
+        .ok_or_else(|| refused("assertion-unknown-issuer", "iss: expected an issuer that is known here"))?;
+    let keys = issuer.keys.iter().map(|key| (key.kid.as_deref(), &key.key));
+    let verified = received.verify(keys).map_err(|e| refused("assertion-signature", e.to_string()))?;
+    check_type(&verified)?;
+    let claims = Claims(verified.claims());
+    claims.refuse_unsupported()?;
+    claims.check_audience(config)?;
+    let expires_at = claims.check_times(issuer, now)?;
+    let subject: Subject = claims.required("sub")?;
+    // RFC 9068 section 5: nobody may mistake a person for a client.
+    if is_client_id(config, &subject) {
+        return Err(refused(
+            "assertion-subject",
+            "sub: expected a resource owner, found the client_id of a client",
+        ));
+    }
+    Ok(Assertion {
+        issuer: issuer.issuer.clone(),
+        subject,
+        jti: claims.required("jti")?,
+        expires_at,
+        client_id: claims.word("client_id")?,
+        resources: claims.resources()?,
+        scope: claims.word("scope")?.unwrap_or_default(),
+        authorization_details: claims.details()?,
+        authentication: claims.authentication(now)?,
+        extra: claims.extra(config)?,
+    })
+}
+
+fn is_client_id(config: &Config, subject: &Subject) -> bool {
+    config.clients.iter().any(|client| client.client_id.as_str() == subject.as_str())
+        || config.resource_servers.iter().any(|rs| rs.client_id.as_str() == subject.as_str())
+}
+
+fn refused(rule: &'static str, description: impl AsRef<str>) -> OAuthError {
+    OAuthError::new(ErrorCode::InvalidGrant, rule, format!("assertion: {}", description.as_ref()))
+}
+
+/// RFC 8725 §3.11 and §3.12: an access token, an introspection response or an event of whoever is no grant.
+fn check_type(jwt: &Verified) -> Result<(), OAuthError> {
+    if jwt.is_untyped() || jwt.has_type("JWT") {
+        return Ok(());
+    }
+    Err(refused("assertion-type", "typ: expected JWT or none, found another kind of JWT"))
+}
+
+struct Claims<'a>(&'a Map<String, Value>);
+
+impl Claims<'_> {
+    fn refuse_unsupported(&self) -> Result<(), OAuthError> {
+        match REFUSED.iter().find(|(name, _)| self.0.contains_key(*name)) {
+            Some((name, why)) => Err(refused("assertion-unsupported-claim", format!("{name}: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// `aud` names us and nobody else (D3): an assertion that others may use too could be handed on by them.
+    fn check_audience(&self, config: &Config) -> Result<(), OAuthError> {
+        let token_endpoint = endpoint_url(&config.issuer, "token");
+        let ours = |value: &Value| {
+            value.as_str().is_some_and(|aud| aud == config.issuer.as_str() || aud == token_endpoint)
+        };
+        let fits = match self.0.get("aud") {
+            Some(Value::Array(list)) => !list.is_empty() && list.iter().all(ours),
+            Some(value) => ours(value),
+            None => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        let text = format!("aud: expected {} or {token_endpoint} and no other value", config.issuer);
+        Err(refused("assertion-audience", text))
+    }
+
+    /// `exp` is required and ahead by no more than the issuer's limit; `iat` and `nbf` are not in the future.
+    fn check_times(&self, issuer: &GrantIssuer, now: NumericDate) -> Result<NumericDate, OAuthError> {
+        let end =
+            self.date("exp", f64::floor)?.ok_or_else(|| refused("assertion-expiry", "exp: expected one"))?;
+        if end <= now {
+            return Err(refused("assertion-expired", "exp: it has expired"));
+        }
+        let most = issuer.max_assertion_lifetime.as_secs();
+        if u64::try_from(end.0.saturating_sub(now.0)).is_ok_and(|ahead| ahead > most) {
+            let text = format!("exp: expected at most {most} seconds from now, found more");
+            return Err(refused("assertion-expiry", text));
+        }
+        for name in ["iat", "nbf"] {
+            not_ahead(name, self.date(name, f64::ceil)?, now)?;
+        }
+        Ok(end)
+    }
+
+    /// A `NumericDate` (RFC 7519 §2). Fractions are allowed there; they are rounded to the stricter side.
+    fn date(&self, name: &str, round: fn(f64) -> f64) -> Result<Option<NumericDate>, OAuthError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let seconds = match (value.as_i64(), value.as_f64().map(round)) {
+            (Some(whole), _) => Some(whole),
+            #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^53")]
+            (None, Some(rounded)) if rounded.abs() < 9.0e15 => Some(rounded as i64),
+            _ => None,
+        };
+        match seconds.filter(|s| *s >= 0) {
+            Some(seconds) => Ok(Some(NumericDate(seconds))),
+            None => Err(refused("assertion-claim", format!("{name}: expected seconds since 1970"))),
+        }
+    }
+
+    /// A text with a grammar.
+    fn word<T>(&self, name: &str) -> Result<Option<T>, OAuthError>
+    where
+        T: FromStr<Err: std::fmt::Display>,
+    {
+        self.0.get(name).map(|value| read_word(name, value)).transpose()
+    }
+
+    fn required<T>(&self, name: &str) -> Result<T, OAuthError>
+    where
+        T: FromStr<Err: std::fmt::Display>,
+    {
+        self.word(name)?
+            .ok_or_else(|| refused("assertion-claim", format!("{name}: expected one, found none")))
+    }
+
+    /// One text or a list of some.
+    fn resources(&self) -> Result<Vec<Resource>, OAuthError> {
+        match self.0.get("resource") {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) if (1..=MAX_RESOURCES).contains(&list.len()) => {
+                list.iter().map(|value| read_word("resource", value)).collect()
+            }
+            Some(Value::Array(_)) => {
+                Err(refused("assertion-claim", format!("resource: expected 1 to {MAX_RESOURCES} values")))
+            }
+            Some(value) => Ok(vec![read_word("resource", value)?]),
+        }
+    }
+
+    fn details(&self) -> Result<Vec<AuthorizationDetail>, OAuthError> {
+        match self.0.get("authorization_details") {
+            None => Ok(Vec::new()),
+            Some(value) => parse_authorization_details(&value.to_string())
+                .map_err(|e| refused("assertion-details", e.to_string())),
+        }
+    }
+
+    fn authentication(&self, now: NumericDate) -> Result<Authentication, OAuthError> {
+        let amr = match self.0.get("amr") {
+            None => Vec::new(),
+            Some(Value::Array(list)) if list.len() <= Authentication::MAX_AMR => {
+                list.iter().map(|value| read_word("amr", value)).collect::<Result<_, _>>()?
+            }
+            Some(_) => {
+                return Err(refused(
+                    "assertion-claim",
+                    format!("amr: expected a list of at most {} texts", Authentication::MAX_AMR),
+                ));
+            }
+        };
+        let auth_time = self.date("auth_time", f64::floor)?;
+        not_ahead("auth_time", auth_time, now)?;
+        Ok(Authentication { acr: self.word("acr")?, amr, auth_time })
+    }
+
+    /// Further claims that some resource server may see: a text of at most 1,024 bytes each, at most 32. A claim that
+    /// nobody may see is not carried on and may be whatever it is.
+    fn extra(&self, config: &Config) -> Result<ExtraClaims, OAuthError> {
+        let mut extra = ExtraClaims::new();
+        for (name, value) in self.0 {
+            let seen = config.resource_servers.iter().any(|rs| rs.claims.contains(name.as_str()));
+            let (true, Value::String(text), Ok(claim)) = (seen, value, name.parse::<ClaimName>()) else {
+                continue;
+            };
+            if claim.is_reserved() {
+                continue;
+            }
+            if text.len() > MAX_EXTRA_BYTES || extra.len() == MAX_EXTRA {
+                let text =
+                    format!("expected at most {MAX_EXTRA} further claims of at most {MAX_EXTRA_BYTES} bytes");
+                return Err(refused("assertion-extra", text));
+            }
+            extra.insert(claim, text.clone());
+        }
+        Ok(extra)
+    }
+}
+
+fn not_ahead(name: &str, date: Option<NumericDate>, now: NumericDate) -> Result<(), OAuthError> {
+    if date.is_some_and(|date| date.0 > now.0.saturating_add(CLOCK_SKEW)) {
+        let text = format!("{name}: expected no time more than {CLOCK_SKEW} seconds ahead");
+        return Err(refused("assertion-not-yet-valid", text));
+    }
+    Ok(())
+}
+
+fn read_word<T>(name: &str, value: &Value) -> Result<T, OAuthError>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let text =
+        value.as_str().ok_or_else(|| refused("assertion-claim", format!("{name}: expected a text")))?;
+    text.parse().map_err(|e| refused("assertion-claim", format!("{name}: {e}")))
+}
+
+#[cfg(test)]
+#[path = "assertion_tests.rs"]
+mod tests;

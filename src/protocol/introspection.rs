@@ -1,0 +1,268 @@
+//! What a resource server is told of a token (RFC 7662 §2.2, RFC 9701 §5): its own part, or `{"active":false}`.
+
+use super::assertion::CLOCK_SKEW;
+use super::narrow::{self, Rules};
+use crate::claims::{ActiveToken, NumericDate, TokenFacts, TokenType};
+use crate::config::{Config, ResourceServer};
+
+/// One answer before it is signed.
+#[derive(Debug)]
+pub struct View {
+    /// `None`: exactly `{"active":false}`.
+    pub active: Option<ActiveToken>,
+    /// Every rule that made the token inactive or withheld something, by its stable name, each once. For the record
+    /// and for `chancery explain`; never for the caller.
+    pub rules: Vec<&'static str>,
+}
+
+/// What `rs` is told at `now` of the token with these `facts`; `None` is a token that nobody knows.
+///
+/// Unknown, revoked, expired, not yet valid and meant for others look alike from outside (D5). An active token shows
+/// `rs` alone as its audience (D21) and of the rest only what the configuration gives `rs` (D22).
+pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, now: NumericDate) -> View {
+    let Some(facts) = facts else {
+        return View { active: None, rules: vec!["unknown-token"] };
+    };
+    let end = end(owners, facts);
+    let mut rules = inactive(rs, facts, end, now);
+    if !rules.is_empty() {
+        return View { active: None, rules };
+    }
+    let rules_of = &mut rules;
+    let authentication = narrow::authentication(rs, facts, rules_of);
+    let active = ActiveToken {
+        aud: rs.resource.clone(),
+        iat: facts.issued_at,
+        // Inactive without one.
+        exp: end.unwrap_or(facts.expires_at),
+        nbf: facts.not_before,
+        token_type: TokenType::Bearer,
+        scope: narrow::scope(rs, &facts.scope, rules_of),
+        authorization_details: narrow::details(owners, rs, facts, rules_of),
+        sub: narrow::sees(rs, "sub", true, "claim-withheld:sub", rules_of).then(|| facts.subject.clone()),
+        client_id: narrow::sees(rs, "client_id", true, "claim-withheld:client_id", rules_of)
+            .then(|| facts.client_id.clone()),
+        acr: authentication.acr,
+        amr: authentication.amr,
+        auth_time: authentication.auth_time,
+        extra: narrow::extra(rs, facts, rules_of),
+    };
+    View { active: Some(active), rules }
+}
+
+/// When the token ends by the configuration of today: a lifetime that was shortened since it was issued holds from the
+/// next answer on (RFC 9701 §9), and a client that was removed has no tokens (`None`). The signer allows no more.
+fn end(config: &Config, facts: &TokenFacts) -> Option<NumericDate> {
+    let lifetime = config.client(&facts.client_id)?.access_token_lifetime.as_secs();
+    let latest = facts.issued_at.0.saturating_add_unsigned(lifetime);
+    Some(NumericDate(facts.expires_at.0.min(latest)))
+}
+
+/// All reasons why the token is not active for `rs` (RFC 7662 §4); every one is looked at, so that the record tells
+/// them all and no reason answers sooner than another.
+fn inactive(rs: &ResourceServer, facts: &TokenFacts, end: Option<NumericDate>, now: NumericDate) -> Rules {
+    // Set back by more than clocks may differ, the clock says that the token is still to be issued.
+    let unborn = facts.issued_at.0 > now.0.saturating_add(CLOCK_SKEW);
+    let reasons = [
+        (facts.revoked, "revoked"),
+        (end.is_none(), "client-not-registered"),
+        (end.is_some_and(|end| now >= end), "expired"),
+        (unborn || facts.not_before.is_some_and(|begin| now < begin), "not-yet-valid"),
+        (!facts.audience.contains(&rs.resource), "wrong-audience"),
+    ];
+    reasons.into_iter().filter(|(applies, _)| *applies).map(|(_, rule)| rule).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NOW, PAYMENTS, SIGNING, bank, contract, facts, payment, server};
+    use super::*;
+    use crate::claims::DetailType;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn told(rs: &str, change: impl Fn(&mut TokenFacts)) -> (Value, Vec<&'static str>) {
+        let config = bank();
+        let rs = config.resource_server(&rs.parse().unwrap()).unwrap();
+        let mut facts = facts();
+        change(&mut facts);
+        let view = view(rs, &config, Some(&facts), NOW);
+        (serde_json::to_value(view.active).unwrap(), view.rules)
+    }
+
+    #[test]
+    fn each_resource_server_is_told_its_own_part_of_one_token() {
+        let (payments, rules) = told("payments-api", |_| ());
+        assert_eq!(
+            payments,
+            json!({"aud": "https://payments.bank.example", "iat": NOW.0 - 10, "exp": NOW.0 + 290,
+                "token_type": "Bearer", "scope": "payments:initiate", "authorization_details": [payment()],
+                "sub": "alice", "client_id": "shop", "acr": "psd2_sca", "auth_time": NOW.0 - 60,
+                "extra": {"consent_id": "c-1"}})
+        );
+        assert_eq!(
+            rules,
+            ["claim-withheld:amr", "scope-withheld", "detail-type-withheld", "claim-withheld:extra"]
+        );
+        let (signing, rules) = told("signing-api", |_| ());
+        assert_eq!(
+            signing,
+            json!({"aud": "https://sign.bank.example", "iat": NOW.0 - 10, "exp": NOW.0 + 290,
+                "token_type": "Bearer", "scope": "sign:contracts", "authorization_details": [contract()],
+                "amr": ["pwd", "otp"], "extra": {"given_name": "Alice"}})
+        );
+        assert!(rules.contains(&"claim-withheld:sub") && rules.contains(&"claim-withheld:acr"));
+        for word in ["payment", "jti", "consent", "shop", "alice", "DE02"] {
+            assert!(!signing.to_string().contains(word), "{word} is not its business");
+        }
+    }
+
+    #[test]
+    fn what_is_not_active_is_null_and_says_why_only_inside() {
+        type Change = fn(&mut TokenFacts);
+        let table: [(Change, &[&str]); 8] = [
+            (|f| f.revoked = true, &["revoked"]),
+            (|f| f.expires_at = NOW, &["expired"]),
+            (|f| f.expires_at = NumericDate(NOW.0 - 1), &["expired"]),
+            (|f| f.not_before = Some(NumericDate(NOW.0 + 1)), &["not-yet-valid"]),
+            (|f| f.audience.retain(|r| r.as_str() == "https://sign.bank.example"), &["wrong-audience"]),
+            (|f| f.audience.clear(), &["wrong-audience"]),
+            (|f| f.audience = vec!["https://payments.bank.example/".parse().unwrap()], &["wrong-audience"]),
+            (
+                |f| {
+                    f.revoked = true;
+                    f.audience.clear();
+                },
+                &["revoked", "wrong-audience"],
+            ),
+        ];
+        for (change, rules) in table {
+            assert_eq!(told("payments-api", change), (Value::Null, rules.to_vec()));
+        }
+        let config = bank();
+        let unknown = view(&config.resource_servers[0], &config, None, NOW);
+        assert!(unknown.active.is_none());
+        assert_eq!(unknown.rules, ["unknown-token"]);
+    }
+
+    #[test]
+    fn a_token_is_active_until_the_second_before_its_end_and_from_its_beginning() {
+        let (answer, _) = told("payments-api", |f| {
+            f.expires_at = NumericDate(NOW.0 + 1);
+            f.not_before = Some(NOW);
+        });
+        assert_eq!(answer["nbf"], NOW.0);
+    }
+
+    #[test]
+    fn a_change_of_the_clients_entry_holds_from_the_next_answer_on() {
+        let mut config = bank();
+        let client = std::sync::Arc::get_mut(&mut config.clients[0]).unwrap();
+        client.access_token_lifetime = std::time::Duration::from_secs(60);
+        let rs = &config.resource_servers[0];
+        // Issued ten seconds ago for five minutes.
+        let told = |now| view(rs, &config, Some(&facts()), NumericDate(now));
+        assert_eq!(told(NOW.0).active.unwrap().exp, NumericDate(NOW.0 + 50));
+        assert_eq!(told(NOW.0 + 50).rules, ["expired"]);
+        config.clients.clear();
+        let gone = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
+        assert!(gone.active.is_none());
+        assert_eq!(gone.rules, ["client-not-registered"]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_a_little_hurts_nobody() {
+        let (answer, _) = told("payments-api", |f| f.issued_at = NumericDate(NOW.0 + CLOCK_SKEW));
+        assert_eq!(answer["iat"], NOW.0 + CLOCK_SKEW);
+        let (answer, rules) = told("payments-api", |f| f.issued_at = NumericDate(NOW.0 + CLOCK_SKEW + 1));
+        assert_eq!((answer, rules), (Value::Null, vec!["not-yet-valid"]));
+    }
+
+    #[test]
+    fn locations_are_cut_to_the_caller() {
+        let locate = |places: &'static [&'static str]| {
+            move |f: &mut TokenFacts| {
+                let places = places.iter().map(|p| p.parse().unwrap()).collect();
+                f.authorization_details = vec![f.authorization_details[0].with_locations(places)];
+            }
+        };
+        let both = &["https://sign.bank.example", "https://payments.bank.example"];
+        let (answer, rules) = told("payments-api", locate(both));
+        assert_eq!(answer["authorization_details"][0]["locations"], json!(["https://payments.bank.example"]));
+        assert!(rules.contains(&"detail-location-withheld"));
+        let (answer, rules) = told("payments-api", locate(&["https://sign.bank.example"]));
+        assert_eq!(answer.get("authorization_details"), None);
+        assert!(rules.contains(&"detail-location-withheld"));
+        let (answer, rules) = told("signing-api", locate(both));
+        assert_eq!(answer.get("authorization_details"), None, "a location does not give a type");
+        assert!(rules.contains(&"detail-type-withheld"));
+    }
+
+    #[test]
+    fn a_type_that_two_of_the_audience_own_by_now_is_shown_to_neither() {
+        let mut config = bank();
+        server(&mut config, 1).authorization_details_types = DetailType::ALL.into();
+        let facts = facts();
+        for (rs, kept) in config.resource_servers.iter().zip([0, 1]) {
+            let view = view(rs, &config, Some(&facts), NOW);
+            assert!(view.rules.contains(&"detail-owner-ambiguous"));
+            assert_eq!(view.active.unwrap().authorization_details.len(), kept);
+        }
+    }
+
+    #[test]
+    fn a_resource_server_without_anything_configured_learns_only_that_the_token_is_active() {
+        let mut config = bank();
+        let rs = server(&mut config, 0);
+        rs.scopes.clear();
+        rs.authorization_details_types.clear();
+        rs.claims.clear();
+        let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
+        let answer = serde_json::to_value(view.active).unwrap();
+        let members: Vec<_> = answer.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["aud", "exp", "iat", "token_type"]);
+    }
+
+    proptest! {
+        /// Whatever row, caller and configuration meet: no scope, type, place or claim of somebody else is told.
+        #[test]
+        fn nothing_of_another_resource_server_is_ever_told(
+            caller in 0..2_usize,
+            owned in proptest::sample::subsequence(vec!["payments:initiate", "payments:status", "sign:contracts"], 0..=3),
+            claims in proptest::sample::subsequence(vec!["sub", "client_id", "acr", "amr", "auth_time", "given_name"], 0..=6),
+            types in proptest::sample::subsequence(DetailType::ALL.to_vec(), 0..=2),
+            audience in proptest::sample::subsequence(vec![PAYMENTS, SIGNING], 0..=2),
+            places in proptest::sample::subsequence(vec![PAYMENTS, SIGNING], 0..=2),
+        ) {
+            let mut config = bank();
+            let own = server(&mut config, caller);
+            own.scopes = owned.iter().map(|s| (*s).to_owned().try_into().unwrap()).collect();
+            own.claims = claims.iter().map(|c| c.parse().unwrap()).collect();
+            own.authorization_details_types = types.iter().copied().collect();
+            let mut facts = facts();
+            facts.audience = audience.iter().map(|r| r.parse().unwrap()).collect();
+            let places: Vec<crate::claims::Resource> = places.iter().map(|r| r.parse().unwrap()).collect();
+            facts.authorization_details =
+                facts.authorization_details.iter().map(|d| d.with_locations(places.clone())).collect();
+            let rs = &config.resource_servers[caller];
+            let Some(told) = view(rs, &config, Some(&facts), NOW).active else {
+                prop_assert!(!facts.audience.contains(&rs.resource));
+                return Ok(());
+            };
+            prop_assert!(facts.audience.contains(&rs.resource) && told.aud == rs.resource);
+            prop_assert!(told.scope.iter().all(|s| rs.scopes.contains(s) && facts.scope.contains(s)));
+            for detail in &told.authorization_details {
+                prop_assert!(rs.authorization_details_types.contains(&detail.detail_type()));
+                prop_assert!(detail.locations().iter().all(|place| *place == rs.resource));
+                prop_assert_eq!(detail.locations().is_empty(), places.is_empty());
+            }
+            let named = |name: &str| claims.contains(&name);
+            prop_assert_eq!(told.sub.is_some(), named("sub"));
+            prop_assert_eq!(told.client_id.is_some(), named("client_id"));
+            prop_assert_eq!(told.acr.is_some(), named("acr"));
+            prop_assert_eq!(!told.amr.is_empty(), named("amr"));
+            prop_assert_eq!(told.auth_time.is_some(), named("auth_time"));
+            prop_assert!(told.extra.keys().all(|name| named(name.as_str())));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What of a grant concerns one resource server: the same answer for an introspection and for an `at+jwt`.
+//!
+//! Default deny (RFC 9396 §13, RFC 9701 §9): only scopes, types and claims that its own entry names, only details that
+//! are meant for it. Names of the rules that withheld something go into the audit record and never to the caller.
+
+use crate::claims::{AuthorizationDetail, ExtraClaims, Resource, Scope, TokenFacts};
+use crate::config::{Config, ResourceServer};
+
+/// Names of rules, each once.
+pub(super) type Rules = Vec<&'static str>;
+
+/// Notes `rule` once.
+pub(super) fn note(rules: &mut Rules, rule: &'static str) {
+    if !rules.contains(&rule) {
+        rules.push(rule);
+    }
+}
+
+/// The scopes that `rs` owns, in the order of the grant.
+pub(super) fn scope(rs: &ResourceServer, granted: &Scope, rules: &mut Rules) -> Scope {
+    let narrowed = granted.narrowed(|token| rs.scopes.contains(token));
+    if narrowed != *granted {
+        note(rules, "scope-withheld");
+    }
+    narrowed
+}
+
+/// The details that are meant for `rs`: its own type, and its resource among the locations, which are cut to it.
+/// Without locations the type decides, if nobody else of the audience owns it too: that could be so where the
+/// configuration has changed since the token was issued (D25).
+pub(super) fn details(
+    config: &Config,
+    rs: &ResourceServer,
+    facts: &TokenFacts,
+    rules: &mut Rules,
+) -> Vec<AuthorizationDetail> {
+    let mut own = Vec::new();
+    for detail in &facts.authorization_details {
+        if !rs.authorization_details_types.contains(&detail.detail_type()) {
+            note(rules, "detail-type-withheld");
+        } else if detail.locations().is_empty() {
+            if shared(config, rs, &facts.audience, detail) {
+                note(rules, "detail-owner-ambiguous");
+            } else {
+                own.push(detail.clone());
+            }
+        } else if detail.locations().contains(&rs.resource) {
+            if detail.locations().iter().any(|location| *location != rs.resource) {
+                note(rules, "detail-location-withheld");
+            }
+            own.push(detail.with_locations(vec![rs.resource.clone()]));
+        } else {
+            note(rules, "detail-location-withheld");
+        }
+    }
+    own
+}
+
+/// Whether another resource server of the audience owns the type of `detail` as well.
+fn shared(config: &Config, rs: &ResourceServer, audience: &[Resource], detail: &AuthorizationDetail) -> bool {
+    audience
+        .iter()
+        .filter(|resource| **resource != rs.resource)
+        .filter_map(|resource| config.resource_server_of(resource))
+        .any(|other| other.authorization_details_types.contains(&detail.detail_type()))
+}
+
+/// Whether `rs` may see the claim `name`; a claim that exists and is withheld is noted.
+pub(super) fn sees(
+    rs: &ResourceServer,
+    name: &str,
+    exists: bool,
+    withheld: &'static str,
+    rules: &mut Rules,
+) -> bool {
+    let named = rs.claims.contains(name);
+    if exists && !named {
+        note(rules, withheld);
+    }
+    exists && named
+}
+
+/// How the resource owner signed in, as far as `rs` may see it.
+pub(super) fn authentication(
+    rs: &ResourceServer,
+    facts: &TokenFacts,
+    rules: &mut Rules,
+) -> crate::claims::Authentication {
+    let all = &facts.authentication;
+    let mut own = crate::claims::Authentication::default();
+    if sees(rs, "acr", all.acr.is_some(), "claim-withheld:acr", rules) {
+        own.acr.clone_from(&all.acr);
+    }
+    if sees(rs, "amr", !all.amr.is_empty(), "claim-withheld:amr", rules) {
+        own.amr.clone_from(&all.amr);
+    }
+    if sees(rs, "auth_time", all.auth_time.is_some(), "claim-withheld:auth_time", rules) {
+        own.auth_time = all.auth_time;
+    }
+    own
+}
+
+/// The further claims that `rs` may see. All that are withheld have one rule: their names may tell what they hold.
+pub(super) fn extra(rs: &ResourceServer, facts: &TokenFacts, rules: &mut Rules) -> ExtraClaims {
+    let own: ExtraClaims = facts
+        .extra
+        .iter()
+        .filter(|(name, _)| rs.claims.contains(*name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if own.len() < facts.extra.len() {
+        note(rules, "claim-withheld:extra");
+    }
+    own
+}
