@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod claims;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod durable;
@@ -10,3 +11,4 @@ pub mod hsm;
 pub mod jose;
 pub mod protocol;
 pub mod random;
+pub mod store;

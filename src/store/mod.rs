@@ -1,0 +1,199 @@
+//! Facts about tokens: what was granted, what was revoked, which assertions were used up. SQLite on one node.
+//!
+//! ```text
+//! find   ── caller's thread ── a connection that only reads ──┐
+//!                                                             ├── state.db (WAL)
+//! insert ┐                                                    │
+//! revoke ├─ queue (1,024) ── one thread, one transaction and ─┘
+//! …      ┘                   one sync for all that wait
+//! ```
+//!
+//! * A write whose future returned `Ok` is on disk, and every [`Store::find`] that begins later sees it.
+//! * Opaque tokens are known by their SHA-256 only; an `at+jwt` is known by its `jti`.
+//! * A failed write is its caller's error and changes nothing else: later writes work again when the disk does.
+//! * A row that does not read back as written is an error, never an inactive token and never a guess.
+
+mod error;
+mod readers;
+mod row;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::{InsertError, StoreError};
+
+use crate::claims::{Issuer, Jti, NumericDate, TokenFacts, TokenHash};
+use readers::Readers;
+use row::TokenRow;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::path::Path;
+use std::sync::Arc;
+use writer::Writer;
+
+/// Writes that may wait; one more gets [`StoreError::Busy`].
+const QUEUE: usize = 1024;
+
+/// Rows that one step of [`Store::forget_expired`] deletes at most, so that other writes come between.
+const STEP: u32 = 500;
+
+/// How a token is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenKey {
+    /// An opaque token by the SHA-256 of its text.
+    Opaque(TokenHash),
+    /// An `at+jwt` by its `jti`, once its signature was found to be ours.
+    AtJwt(Jti),
+}
+
+/// The assertion that a token was issued for: used up together with the token's insertion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedAssertion {
+    /// Its `iss`; a `jti` is unique for one issuer only (RFC 7519 §4.1.7).
+    pub issuer: Issuer,
+    /// Its `jti`.
+    pub jti: Jti,
+    /// Its `exp`: afterwards it is refused for its age and may be forgotten here.
+    pub expires_at: NumericDate,
+}
+
+/// The state of tokens. Clones share one file, one writing thread and one set of readers; dropping the last one
+/// waits until all queued writes are done.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    // Dropped first, so that the writer closes the file as the last one and empties the log of changes.
+    readers: Readers,
+    writer: Writer,
+}
+
+impl Store {
+    /// Opens the file at `path`; makes it with mode 0600 if there is none (its directory must be there).
+    ///
+    /// Refuses a file that others may read, another program's database, and a newer schema.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // Absolute, so that no name can be read as one of SQLite's URIs.
+        let path = std::path::absolute(path)
+            .map_err(|e| StoreError::unusable(path, format!("expected the path of a file: {e}")))?;
+        schema::prepare_file(&path)?;
+        let connection = schema::writer(&path)?;
+        let readers = Readers::open(&path)?;
+        let writer = Writer::start(connection)
+            .map_err(|e| StoreError::unusable(&path, format!("cannot start the thread that writes: {e}")))?;
+        Ok(Self { inner: Arc::new(Inner { readers, writer }) })
+    }
+
+    /// What is known of a token; `None` if it is unknown or forgotten. Runs on the caller's thread in a few
+    /// microseconds; sees every write whose future has returned.
+    pub fn find(&self, key: &TokenKey) -> Result<Option<TokenFacts>, StoreError> {
+        self.read("look up a token", |conn| match key {
+            TokenKey::Opaque(hash) => conn.prepare_cached(row::FIND_OPAQUE)?.query_row([hash.0], row::facts),
+            TokenKey::AtJwt(jti) => {
+                conn.prepare_cached(row::FIND_AT_JWT)?.query_row([jti.as_str()], row::facts)
+            }
+        })
+    }
+
+    /// Uses up the assertion, if there is one, and inserts the token: both durable on return, or neither done.
+    pub async fn insert(
+        &self,
+        key: TokenKey,
+        facts: TokenFacts,
+        used: Option<UsedAssertion>,
+    ) -> Result<(), InsertError> {
+        let row = TokenRow::new(key, facts)?;
+        self.inner.writer.write("insert a token", move |conn| insert(conn, &row, used.as_ref())).await?
+    }
+
+    /// Revokes a token (RFC 7009). Durable on return, also when the answer is `false`: no such token, or one that
+    /// was revoked before. An expired token that is still known counts as one that can be revoked.
+    pub async fn revoke(&self, key: TokenKey, at: NumericDate) -> Result<bool, StoreError> {
+        const OPAQUE: &str = "UPDATE token SET revoked_at = ?2 WHERE hash = ?1 AND revoked_at IS NULL";
+        const AT_JWT: &str =
+            "UPDATE token SET revoked_at = ?2 WHERE jti = ?1 AND hash IS NULL AND revoked_at IS NULL";
+        let act = move |conn: &Connection| match &key {
+            TokenKey::Opaque(hash) => conn.prepare_cached(OPAQUE)?.execute(params![hash.0, at.0]),
+            TokenKey::AtJwt(jti) => conn.prepare_cached(AT_JWT)?.execute(params![jti.as_str(), at.0]),
+        };
+        Ok(self.inner.writer.write("revoke a token", act).await? > 0)
+    }
+
+    /// Keeps the newest checkpoint (a signed note) of the log named `origin` in place of the one before. Which one
+    /// is newest is the caller's to know.
+    pub async fn keep_checkpoint(&self, origin: String, note: String) -> Result<(), StoreError> {
+        const KEEP: &str = "INSERT INTO checkpoint (origin, note) VALUES (?1, ?2) \
+                            ON CONFLICT (origin) DO UPDATE SET note = excluded.note";
+        let act = move |conn: &Connection| conn.prepare_cached(KEEP)?.execute([&origin, &note]).map(drop);
+        self.inner.writer.write("keep a checkpoint", act).await
+    }
+
+    /// The checkpoint kept last for `origin`.
+    pub fn checkpoint(&self, origin: &str) -> Result<Option<String>, StoreError> {
+        self.read("read the checkpoint", |conn| {
+            conn.prepare_cached("SELECT note FROM checkpoint WHERE origin = ?1")?
+                .query_row([origin], |row| row.get(0))
+        })
+    }
+
+    /// Forgets tokens and used assertions that ended before `before`; returns how many. In steps of 500 rows, each
+    /// durable for itself. `before` must lie further back than any clock may be wrong: an assertion that is
+    /// forgotten while it still counts as valid could be used again.
+    pub async fn forget_expired(&self, before: NumericDate) -> Result<u64, StoreError> {
+        const TOKENS: &str =
+            "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE expires_at < ?1 LIMIT ?2)";
+        const ASSERTIONS: &str = "DELETE FROM used_assertion WHERE (issuer, jti) IN \
+                                  (SELECT issuer, jti FROM used_assertion WHERE expires_at < ?1 LIMIT ?2)";
+        let mut forgotten = 0;
+        for sql in [TOKENS, ASSERTIONS] {
+            loop {
+                let act = move |conn: &Connection| conn.prepare_cached(sql)?.execute(params![before.0, STEP]);
+                let step = self.inner.writer.write("forget what has expired", act).await? as u64;
+                forgotten += step;
+                if step < u64::from(STEP) {
+                    break;
+                }
+            }
+        }
+        Ok(forgotten)
+    }
+
+    /// Transactions committed since the start: with the number of writes it tells how well they are grouped.
+    pub fn commits(&self) -> u64 {
+        self.inner.writer.commits()
+    }
+
+    fn read<T>(
+        &self,
+        doing: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        self.inner.readers.with(read).optional().map_err(|e| StoreError::of(doing, &e))
+    }
+}
+
+/// Inside the writer's transaction, so that nothing changes between looking and writing. The outer result ends the
+/// transaction, the inner one is this write's own.
+fn insert(
+    conn: &Connection,
+    row: &TokenRow,
+    used: Option<&UsedAssertion>,
+) -> rusqlite::Result<Result<(), InsertError>> {
+    const IS_USED: &str = "SELECT 1 FROM used_assertion WHERE issuer = ?1 AND jti = ?2";
+    const USE: &str = "INSERT INTO used_assertion (issuer, jti, expires_at) VALUES (?1, ?2, ?3)";
+    if let Some(used) = used
+        && conn.prepare_cached(IS_USED)?.exists([used.issuer.as_str(), used.jti.as_str()])?
+    {
+        return Ok(Err(InsertError::Replayed));
+    }
+    if !row.insert(conn)? {
+        return Ok(Err(InsertError::Duplicate));
+    }
+    if let Some(used) = used {
+        let values = params![used.issuer.as_str(), used.jti.as_str(), used.expires_at.0];
+        conn.prepare_cached(USE)?.execute(values)?;
+    }
+    Ok(Ok(()))
+}

@@ -1,0 +1,171 @@
+//! The file: its creation, its version, and how each connection is set up.
+
+use super::StoreError;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// The newest schema that this program knows.
+pub(super) const VERSION: i64 = 1;
+
+/// Tables are STRICT: a value of another type is refused by the engine, not found out by a reader.
+///
+/// `token.hash` is the SHA-256 of an opaque token, null for an `at+jwt`, which is found by its `jti`. Lists and
+/// objects are JSON texts; dates are seconds since 1970.
+const SCHEMA: &str = "
+CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
+CREATE TABLE token (
+  id INTEGER PRIMARY KEY,
+  hash BLOB UNIQUE CHECK (length(hash) = 32),
+  jti TEXT NOT NULL UNIQUE,
+  format TEXT NOT NULL CHECK (format IN ('opaque', 'at+jwt')),
+  client_id TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  grant_issuer TEXT,
+  audience TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  authorization_details TEXT NOT NULL,
+  acr TEXT,
+  amr TEXT NOT NULL,
+  auth_time INTEGER,
+  extra TEXT NOT NULL,
+  issued_at INTEGER NOT NULL,
+  not_before INTEGER,
+  expires_at INTEGER NOT NULL,
+  revoked_at INTEGER,
+  CHECK ((format = 'opaque') = (hash IS NOT NULL))
+) STRICT;
+CREATE INDEX token_expires_at ON token (expires_at);
+CREATE TABLE used_assertion (
+  issuer TEXT NOT NULL,
+  jti TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  PRIMARY KEY (issuer, jti)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_assertion_expires_at ON used_assertion (expires_at);
+CREATE TABLE checkpoint (origin TEXT PRIMARY KEY, note TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Makes the file if there is none, with nobody but its owner reading it, and refuses one that others may read:
+/// it holds who granted what to whom.
+pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
+    let io = |doing: &str, e: &io::Error| StoreError::unusable(path, format!("cannot {doing}: {e}"));
+    // `create_new`, never a plain open: closing any descriptor of the file drops this process's locks on it.
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => {
+            // SQLite syncs its journals' directory entries, not that of the main file.
+            let directory = path.parent().unwrap_or(Path::new("/"));
+            fs::File::open(directory)
+                .and_then(|d| d.sync_all())
+                .map_err(|e| io("make its directory entry durable", &e))?;
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(io("create it", &e)),
+    }
+    let about = fs::metadata(path).map_err(|e| io("look at it", &e))?;
+    if !about.is_file() {
+        return Err(StoreError::unusable(path, "expected a regular file, found something else"));
+    }
+    let mode = about.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let reason = format!("expected mode 0600, found {mode:04o}: others may read it; run chmod 600 on it");
+        return Err(StoreError::unusable(path, reason));
+    }
+    Ok(())
+}
+
+/// The one connection that writes, on a file of the schema that this program knows.
+pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
+    let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot open it: {e}"));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(path, flags).map_err(|e| wrong(&e))?;
+    // Another process may hold the lock for a moment: a backup, or a daemon that is just ending.
+    conn.busy_timeout(Duration::from_secs(5)).map_err(|e| wrong(&e))?;
+    // Before anything is changed: a file that is not ours, or newer than we are, stays as it is.
+    version(&conn, path)?;
+    let mode: String =
+        conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(|e| wrong(&e))?;
+    if mode != "wal" {
+        let reason = format!("expected journal mode wal, found {mode}: put it on a local file system");
+        return Err(StoreError::unusable(path, reason));
+    }
+    (|| {
+        // FULL: each commit returns after the log of changes was synced.
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        conn.pragma_update(None, "temp_store", "MEMORY")?;
+        // What was forgotten does not linger in free pages.
+        conn.pragma_update(None, "secure_delete", true)?;
+        // After a burst the log of changes gives its space back.
+        conn.pragma_update(None, "journal_size_limit", 16 << 20)?;
+        harden(&conn)
+    })()
+    .map_err(|e| wrong(&e))?;
+    create(&mut conn, path)?;
+    Ok(conn)
+}
+
+/// A connection that only reads. Outside a statement it holds no read transaction, so each statement sees all that
+/// was committed before it began.
+pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot open it for reading: {e}"));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| wrong(&e))?;
+    (|| {
+        // Readers wait for nothing in this mode but another process's recovery; they hold up a runtime thread.
+        conn.busy_timeout(Duration::from_millis(250))?;
+        // KiB a connection. No mmap: a disk that fails under it would end the process with SIGBUS.
+        conn.pragma_update(None, "cache_size", -4096)?;
+        harden(&conn)
+    })()
+    .map_err(|e| wrong(&e))?;
+    Ok(conn)
+}
+
+fn harden(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)
+}
+
+/// Version of the file's schema; `None` for an empty file.
+fn version(conn: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
+    let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot read its schema: {e}"));
+    let count = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| wrong(&e));
+    if count("SELECT count(*) FROM sqlite_schema")? == 0 {
+        return Ok(None);
+    }
+    if count("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version' AND type = 'table'")? == 0 {
+        let reason =
+            "expected a state store of chancery or no file, found another database; name another file";
+        return Err(StoreError::unusable(path, reason));
+    }
+    let found: Option<i64> = conn
+        .query_row("SELECT max(version) FROM schema_version", [], |row| row.get(0))
+        .map_err(|e| wrong(&e))?;
+    match found {
+        Some(found) if found > VERSION => {
+            Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION })
+        }
+        Some(found) if found < 1 => {
+            Err(StoreError::unusable(path, format!("expected a schema version from 1, found {found}")))
+        }
+        Some(found) => Ok(Some(found)),
+        None => Err(StoreError::unusable(path, "expected a schema version, found none")),
+    }
+}
+
+/// All of the schema in one transaction: a crash leaves either an empty file or a whole one.
+fn create(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot create its schema: {e}"));
+    let transaction =
+        conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| wrong(&e))?;
+    if version(&transaction, path)?.is_none() {
+        transaction.execute_batch(SCHEMA).map_err(|e| wrong(&e))?;
+        transaction
+            .execute("INSERT INTO schema_version (version) VALUES (?1)", [VERSION])
+            .map_err(|e| wrong(&e))?;
+    }
+    transaction.commit().map_err(|e| wrong(&e))
+}

@@ -1,0 +1,67 @@
+//! Which files are opened, and who may read them.
+
+use super::Place;
+use crate::store::{Store, StoreError};
+use rusqlite::Connection;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn refused(path: &Path) -> StoreError {
+    Store::open(path).err().unwrap()
+}
+
+#[test]
+fn only_its_owner_may_read_the_files() {
+    let place = Place::new();
+    let store = place.open();
+    place.insert(&store, 1, None).unwrap();
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        let mode = fs::metadata(place.directory.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    drop(store);
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(refused(&place.path()).to_string().contains("expected mode 0600, found 0640"));
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let place = Place::new();
+    drop(place.open());
+    let conn = Connection::open(place.path()).unwrap();
+    conn.execute("UPDATE schema_version SET version = 2", []).unwrap();
+    drop(conn);
+    let before = fs::read(place.path()).unwrap();
+    let error = refused(&place.path());
+    assert_eq!(error, StoreError::Newer { path: place.path(), found: 2, known: 1 });
+    assert!(error.to_string().contains("expected schema version 1 or lower, found 2"));
+    assert_eq!(fs::read(place.path()).unwrap(), before);
+}
+
+#[test]
+fn a_schema_without_version_is_refused() {
+    let place = Place::new();
+    drop(place.open());
+    Connection::open(place.path()).unwrap().execute("DELETE FROM schema_version", []).unwrap();
+    assert!(refused(&place.path()).to_string().contains("expected a schema version, found none"));
+}
+
+#[test]
+fn what_is_no_state_store_is_refused_and_left_alone() {
+    let place = Place::new();
+    let other = place.directory.path().join("other.db");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
+    let text = place.directory.path().join("text");
+    fs::write(&text, "not a database, but long enough to be looked at as one".repeat(20)).unwrap();
+    for path in [&other, &text] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        let before = fs::read(path).unwrap();
+        assert!(matches!(refused(path), StoreError::Unusable { .. }));
+        assert_eq!(fs::read(path).unwrap(), before);
+    }
+    assert!(refused(place.directory.path()).to_string().contains("expected a regular file"));
+    assert!(
+        refused(&place.directory.path().join("no/such/state.db")).to_string().contains("cannot create it")
+    );
+}

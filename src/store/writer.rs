@@ -1,0 +1,151 @@
+//! The one thread that writes. While one commit waits for the disk the next writes gather; all that wait go into one
+//! transaction with one sync, and none is answered before that sync has returned.
+
+use super::{QUEUE, StoreError};
+use rusqlite::{Connection, TransactionBehavior};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// Writes in one transaction at most.
+const BATCH: usize = 256;
+
+/// One write that waits, its result's type left out so that different ones share a transaction.
+trait Write: Send {
+    /// Does it inside an open transaction. May run again in a new transaction if the first one failed.
+    fn apply(&mut self, conn: &Connection) -> rusqlite::Result<()>;
+    /// Tells the waiter. `Ok` only after the commit.
+    fn answer(self: Box<Self>, committed: Result<(), &rusqlite::Error>);
+}
+
+struct Pending<T, F> {
+    doing: &'static str,
+    act: F,
+    outcome: Option<T>,
+    waiter: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnMut(&Connection) -> rusqlite::Result<T> + Send> Write for Pending<T, F> {
+    fn apply(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        self.outcome = None;
+        self.outcome = Some((self.act)(conn)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &rusqlite::Error>) {
+        let answer = match committed {
+            Ok(()) => self.outcome.ok_or(StoreError::Closed),
+            Err(error) => Err(StoreError::of(self.doing, error)),
+        };
+        // A waiter that went away is no reason to undo: the write stands.
+        let _ = self.waiter.send(answer);
+    }
+}
+
+/// The thread and the queue before it.
+pub(super) struct Writer {
+    queue: Option<SyncSender<Box<dyn Write>>>,
+    thread: Option<JoinHandle<()>>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    pub(super) fn start(conn: Connection) -> io::Result<Self> {
+        let (queue, waiting) = sync_channel(QUEUE);
+        let commits = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&commits);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(conn, &waiting, &counted))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), commits })
+    }
+
+    /// Queues `act` and waits until it is durable. Once queued it is done even if the caller stops waiting.
+    pub(super) async fn write<T, F>(&self, doing: &'static str, act: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (waiter, answer) = oneshot::channel();
+        let pending = Box::new(Pending { doing, act, outcome: None, waiter });
+        match self.queue.as_ref().map(|queue| queue.try_send(pending)) {
+            Some(Ok(())) => answer.await.unwrap_or(Err(StoreError::Closed)),
+            Some(Err(TrySendError::Full(_))) => Err(StoreError::Busy),
+            Some(Err(TrySendError::Disconnected(_))) | None => Err(StoreError::Closed),
+        }
+    }
+
+    /// Transactions committed since the start.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Writer {
+    /// Waits until all that was queued is durable and the file is closed.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut conn: Connection, waiting: &Receiver<Box<dyn Write>>, commits: &AtomicU64) {
+    while let Ok(first) = waiting.recv() {
+        let mut batch = vec![first];
+        batch.extend(waiting.try_iter().take(BATCH - 1));
+        match commit(&mut conn, &mut batch, commits) {
+            Ok(()) => answer_all(batch, None),
+            Err(failed) if failed.worth_single_tries() && batch.len() > 1 => {
+                // One write broke the transaction of all: the others must not suffer for it.
+                for mut single in batch.into_iter().map(|write| vec![write]) {
+                    let error = commit(&mut conn, &mut single, commits).err().map(|f| f.error);
+                    answer_all(single, error.as_ref());
+                }
+            }
+            Err(failed) => answer_all(batch, Some(&failed.error)),
+        }
+    }
+}
+
+fn answer_all(batch: Vec<Box<dyn Write>>, error: Option<&rusqlite::Error>) {
+    for write in batch {
+        write.answer(error.map_or(Ok(()), Err));
+    }
+}
+
+/// Where and why a transaction failed.
+struct Failed {
+    applying: bool,
+    error: rusqlite::Error,
+}
+
+impl Failed {
+    /// When beginning or syncing failed, each single try would wait and fail alike. A full disk may still take a
+    /// small write (a revocation needs no new page) when it cannot take all.
+    fn worth_single_tries(&self) -> bool {
+        self.applying || self.error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+}
+
+fn commit(conn: &mut Connection, batch: &mut [Box<dyn Write>], commits: &AtomicU64) -> Result<(), Failed> {
+    let failed = |applying| move |error| Failed { applying, error };
+    // IMMEDIATE: what a write reads to decide (a used `jti`) cannot change before the commit.
+    let transaction =
+        conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed(false))?;
+    for write in batch {
+        // On an error the transaction is dropped, which rolls it back unless SQLite has done so itself.
+        write.apply(&transaction).map_err(failed(true))?;
+    }
+    // The point of no return. Before it a crash leaves nothing of the batch; after it (the sync is part of it) all
+    // of it is on disk, and only then is anybody answered. A crash or failed sync in between may leave all or
+    // nothing: a token nobody was given, a used `jti`, a revocation: each the safe side. After a failed sync SQLite
+    // writes the same frames anew with the next commit, so nothing is taken for durable that the kernel gave up.
+    transaction.commit().map_err(failed(false))?;
+    commits.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
