@@ -11,4 +11,5 @@ pub mod hsm;
 pub mod jose;
 pub mod protocol;
 pub mod random;
+pub mod signer;
 pub mod store;

@@ -1,0 +1,139 @@
+//! Commands of the operator on the same machine: `admin.sock` in the audit directory, for the signer's own user and
+//! root alone (peer credentials). Each act is recorded before it is done.
+
+use super::frame::{self, FrameError};
+use super::record::{self, Identity};
+use super::service::Service;
+use crate::audit::{Event, Log, Outcome};
+use crate::config::Config;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use serde::{Deserialize, Serialize};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// What an operator may ask a running signer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum AdminAsk {
+    /// How the log stands. Shows no record, so it makes none.
+    Status,
+    /// Record an export, then make a checkpoint that covers it.
+    Export {
+        /// Where to, for the record.
+        directory: String,
+    },
+}
+
+/// What comes of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum AdminAnswer {
+    /// The newest checkpoint; the published log holds all that it covers.
+    Checkpoint {
+        /// The signed note.
+        note: String,
+    },
+    /// Why not.
+    Failed {
+        /// For the operator.
+        reason: String,
+    },
+}
+
+/// Why no signer answers.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// None listens: it is stopped.
+    #[error("no signer is running")]
+    Stopped,
+    /// It does not answer as it should.
+    #[error("the signer's admin socket: {0}")]
+    Broken(#[from] FrameError),
+}
+
+/// Where the socket lies.
+fn path(config: &Config) -> PathBuf {
+    config.audit.directory.join("admin.sock")
+}
+
+/// Listens for operators until the process ends.
+pub fn listen(config: &Config, service: &Arc<Service>, identity: Identity) -> std::io::Result<()> {
+    let path = path(config);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let service = Arc::downgrade(service);
+    std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        for stream in listener.incoming() {
+            let answered =
+                stream.map_err(FrameError::from).and_then(|stream| answer(&stream, &service, &identity));
+            if let Err(error) = answered {
+                tracing::warn!(%error, "an administrative command failed");
+                // Without file descriptors the next try fails at once as well.
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn answer(stream: &UnixStream, service: &Weak<Service>, identity: &Identity) -> Result<(), FrameError> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    let peer = getsockopt(stream, PeerCredentials).map_err(std::io::Error::from)?;
+    if peer.uid() != 0 && peer.uid() != nix::unistd::getuid().as_raw() {
+        let reason = "only the signer's own user and root may command it".to_owned();
+        return frame::write_one(stream, &AdminAnswer::Failed { reason });
+    }
+    let ask: AdminAsk = frame::read_one(stream)?;
+    let operator = format!("uid {}", peer.uid());
+    let answer = match service.upgrade() {
+        Some(service) => match act(service.log(), &ask, &operator, identity) {
+            Ok(note) => AdminAnswer::Checkpoint { note },
+            Err(reason) => AdminAnswer::Failed { reason },
+        },
+        None => AdminAnswer::Failed { reason: "the signer is stopping".to_owned() },
+    };
+    frame::write_one(stream, &answer)
+}
+
+/// Does one act: durable record first.
+pub fn act<T: Send + 'static>(
+    log: &Log<T>,
+    ask: &AdminAsk,
+    operator: &str,
+    identity: &Identity,
+) -> Result<String, String> {
+    match ask {
+        AdminAsk::Status => {
+            log.newest().map(|p| p.note.clone()).ok_or_else(|| "the log has no checkpoint".to_owned())
+        }
+        AdminAsk::Export { directory } => {
+            let entry = record::system(
+                Event::Export,
+                Outcome::Success,
+                Some(directory),
+                Some(operator),
+                identity,
+                None,
+            )
+            .map_err(|e| e.to_string())?;
+            let _ = log.record(entry).map_err(|e| e.to_string())?;
+            log.checkpoint().map(|p| p.note.clone()).map_err(|e| e.to_string())
+        }
+    }
+}
+
+/// Asks the running signer.
+pub fn ask_admin(config: &Config, ask: &AdminAsk) -> Result<AdminAnswer, AdminError> {
+    let stream = UnixStream::connect(path(config)).map_err(|_| AdminError::Stopped)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(FrameError::from)?;
+    frame::write_one(&stream, ask)?;
+    Ok(frame::read_one(&stream)?)
+}

@@ -1,0 +1,356 @@
+//! The gateway's side of the door: many asks in flight over one socket.
+//!
+//! An ask is appended to a buffer that one task writes out, and every answer that one read brings wakes its asker:
+//! under load a call to the system carries many asks, and nothing waits for a batch to fill.
+
+use super::frame::{self, FrameError, Frames};
+use super::message::{Ask, Outcome, PublishedKey, Request, Response};
+use crate::claims::Purpose;
+use crate::jose::{PublicKey, PublicKeyError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, oneshot, watch};
+
+/// The longest that an ask may take: longer than the watchdog's deadline, after which the signer ends by itself.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a stopping gateway waits for the signer's last checkpoint.
+const LAST_WORD: Duration = Duration::from_secs(20);
+
+/// Bytes of asks that may wait for a signer that does not read; beyond it an ask fails at once.
+const MAX_OUT: usize = 64 << 20;
+
+/// What the signer recorded: the only thing that may become the body of a signed or introspection answer. Only this
+/// file makes one, from the signer's word that the record is durable.
+#[derive(Debug)]
+pub struct Recorded {
+    body: String,
+}
+
+impl Recorded {
+    /// The exact bytes that the record covers; empty where nothing is sent.
+    pub fn into_body(self) -> String {
+        self.body
+    }
+}
+
+/// Why nothing was recorded, so nothing may leave.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AskError {
+    /// Not now.
+    #[error("the signer is not available: {reason}")]
+    Unavailable {
+        /// For the operator.
+        reason: String,
+    },
+    /// The signer's rules forbid it: a defect of the gateway.
+    #[error("the signer forbids it: {rule}")]
+    Forbidden {
+        /// The rule's name.
+        rule: String,
+    },
+}
+
+/// What the gateway publishes, all of it made by the signer or from its keys.
+#[derive(Debug)]
+pub struct Published {
+    /// Keys of today.
+    pub keys: Vec<PublishedKey>,
+    /// Those that sign `at+jwt`.
+    pub access_token_keys: Vec<PublicKey>,
+    /// `signed_metadata`; empty without a metadata key.
+    pub signed_metadata: String,
+}
+
+impl Published {
+    /// From what the signer said in the handshake.
+    pub(super) fn new(keys: Vec<PublishedKey>, signed_metadata: String) -> Result<Self, PublicKeyError> {
+        let access_token_keys = keys
+            .iter()
+            .filter(|k| k.purpose == Purpose::AccessToken)
+            .map(|k| {
+                let algorithm = k.jwk.alg.as_deref().and_then(|a| a.parse().ok());
+                PublicKey::from_jwk(algorithm.ok_or(PublicKeyError::Encoding)?, &k.jwk)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { keys, access_token_keys, signed_metadata })
+    }
+}
+
+/// Whether asks have a chance.
+#[derive(Clone, Debug)]
+pub enum SignerState {
+    /// No connection; the text says why.
+    Down {
+        /// For the operator.
+        reason: String,
+    },
+    /// Connected and agreed.
+    Ready(Arc<Published>),
+}
+
+/// Asks the signer. Cheap to clone.
+#[derive(Clone)]
+pub struct SignerClient(Arc<Inner>);
+
+struct Inner {
+    open: Mutex<Open>,
+    /// Bytes wait to be written.
+    wake: Notify,
+    state: watch::Sender<SignerState>,
+}
+
+/// What belongs to the connection of the moment.
+#[derive(Default)]
+struct Open {
+    up: bool,
+    out: Vec<u8>,
+    waiting: HashMap<u64, oneshot::Sender<Outcome>>,
+    next: u64,
+}
+
+impl Default for SignerClient {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SignerClient {
+    /// Not yet connected: [`super::keep_child`] or [`super::keep_separate`] sees to that.
+    pub fn new() -> Self {
+        let (state, _) = watch::channel(SignerState::Down { reason: "not yet connected".to_owned() });
+        Self(Arc::new(Inner { open: Mutex::default(), wake: Notify::new(), state }))
+    }
+
+    /// Whether asks have a chance, without waiting.
+    pub fn state(&self) -> SignerState {
+        self.0.state.borrow().clone()
+    }
+
+    /// Changes of [`Self::state`].
+    pub fn watch(&self) -> watch::Receiver<SignerState> {
+        self.0.state.subscribe()
+    }
+
+    /// Asks, and waits until the record is durable.
+    pub async fn ask(&self, ask: Ask) -> Result<Recorded, AskError> {
+        let unavailable = |reason: &str| AskError::Unavailable { reason: reason.to_owned() };
+        let receiver = {
+            let mut open = self.open();
+            if !open.up {
+                drop(open);
+                let reason = match &*self.0.state.borrow() {
+                    SignerState::Down { reason } => reason.clone(),
+                    SignerState::Ready(_) => "reconnecting".to_owned(),
+                };
+                return Err(AskError::Unavailable { reason });
+            }
+            if open.out.len() > MAX_OUT {
+                return Err(unavailable("the signer does not read what it is asked"));
+            }
+            // 0 is the signer's own number.
+            open.next += 1;
+            let number = open.next;
+            let request = Request { number, ask };
+            frame::append(&mut open.out, &request).map_err(|e| unavailable(&e.to_string()))?;
+            let (sender, receiver) = oneshot::channel();
+            open.waiting.insert(number, sender);
+            receiver
+        };
+        self.0.wake.notify_one();
+        match tokio::time::timeout(DEADLINE, receiver).await {
+            Ok(Ok(Outcome::Done { body })) => Ok(Recorded { body }),
+            Ok(Ok(Outcome::Forbidden { rule })) => Err(AskError::Forbidden { rule }),
+            Ok(Ok(Outcome::Unavailable { reason })) => Err(AskError::Unavailable { reason }),
+            Ok(Ok(Outcome::Checkpoint { .. })) => Err(unavailable("the signer answered out of turn")),
+            Ok(Err(_)) => Err(unavailable("the connection to the signer ended")),
+            Err(_) => Err(unavailable("the signer did not answer in time")),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a connection whose handshake is done, and serves it until it ends or `stop`. Then it says that nothing more
+    /// is asked, and reads on for the checkpoint that covers every answer of this connection.
+    pub(super) async fn serve(
+        &self,
+        stream: tokio::net::UnixStream,
+        published: Arc<Published>,
+        checkpoints: &watch::Sender<String>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> FrameError {
+        let (reader, writer) = stream.into_split();
+        self.open().up = true;
+        self.0.state.send_replace(SignerState::Ready(published));
+        let mut read = std::pin::pin!(self.read(reader, checkpoints));
+        // The write half closes when this future is dropped.
+        let ended = {
+            let mut write = Box::pin(self.write_until_closed(writer));
+            tokio::select! {
+                () = &mut write => Some(FrameError::Io(std::io::ErrorKind::BrokenPipe.into())),
+                end = &mut read => Some(end),
+                _ = stop.wait_for(|stop| *stop) => None,
+            }
+        };
+        let end = match ended {
+            Some(end) => end,
+            None => match tokio::time::timeout(LAST_WORD, read).await {
+                Ok(end) => end,
+                Err(_) => FrameError::Io(std::io::ErrorKind::TimedOut.into()),
+            },
+        };
+        self.down(&format!("the connection to the signer ended: {end}"));
+        end
+    }
+
+    /// Every waiter fails; asks are refused until there is another connection.
+    pub(super) fn down(&self, reason: &str) {
+        let waiting = {
+            let mut open = self.open();
+            open.up = false;
+            open.out = Vec::new();
+            std::mem::take(&mut open.waiting)
+        };
+        self.0.state.send_replace(SignerState::Down { reason: reason.to_owned() });
+        drop(waiting);
+    }
+
+    /// Writes; and when the signer takes no more, because it is ending in order, lets it answer what it has taken: those
+    /// records are made, and tokens and used assertions would be lost to whoever asked.
+    async fn write_until_closed(&self, writer: OwnedWriteHalf) {
+        let end = self.write(writer).await;
+        self.open().up = false;
+        let reason = format!("the signer takes no more requests: {end}");
+        self.0.state.send_replace(SignerState::Down { reason });
+        // No ask lives longer: none that could still be answered is cut off.
+        tokio::time::sleep(DEADLINE).await;
+    }
+
+    async fn write(&self, mut writer: OwnedWriteHalf) -> FrameError {
+        let mut bytes = Vec::new();
+        loop {
+            self.0.wake.notified().await;
+            loop {
+                bytes.clear();
+                std::mem::swap(&mut bytes, &mut self.open().out);
+                if bytes.is_empty() {
+                    break;
+                }
+                if let Err(e) = writer.write_all(&bytes).await {
+                    return e.into();
+                }
+            }
+        }
+    }
+
+    async fn read(&self, mut reader: OwnedReadHalf, checkpoints: &watch::Sender<String>) -> FrameError {
+        let mut buffer = vec![0; 256 << 10];
+        let mut frames = Frames::default();
+        let mut answers: Vec<Response> = Vec::new();
+        loop {
+            match reader.read(&mut buffer).await {
+                Ok(0) => return FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => frames.push(buffer.get(..read).unwrap_or_default()),
+                Err(e) => return e.into(),
+            }
+            loop {
+                match frames.next() {
+                    Ok(Some(frame)) => match serde_json::from_slice(frame) {
+                        Ok(answer) => answers.push(answer),
+                        Err(e) => return FrameError::Encoding(e),
+                    },
+                    Ok(None) => break,
+                    Err(e) => return e,
+                }
+            }
+            let mut open = self.open();
+            for answer in answers.drain(..) {
+                if let Outcome::Checkpoint { note } = answer.outcome {
+                    checkpoints.send_replace(note);
+                } else if let Some(waiter) = open.waiting.remove(&answer.number) {
+                    // Whoever asked may have gone: the record stands, the answer is dropped.
+                    let _ = waiter.send(answer.outcome);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::{Ask, Outcome, Request, Response};
+    use super::*;
+    use std::io::Read;
+    use std::net::Shutdown;
+
+    fn connect(client: &SignerClient) -> (std::os::unix::net::UnixStream, tokio::task::JoinHandle<()>) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let stream = tokio::net::UnixStream::from_std(ours).unwrap();
+        let published = Arc::new(Published::new(Vec::new(), String::new()).unwrap());
+        let client = client.clone();
+        let served = tokio::spawn(async move {
+            let (checkpoints, _) = watch::channel(String::new());
+            let (_going_on, mut stop) = watch::channel(false);
+            drop(client.serve(stream, published, &checkpoints, &mut stop).await);
+        });
+        (theirs, served)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_signer_that_takes_no_more_still_answers_what_it_has_taken() {
+        let client = SignerClient::new();
+        let (signer, served) = connect(&client);
+        let mut up = client.watch();
+        up.wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
+        let first = tokio::spawn({
+            let client = client.clone();
+            async move { client.ask(Ask::SelfTest).await }
+        });
+        let request: Request = frame::read_one(&signer).unwrap();
+        signer.shutdown(Shutdown::Read).unwrap();
+        // This one cannot be written any more.
+        let second = tokio::spawn({
+            let client = client.clone();
+            async move { client.ask(Ask::SelfTest).await }
+        });
+        up.wait_for(|state| matches!(state, SignerState::Down { .. })).await.unwrap();
+        assert!(client.ask(Ask::SelfTest).await.is_err(), "refused at once");
+        let outcome = Outcome::Done { body: "late".to_owned() };
+        frame::write_one(&signer, &Response { number: request.number, outcome }).unwrap();
+        assert_eq!(first.await.unwrap().unwrap().into_body(), "late");
+        drop(signer);
+        assert!(second.await.unwrap().is_err());
+        served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn asks_for_a_signer_that_does_not_read_fail_instead_of_piling_up() {
+        let client = SignerClient::new();
+        client.open().up = true;
+        client.open().out = vec![0; MAX_OUT + 1];
+        assert!(matches!(client.ask(Ask::SelfTest).await, Err(AskError::Unavailable { .. })));
+        assert!(client.open().waiting.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_signer_that_ends_fails_every_waiter() {
+        let client = SignerClient::new();
+        let (mut signer, served) = connect(&client);
+        client.watch().wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
+        let asked = tokio::spawn({
+            let client = client.clone();
+            async move { client.ask(Ask::SelfTest).await }
+        });
+        let mut head = [0; 4];
+        signer.read_exact(&mut head).unwrap();
+        drop(signer);
+        assert!(asked.await.unwrap().is_err());
+        served.await.unwrap();
+    }
+}

@@ -1,0 +1,207 @@
+//! Header and payload of everything that we sign. The header comes from the key, the payload from typed claims: no
+//! caller's bytes are ever signed as they are (invariant 6).
+
+use super::message::{AccessTokenAsk, IntrospectionAsk};
+use crate::claims::{
+    Acr, ActiveToken, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti, NumericDate, Resource, Scope,
+    Subject, TokenType,
+};
+use crate::config::{ResourceServer, ResponseAudience};
+use crate::jose::{PublicKey, base64url};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+/// `typ` of each JWT that we make (RFC 8725 §3.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Typ {
+    /// RFC 9701 §5.
+    Introspection,
+    /// RFC 9068 §2.1.
+    AccessToken,
+    /// Ours for `signed_metadata`: RFC 8414 names none, and untyped it could pass for something else.
+    Metadata,
+}
+
+impl Typ {
+    /// The value without `application/` (RFC 7515 §4.1.9).
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Introspection => "token-introspection+jwt",
+            Self::AccessToken => "at+jwt",
+            Self::Metadata => "oauth-authorization-server-metadata+jwt",
+        }
+    }
+}
+
+/// The encoded JOSE header of one key, made once: `base64url({"typ":…,"alg":…,"kid":…}) + "."`.
+pub(super) fn encoded_header(typ: Typ, key: &PublicKey) -> String {
+    let header =
+        format!(r#"{{"typ":"{}","alg":"{}","kid":"{}"}}"#, typ.name(), key.algorithm().name(), key.kid());
+    let mut encoded = base64url(header);
+    encoded.push('.');
+    encoded
+}
+
+/// A JWT before its signature: `header.payload`.
+pub(super) struct SigningInput(String);
+
+impl SigningInput {
+    /// From a header of [`encoded_header`] and typed claims.
+    pub(super) fn new(encoded_header: &str, claims: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let payload = serde_json::to_vec(claims)?;
+        // Header, payload, dot and the longest signature (RSA-4096) in one allocation.
+        let mut text = String::with_capacity(encoded_header.len() + payload.len() * 4 / 3 + 700);
+        text.push_str(encoded_header);
+        URL_SAFE_NO_PAD.encode_string(payload, &mut text);
+        Ok(Self(text))
+    }
+
+    /// What is signed.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The compact JWS.
+    pub(super) fn with_signature(self, signature: &[u8]) -> String {
+        let mut text = self.0;
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+        text
+    }
+}
+
+/// RFC 9701 §5: `iss`, `aud`, `iat`, `jti` (D12) and `token_introspection`; never `sub`, `exp`, `nbf`.
+#[derive(Serialize)]
+pub(super) struct IntrospectionClaims<'a> {
+    iss: &'a Issuer,
+    aud: &'a str,
+    iat: NumericDate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<&'a str>,
+    token_introspection: Introspection<'a>,
+}
+
+impl<'a> IntrospectionClaims<'a> {
+    /// The claims of one answer.
+    pub(super) fn new(
+        issuer: &'a Issuer,
+        rs: &'a ResourceServer,
+        ask: &'a IntrospectionAsk,
+        jti: Option<&'a str>,
+    ) -> Self {
+        let aud = answer_audience(rs);
+        Self { iss: issuer, aud, iat: ask.iat, jti, token_introspection: Introspection::new(issuer, ask) }
+    }
+}
+
+/// `aud` of answers to `rs` (D4).
+pub(super) fn answer_audience(rs: &ResourceServer) -> &str {
+    match rs.response_audience {
+        ResponseAudience::ClientId => rs.client_id.as_str(),
+        ResponseAudience::Resource => rs.resource.as_str(),
+    }
+}
+
+/// The members of RFC 7662 §2.2: exactly `{"active":false}`, or what the caller may see.
+#[derive(Serialize)]
+pub(super) struct Introspection<'a> {
+    active: bool,
+    #[serde(flatten)]
+    token: Option<ActiveMembers<'a>>,
+}
+
+#[derive(Serialize)]
+struct ActiveMembers<'a> {
+    iss: &'a Issuer,
+    aud: &'a Resource,
+    iat: NumericDate,
+    exp: NumericDate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<NumericDate>,
+    token_type: TokenType,
+    #[serde(skip_serializing_if = "Scope::is_empty")]
+    scope: &'a Scope,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a ClientId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<&'a Subject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a Acr>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    amr: &'a [Acr],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<NumericDate>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    authorization_details: &'a [AuthorizationDetail],
+    #[serde(flatten)]
+    extra: &'a ExtraClaims,
+}
+
+impl<'a> Introspection<'a> {
+    /// The members of one answer.
+    pub(super) fn new(issuer: &'a Issuer, ask: &'a IntrospectionAsk) -> Self {
+        let members = |t: &'a ActiveToken| ActiveMembers {
+            iss: issuer,
+            aud: &t.aud,
+            iat: t.iat,
+            exp: t.exp,
+            nbf: t.nbf,
+            token_type: t.token_type,
+            scope: &t.scope,
+            client_id: t.client_id.as_ref(),
+            sub: t.sub.as_ref(),
+            acr: t.acr.as_ref(),
+            amr: &t.amr,
+            auth_time: t.auth_time,
+            authorization_details: &t.authorization_details,
+            extra: &t.extra,
+        };
+        Self { active: ask.active.is_some(), token: ask.active.as_deref().map(members) }
+    }
+}
+
+/// RFC 9068 §2.2.
+#[derive(Serialize)]
+pub(super) struct AccessTokenClaims<'a> {
+    iss: &'a Issuer,
+    aud: &'a Resource,
+    sub: &'a Subject,
+    client_id: &'a ClientId,
+    iat: NumericDate,
+    exp: NumericDate,
+    jti: &'a Jti,
+    #[serde(skip_serializing_if = "Scope::is_empty")]
+    scope: &'a Scope,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a Acr>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    amr: &'a [Acr],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<NumericDate>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    authorization_details: &'a [AuthorizationDetail],
+    #[serde(flatten)]
+    extra: &'a ExtraClaims,
+}
+
+impl<'a> AccessTokenClaims<'a> {
+    /// The claims of one token.
+    pub(super) fn new(issuer: &'a Issuer, ask: &'a AccessTokenAsk) -> Self {
+        Self {
+            iss: issuer,
+            aud: &ask.aud,
+            sub: &ask.sub,
+            client_id: &ask.context.caller,
+            iat: ask.iat,
+            exp: ask.exp,
+            jti: &ask.jti,
+            scope: &ask.scope,
+            acr: ask.authentication.acr.as_ref(),
+            amr: &ask.authentication.amr,
+            auth_time: ask.authentication.auth_time,
+            authorization_details: &ask.authorization_details,
+            extra: &ask.extra,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Frames: a length (u32, little-endian), then that many bytes.
+
+use super::message::MAX_FRAME;
+use serde::Serialize;
+
+/// Why a stream of frames cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`MAX_FRAME`].
+    #[error("expected a frame of at most {MAX_FRAME} bytes, found {0}")]
+    TooLong(usize),
+    /// A message that cannot be written as JSON: a defect of ours.
+    #[error("the message cannot be written: {0}")]
+    Encoding(serde_json::Error),
+    /// The other side closed, or the system says no.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Appends one message to `out`.
+pub(super) fn append(out: &mut Vec<u8>, message: &impl Serialize) -> Result<(), FrameError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    if let Err(e) = serde_json::to_writer(&mut *out, message) {
+        out.truncate(start);
+        return Err(FrameError::Encoding(e));
+    }
+    let length = out.len() - start - 4;
+    match u32::try_from(length) {
+        Ok(n) if length <= MAX_FRAME => {
+            if let Some(head) = out.get_mut(start..start + 4) {
+                head.copy_from_slice(&n.to_le_bytes());
+            }
+            Ok(())
+        }
+        _ => {
+            out.truncate(start);
+            Err(FrameError::TooLong(length))
+        }
+    }
+}
+
+/// Bytes as they arrive, cut into frames.
+#[derive(Default)]
+pub(super) struct Frames {
+    bytes: Vec<u8>,
+    read: usize,
+}
+
+impl Frames {
+    /// Adds what arrived.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.read > 0 {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame, if there is one.
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let rest = self.bytes.get(self.read..).unwrap_or_default();
+        let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let length = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
+        if length > MAX_FRAME {
+            return Err(FrameError::TooLong(length));
+        }
+        match body.get(..length) {
+            Some(frame) => {
+                self.read += 4 + length;
+                Ok(Some(frame))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// Reads one message from a blocking stream.
+pub(super) fn read_one<T: serde::de::DeserializeOwned>(
+    mut stream: impl std::io::Read,
+) -> Result<T, FrameError> {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head)?;
+    let length = usize::try_from(u32::from_le_bytes(head)).unwrap_or(usize::MAX);
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLong(length));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    serde_json::from_slice(&body).map_err(FrameError::Encoding)
+}
+
+/// Writes one message to a blocking stream.
+pub(super) fn write_one(mut stream: impl std::io::Write, message: &impl Serialize) -> Result<(), FrameError> {
+    let mut out = Vec::new();
+    append(&mut out, message)?;
+    Ok(stream.write_all(&out)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_whole_however_they_arrive() {
+        let mut wire = Vec::new();
+        for text in ["a", "bb", ""] {
+            append(&mut wire, &text).unwrap();
+        }
+        let mut frames = Frames::default();
+        let mut seen = Vec::new();
+        for byte in wire {
+            frames.push(&[byte]);
+            while let Some(frame) = frames.next().unwrap() {
+                seen.push(String::from_utf8(frame.to_vec()).unwrap());
+            }
+        }
+        assert_eq!(seen, ["\"a\"", "\"bb\"", "\"\""]);
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_it_is_awaited() {
+        let mut frames = Frames::default();
+        frames.push(&u32::MAX.to_le_bytes());
+        assert!(matches!(frames.next(), Err(FrameError::TooLong(_))));
+    }
+}

@@ -1,0 +1,255 @@
+//! What the two processes say to each other: a handful of typed requests, nothing that names HTTP or PKCS#11.
+//!
+//! A frame is a length (u32, little-endian) and that many bytes of JSON, at most [`MAX_FRAME`]. Requests carry a
+//! number that the answer repeats; answers come in any order. The signer trusts none of it: it parses every word
+//! again, builds header and payload itself, and refuses what its own reading of the configuration does not allow.
+
+use crate::claims::{
+    ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti,
+    NumericDate, RequestId, Resource, Scope, Subject, TokenFormat, TokenHash,
+};
+use crate::config::AuthMethod;
+use crate::jose::Jwk;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Version of these messages. Both sides must have the same.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Bytes of the longest frame.
+pub const MAX_FRAME: usize = 1 << 20;
+
+/// First message of the gateway on a connection.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`].
+    pub version: u32,
+    /// SHA-256 of the configuration, hex.
+    pub config: String,
+    /// The newest checkpoint (a signed note) that the gateway has seen: the signer's tree must extend it.
+    pub checkpoint: Option<String>,
+}
+
+/// The signer's answer to [`Hello`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Welcome {
+    /// Both agree.
+    Accepted {
+        /// Public keys of today with their purposes: what `/jwks` serves.
+        keys: Vec<PublishedKey>,
+        /// `signed_metadata` (RFC 8414 §2.1), already recorded.
+        signed_metadata: String,
+        /// The log's newest checkpoint, to be kept by the gateway.
+        checkpoint: String,
+    },
+    /// They do not; the text says how and what to do.
+    Refused {
+        /// For the operator.
+        reason: String,
+    },
+}
+
+/// A key as the gateway publishes it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedKey {
+    /// What it signs.
+    pub purpose: crate::claims::Purpose,
+    /// The public half with `use`, `alg`, `kid`.
+    pub jwk: Jwk,
+}
+
+/// One request of the gateway.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Repeated in the answer.
+    pub number: u64,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// Who asked whom for what, for the record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// Our name of the HTTP request.
+    pub request_id: RequestId,
+    /// The authenticated caller.
+    pub caller: ClientId,
+    /// How it authenticated.
+    pub method: AuthMethod,
+    /// Where it called from; committed, never in clear.
+    pub peer: Option<IpAddr>,
+}
+
+/// What the gateway may ask for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Ask {
+    /// Answer an introspection.
+    Introspection(IntrospectionAsk),
+    /// Sign an `at+jwt` whose row is durable.
+    AccessToken(AccessTokenAsk),
+    /// Record an opaque token whose row is durable.
+    OpaqueToken(OpaqueTokenAsk),
+    /// Record a revocation that is durable.
+    Revocation(RevocationAsk),
+    /// Record that an authenticated caller was refused for a reason worth keeping (replayed assertion, say).
+    Refusal(RefusalAsk),
+    /// Sign and verify with every key (not a JWS, not recorded, at most every few seconds).
+    SelfTest,
+}
+
+impl Ask {
+    /// Who asks, where somebody does.
+    pub const fn context(&self) -> Option<&Context> {
+        match self {
+            Self::Introspection(ask) => Some(&ask.context),
+            Self::AccessToken(ask) => Some(&ask.context),
+            Self::OpaqueToken(ask) => Some(&ask.context),
+            Self::Revocation(ask) => Some(&ask.context),
+            Self::Refusal(ask) => Some(&ask.context),
+            Self::SelfTest => None,
+        }
+    }
+}
+
+/// An introspection answer to be built, signed and recorded.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntrospectionAsk {
+    /// For the record; `caller` is the resource server.
+    pub context: Context,
+    /// How the answer leaves.
+    pub format: AnswerFormat,
+    /// SHA-256 of the introspected token.
+    pub token: TokenHash,
+    /// When the state was read: `iat`.
+    pub iat: NumericDate,
+    /// `None`: exactly `{"active":false}`.
+    pub active: Option<Box<ActiveToken>>,
+    /// Which rules withheld something or made the token inactive, by name (`unknown-token`, `wrong-audience`,
+    /// `scope-withheld`, …): kept in the record, never told to the caller.
+    pub rules: Vec<String>,
+}
+
+/// The claims of an `at+jwt` (RFC 9068 §2.2); `iss` is the signer's own.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessTokenAsk {
+    /// For the record; `caller` is the client.
+    pub context: Context,
+    /// Exactly one audience (D20).
+    pub aud: Resource,
+    /// Subject.
+    pub sub: Subject,
+    /// The front server behind the grant, if any.
+    pub grant_issuer: Option<Issuer>,
+    /// Name of the token.
+    pub jti: Jti,
+    /// Issued at.
+    pub iat: NumericDate,
+    /// Ends at.
+    pub exp: NumericDate,
+    /// Scope; left out when empty.
+    pub scope: Scope,
+    /// Details for this audience.
+    pub authorization_details: Vec<AuthorizationDetail>,
+    /// How the resource owner signed in.
+    pub authentication: Authentication,
+    /// Other claims that the audience may see.
+    pub extra: ExtraClaims,
+}
+
+/// An opaque token to be recorded.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpaqueTokenAsk {
+    /// For the record; `caller` is the client.
+    pub context: Context,
+    /// SHA-256 of the token.
+    pub token: TokenHash,
+    /// Its audience.
+    pub audience: Vec<Resource>,
+    /// Subject; committed.
+    pub sub: Subject,
+    /// The front server behind the grant, if any.
+    pub grant_issuer: Option<Issuer>,
+    /// Name of the token.
+    pub jti: Jti,
+    /// Issued at.
+    pub iat: NumericDate,
+    /// Ends at.
+    pub exp: NumericDate,
+    /// Scope.
+    pub scope: Scope,
+    /// Details; committed.
+    pub authorization_details: Vec<AuthorizationDetail>,
+    /// How the resource owner signed in.
+    pub authentication: Authentication,
+}
+
+/// A revocation to be recorded.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationAsk {
+    /// For the record; `caller` is the client.
+    pub context: Context,
+    /// SHA-256 of the token.
+    pub token: TokenHash,
+    /// Its form.
+    pub format: TokenFormat,
+    /// Its name.
+    pub jti: Jti,
+}
+
+/// A refusal to be recorded.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusalAsk {
+    /// For the record.
+    pub context: Context,
+    /// The rule by its name: `assertion-replayed`, say.
+    pub rule: String,
+    /// `jti` of what was refused; public in the record, as every `jti`.
+    pub jti: Option<Jti>,
+}
+
+/// The signer's answer to one request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Response {
+    /// The request's number.
+    pub number: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Recorded; for introspection and access tokens with the exact bytes to send (compact JWT or JSON).
+    Done {
+        /// The bytes that the record covers; empty where nothing is sent.
+        body: String,
+    },
+    /// The ask breaks a rule; the gateway has a bug or is not itself. Nothing was signed.
+    Forbidden {
+        /// The rule, for the operator.
+        rule: String,
+    },
+    /// Not now: log full, token lost. Nothing leaves.
+    Unavailable {
+        /// For the operator.
+        reason: String,
+    },
+    /// Unasked, with the number 0: the log's newest checkpoint, to be kept by the gateway.
+    Checkpoint {
+        /// The signed note.
+        note: String,
+    },
+}

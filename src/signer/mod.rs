@@ -1,0 +1,50 @@
+//! The door between the two processes: what the gateway may ask, and what the signer does with it.
+//!
+//! ```text
+//! gateway: client ──frame──► signer: service ─► rules ─► content ─► hsm ─► Sealed ─► audit ─► Released ──frame──► Recorded
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `message`, `frame` | what crosses the socket, and how |
+//! | `client`, `link` | the gateway's side: many requests in flight over one socket, and who keeps it open |
+//! | `sealed` | [`Sealed`] (signed, unreadable) and [`Released`]; the whole file fits a page |
+//! | `rules` | what may be said, from the signer's own reading of the configuration |
+//! | `content` | header and payload of each JWT |
+//! | `record` | the audit record of each act |
+//! | `keyring` | keys by purpose and algorithm |
+//! | `start` | from a configuration to an open token and an open log |
+//! | `service`, `worker`, `connection` | the signer's side: threads and queues |
+//! | `kept` | the gateway's checkpoint, compared with the log |
+//! | `calls` | calls into the module that hang |
+//! | `admin` | commands of the operator on the same machine |
+
+mod admin;
+mod calls;
+mod client;
+mod connection;
+mod content;
+mod frame;
+mod kept;
+mod keyring;
+mod link;
+pub mod message;
+mod record;
+mod rules;
+mod sealed;
+mod service;
+mod start;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use admin::{AdminAnswer, AdminAsk, AdminError, act, ask_admin, listen};
+pub use calls::Calls;
+pub use client::{AskError, Published, Recorded, SignerClient, SignerState};
+pub use kept::Refused;
+pub use keyring::KeyringError;
+pub use link::{LinkEnd, check_peer, keep_child, keep_separate};
+pub use record::Identity;
+pub use sealed::{NotCovered, Released, Sealed};
+pub use service::{Ending, Service};
+pub use start::{Appliance, StartError, generate_keys, init_log, log_keys_path, read_log_keys, record_event};

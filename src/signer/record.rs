@@ -1,0 +1,389 @@
+//! The audit record of each act: which fields it has, and which of them are committed rather than shown.
+//!
+//! Everything but the signature is decided before the token is called: [`Prepared`] knows how much room its entry
+//! needs, so that a full log refuses a request before anything is signed.
+
+use super::content::{Typ, answer_audience};
+use super::keyring::SigningKey;
+use super::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk, RefusalAsk, RevocationAsk};
+use super::sealed::Sealed;
+use crate::audit::{
+    CheckpointRef, Committed, Digest, Disclosure, Draft, Entry, Event, Members, Outcome, Payload, Salt,
+    TooLong, Withheld,
+};
+use crate::claims::{Acr, Authentication, AuthorizationDetail, Issuer, Scope, Subject};
+use crate::config::{ConfigDigest, ResourceServer};
+use crate::hsm::{Key, TokenInfo};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Why an act cannot be recorded, and so cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// More than a record holds.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// Something that is no JSON: a defect of ours.
+    #[error("a record cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// A record that waits for nothing but its bytes.
+pub(super) struct Prepared {
+    members: Members,
+    disclosed: Disclosed,
+}
+
+/// Committed values with their salts, owned.
+#[derive(Default)]
+struct Disclosed {
+    values: Vec<(&'static str, Salt, String)>,
+}
+
+impl Disclosed {
+    fn commit(
+        &mut self,
+        name: &'static str,
+        value: String,
+    ) -> Result<Option<crate::audit::Commitment>, TooLong> {
+        let salt = crate::random::bytes();
+        let commitment = crate::audit::Commitment::to(name, value.as_bytes(), &salt)?;
+        self.values.push((name, salt, value));
+        Ok(Some(commitment))
+    }
+
+    /// Bytes of its JSON at most: texts may double by escapes (control characters are refused on entry).
+    fn bound(&self) -> usize {
+        self.values.iter().map(|(name, _, value)| name.len() + 2 * value.len() + 64).sum()
+    }
+
+    fn payload(&self, jws: Option<&str>, body: Option<&str>) -> Result<Payload, serde_json::Error> {
+        let mut disclosure = Disclosure {
+            jws: jws.map(Cow::Borrowed),
+            body: body.map(Cow::Borrowed),
+            ..Disclosure::default()
+        };
+        for (name, salt, value) in &self.values {
+            disclosure
+                .disclosed
+                .insert(Cow::Borrowed(name), crate::audit::Opened(*salt, Cow::Borrowed(value.as_str())));
+        }
+        serde_json::to_vec(&disclosure).map(Payload::clear)
+    }
+}
+
+impl Prepared {
+    fn new(draft: &Draft<'_>, disclosed: Disclosed) -> Result<Self, RecordError> {
+        Ok(Self { members: draft.encode()?, disclosed })
+    }
+
+    /// Bytes to reserve when `released` bytes will leave.
+    pub(super) fn room(&self, released: usize) -> u64 {
+        Entry::size_of(self.members.as_bytes().len(), self.disclosed.bound() + 2 * released + 64)
+    }
+
+    /// The entry of a signed answer or token.
+    pub(super) fn with_jws(self, sealed: &Sealed) -> Result<Entry, RecordError> {
+        let payload = self.disclosed.payload(Some(sealed.for_payload()), None)?;
+        Ok(Entry { draft: self.members, digest: Some(*sealed.digest()), payload })
+    }
+
+    /// The entry of an unsigned answer.
+    pub(super) fn with_body(self, sealed: &Sealed) -> Result<Entry, RecordError> {
+        let payload = self.disclosed.payload(None, Some(sealed.for_payload()))?;
+        Ok(Entry { draft: self.members, digest: Some(*sealed.digest()), payload })
+    }
+
+    /// The entry of an act that releases nothing but the word that it was done.
+    pub(super) fn with_nothing(self) -> Result<Entry, RecordError> {
+        let payload = if self.disclosed.values.is_empty() {
+            Payload::none()
+        } else {
+            self.disclosed.payload(None, None)?
+        };
+        Ok(Entry { draft: self.members, digest: None, payload })
+    }
+}
+
+/// What is the same in every record of one caller's act.
+fn of_context(event: Event, context: &Context) -> Draft<'_> {
+    Draft {
+        request_id: Some(context.request_id.as_str()),
+        client_id: Some(context.caller.as_str()),
+        auth_method: Some(context.method.name()),
+        ..Draft::new(event, Outcome::Success)
+    }
+}
+
+fn from(context: &Context, disclosed: &mut Disclosed) -> Result<Option<crate::audit::Commitment>, TooLong> {
+    match context.peer {
+        Some(ip) => disclosed.commit("from", ip.to_string()),
+        None => Ok(None),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
+    serde_json::to_string(value)
+}
+
+fn amr(list: &[Acr]) -> Vec<&str> {
+    list.iter().map(Acr::as_str).collect()
+}
+
+fn scope_text(scope: &Scope) -> Option<String> {
+    (!scope.is_empty()).then(|| scope.to_string())
+}
+
+/// Who signs, for records of something signed.
+pub(super) struct Signer<'a> {
+    /// The key; `None` for what leaves unsigned.
+    pub key: Option<&'a SigningKey>,
+    /// Serial number of the token.
+    pub serial: &'a str,
+    /// `iss`.
+    pub issuer: &'a Issuer,
+}
+
+impl<'a> Signer<'a> {
+    fn fill(&self, draft: &mut Draft<'a>, typ: Typ) {
+        draft.iss = Some(self.issuer.as_str());
+        if let Some(key) = self.key {
+            draft.purpose = Some(key.purpose().name());
+            draft.kid = Some(key.key().public().kid());
+            draft.key_label = Some(key.key().label());
+            draft.alg = Some(key.key().public().algorithm().name());
+            draft.token_serial = Some(self.serial);
+            draft.typ = Some(typ.name());
+        }
+    }
+}
+
+/// An introspection answer, signed or not.
+pub(super) fn introspection(
+    ask: &IntrospectionAsk,
+    rs: &ResourceServer,
+    signer: &Signer<'_>,
+    jti: Option<&str>,
+) -> Result<Prepared, RecordError> {
+    let mut disclosed = Disclosed::default();
+    let mut committed = Committed { from: from(&ask.context, &mut disclosed)?, ..Committed::default() };
+    let withheld: Vec<Withheld<'_>> = ask
+        .rules
+        .iter()
+        .map(|rule| match rule.split_once(':') {
+            Some((rule, what)) => Withheld { what, rule },
+            None => Withheld { what: "", rule },
+        })
+        .collect();
+    let audience = [answer_audience(rs)];
+    let event = if signer.key.is_some() { Event::Signed } else { Event::Answered };
+    let mut draft = Draft {
+        withheld: &withheld,
+        aud: &audience,
+        jti,
+        iat: Some(ask.iat.0),
+        token_sha256: Some(Digest(ask.token.0)),
+        active: Some(ask.active.is_some()),
+        ..of_context(event, &ask.context)
+    };
+    let (scope, methods);
+    if let Some(token) = ask.active.as_deref() {
+        if let Some(sub) = &token.sub {
+            committed.sub = disclosed.commit("sub", sub.as_str().to_owned())?;
+        }
+        if !token.authorization_details.is_empty() {
+            let details = json(&token.authorization_details)?;
+            committed.authorization_details = disclosed.commit("authorization_details", details)?;
+        }
+        if let Some(time) = token.auth_time {
+            committed.auth_time = disclosed.commit("auth_time", time.0.to_string())?;
+        }
+        if !token.extra.is_empty() {
+            committed.claims = disclosed.commit("claims", json(&token.extra)?)?;
+        }
+        scope = scope_text(&token.scope);
+        methods = amr(&token.amr);
+        draft.exp = Some(token.exp.0);
+        draft.scope = scope.as_deref();
+        draft.acr = token.acr.as_ref().map(Acr::as_str);
+        draft.amr = &methods;
+    }
+    draft.committed = committed;
+    signer.fill(&mut draft, Typ::Introspection);
+    Prepared::new(&draft, disclosed)
+}
+
+/// What of a grant may not stand in clear.
+fn granted(
+    context: &Context,
+    sub: &Subject,
+    details: &[AuthorizationDetail],
+    authentication: &Authentication,
+    disclosed: &mut Disclosed,
+) -> Result<Committed, RecordError> {
+    let mut committed = Committed {
+        from: from(context, disclosed)?,
+        sub: disclosed.commit("sub", sub.as_str().to_owned())?,
+        ..Committed::default()
+    };
+    if !details.is_empty() {
+        committed.authorization_details = disclosed.commit("authorization_details", json(&details)?)?;
+    }
+    if let Some(time) = authentication.auth_time {
+        committed.auth_time = disclosed.commit("auth_time", time.0.to_string())?;
+    }
+    Ok(committed)
+}
+
+/// An `at+jwt`.
+pub(super) fn access_token(ask: &AccessTokenAsk, signer: &Signer<'_>) -> Result<Prepared, RecordError> {
+    let mut disclosed = Disclosed::default();
+    let mut committed =
+        granted(&ask.context, &ask.sub, &ask.authorization_details, &ask.authentication, &mut disclosed)?;
+    if !ask.extra.is_empty() {
+        committed.claims = disclosed.commit("claims", json(&ask.extra)?)?;
+    }
+    let (audience, scope, methods) =
+        ([ask.aud.as_str()], scope_text(&ask.scope), amr(&ask.authentication.amr));
+    let mut draft = Draft {
+        aud: &audience,
+        jti: Some(ask.jti.as_str()),
+        iat: Some(ask.iat.0),
+        exp: Some(ask.exp.0),
+        scope: scope.as_deref(),
+        acr: ask.authentication.acr.as_ref().map(Acr::as_str),
+        amr: &methods,
+        committed,
+        ..of_context(Event::Signed, &ask.context)
+    };
+    signer.fill(&mut draft, Typ::AccessToken);
+    Prepared::new(&draft, disclosed)
+}
+
+/// An opaque token.
+pub(super) fn opaque_token(ask: &OpaqueTokenAsk, issuer: &Issuer) -> Result<Prepared, RecordError> {
+    let mut disclosed = Disclosed::default();
+    let committed =
+        granted(&ask.context, &ask.sub, &ask.authorization_details, &ask.authentication, &mut disclosed)?;
+    let audience: Vec<&str> = ask.audience.iter().map(crate::claims::Resource::as_str).collect();
+    let (scope, methods) = (scope_text(&ask.scope), amr(&ask.authentication.amr));
+    let draft = Draft {
+        typ: Some("opaque"),
+        iss: Some(issuer.as_str()),
+        aud: &audience,
+        jti: Some(ask.jti.as_str()),
+        iat: Some(ask.iat.0),
+        exp: Some(ask.exp.0),
+        scope: scope.as_deref(),
+        acr: ask.authentication.acr.as_ref().map(Acr::as_str),
+        amr: &methods,
+        token_sha256: Some(Digest(ask.token.0)),
+        committed,
+        ..of_context(Event::Issued, &ask.context)
+    };
+    Prepared::new(&draft, disclosed)
+}
+
+/// A revocation.
+pub(super) fn revocation(ask: &RevocationAsk) -> Result<Prepared, RecordError> {
+    let mut disclosed = Disclosed::default();
+    let committed = Committed { from: from(&ask.context, &mut disclosed)?, ..Committed::default() };
+    let draft = Draft {
+        typ: Some(ask.format.name()),
+        jti: Some(ask.jti.as_str()),
+        token_sha256: Some(Digest(ask.token.0)),
+        committed,
+        ..of_context(Event::Revoked, &ask.context)
+    };
+    Prepared::new(&draft, disclosed)
+}
+
+/// A refusal that the gateway reports.
+pub(super) fn refusal(ask: &RefusalAsk) -> Result<Prepared, RecordError> {
+    let mut disclosed = Disclosed::default();
+    let committed = Committed { from: from(&ask.context, &mut disclosed)?, ..Committed::default() };
+    let event = if ask.rule == "assertion-replayed" { Event::ReplayRejected } else { Event::Denied };
+    let draft = Draft {
+        outcome: Outcome::Refused,
+        reason: Some(&ask.rule),
+        jti: ask.jti.as_ref().map(crate::claims::Jti::as_str),
+        committed,
+        ..of_context(event, &ask.context)
+    };
+    Prepared::new(&draft, disclosed)
+}
+
+/// The signer itself refused or failed.
+pub(super) fn not_done(
+    event: Event,
+    outcome: Outcome,
+    context: &Context,
+    reason: &str,
+) -> Result<Prepared, RecordError> {
+    let mut disclosed = Disclosed::default();
+    let committed = Committed { from: from(context, &mut disclosed)?, ..Committed::default() };
+    let draft = Draft { outcome, reason: Some(reason), committed, ..of_context(event, context) };
+    Prepared::new(&draft, disclosed)
+}
+
+/// `signed_metadata` (RFC 8414 §2.1).
+pub(super) fn metadata(signer: &Signer<'_>, iat: i64) -> Result<Prepared, RecordError> {
+    let mut draft = Draft { iat: Some(iat), ..Draft::new(Event::Signed, Outcome::Success) };
+    signer.fill(&mut draft, Typ::Metadata);
+    Prepared::new(&draft, Disclosed::default())
+}
+
+/// A key with its attributes and public half: what makes its `kid` known to verifiers of the log.
+pub(super) fn key(
+    event: Event,
+    purpose: &str,
+    key: &Key,
+    token: &TokenInfo,
+    operator: Option<&str>,
+) -> Result<Entry, RecordError> {
+    let attributes = RawValue::from_string(json(key.attributes())?)?;
+    let spki = STANDARD.encode(key.public().spki());
+    let draft = Draft {
+        operator,
+        purpose: Some(purpose),
+        kid: Some(key.public().kid()),
+        key_id: key.attributes().id.as_deref(),
+        key_label: Some(key.label()),
+        alg: Some(key.public().algorithm().name()),
+        token_serial: Some(&token.serial),
+        spki: Some(&spki),
+        attributes: Some(&attributes),
+        ..Draft::new(event, Outcome::Success)
+    };
+    Ok(Entry::plain(&draft)?)
+}
+
+/// What the process is and what it was given.
+pub struct Identity {
+    /// Of the configuration.
+    pub config: ConfigDigest,
+    /// SHA-256 of the executable.
+    pub program: [u8; 32],
+}
+
+/// Created, opened, started, stopped, exported, lost: events of the system itself.
+pub(super) fn system(
+    event: Event,
+    outcome: Outcome,
+    reason: Option<&str>,
+    operator: Option<&str>,
+    identity: &Identity,
+    checkpoint: Option<CheckpointRef>,
+) -> Result<Entry, RecordError> {
+    let draft = Draft {
+        reason,
+        operator,
+        config_sha256: Some(Digest(identity.config.0)),
+        program_sha256: Some(Digest(identity.program)),
+        checkpoint,
+        ..Draft::new(event, outcome)
+    };
+    Ok(Entry::plain(&draft)?)
+}

@@ -1,0 +1,418 @@
+//! The signer's side of the door: threads that read gateways, a queue of asks, signing threads, a watchdog.
+
+use super::connection::Connection;
+use super::frame::{self, Frames};
+use super::kept::{self, Refused};
+use super::keyring::Keyring;
+use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Welcome};
+use super::record::{self, Identity};
+use super::start::{Appliance, StartError};
+use super::worker::{Job, Ticket, Worker};
+use crate::audit::note::VerifierKey;
+use crate::audit::{Event, Log};
+use crate::claims::Purpose;
+use crate::config::Config;
+use crate::hsm::{ErrorClass, SignError};
+use std::collections::VecDeque;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Asks that may wait for a signing thread; more are refused at once.
+const MAX_QUEUE: usize = 4096;
+
+/// Bytes of the asks that may wait. Honest ones have a few kilobytes; a gateway that is not itself must not fill the
+/// memory of the process that holds the keys.
+const MAX_QUEUE_BYTES: usize = 64 << 20;
+
+/// Gateways at once: one, and for a moment the next one beside it. Each costs two threads and some buffers.
+const MAX_GATEWAYS: usize = 8;
+
+/// Why the signer ends.
+#[derive(Debug)]
+pub enum Ending {
+    /// The gateway that started it has gone, or an operator says so: in order.
+    Asked,
+    /// The token does not sign any more; a new process has to find it again.
+    TokenLost {
+        /// For the operator.
+        reason: String,
+        /// The PIN was refused: nobody may try again.
+        pin: bool,
+    },
+    /// The log failed: at once, without writing anything more.
+    LogFailed(String),
+    /// A gateway holds a signed checkpoint that the log does not extend: at once, so that nothing is built on it.
+    RolledBack(String),
+}
+
+impl Ending {
+    /// What a signature that the token did not make means for the process. One request that the token cannot do says
+    /// nothing of the token; everything else needs a new process.
+    pub(super) fn after(error: &SignError) -> Option<Self> {
+        let (pin, reason) = (error.class() == ErrorClass::Pin, error.to_string());
+        (error.is_alarm() || error.class() != ErrorClass::Request).then_some(Self::TokenLost { reason, pin })
+    }
+}
+
+/// What all threads of the signer share.
+pub(super) struct Shared {
+    pub config: Arc<Config>,
+    pub keys: Keyring,
+    pub serial: String,
+    pub log: Log<Ticket>,
+    pub queue: Queue,
+    pub verifiers: Vec<VerifierKey>,
+    pub signed_metadata: String,
+    ending: Mutex<Sender<Ending>>,
+}
+
+impl Shared {
+    /// Asks the main thread to end the process.
+    pub(super) fn end(&self, why: Ending) {
+        // Nobody listens any more when the process is ending already.
+        let _ = self.ending.lock().unwrap_or_else(PoisonError::into_inner).send(why);
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    /// Threads that sleep until there is a job; waking nobody is a call into the system too.
+    idle: usize,
+}
+
+/// Asks in the order of their arrival.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    closed: AtomicBool,
+}
+
+impl Queue {
+    /// Adds what arrived together; gives back what found no place.
+    fn put(&self, jobs: &mut Vec<Job>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = 0;
+        for job in jobs.iter() {
+            if waiting.jobs.len() + room >= MAX_QUEUE || waiting.bytes + job.bytes.len() > MAX_QUEUE_BYTES {
+                break;
+            }
+            waiting.bytes += job.bytes.len();
+            room += 1;
+        }
+        waiting.jobs.extend(jobs.drain(..room));
+        let wanted = waiting.idle.min(room);
+        drop(waiting);
+        for _ in 0..wanted {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The next one; `None` when the queue is closed and empty.
+    pub(super) fn take(&self) -> Option<Job> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(job) = waiting.jobs.pop_front() {
+                waiting.bytes -= job.bytes.len();
+                return Some(job);
+            }
+            if self.closed.load(Ordering::Acquire) {
+                return None;
+            }
+            waiting.idle += 1;
+            waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting.idle -= 1;
+        }
+    }
+
+    fn close(&self) {
+        let _waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::Release);
+        self.wake.notify_all();
+    }
+}
+
+/// A running signer.
+pub struct Service {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    gateways: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+impl Service {
+    /// Starts the signing threads of an open appliance. What has to end the process is sent to `ending`.
+    pub fn start(appliance: Appliance, ending: Sender<Ending>) -> Result<Arc<Self>, StartError> {
+        let calls = appliance.calls;
+        let sessions: Vec<_> = (0..appliance.config.hsm.sessions)
+            .map(|_| calls.caller().run(1, || appliance.hsm.session()))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Token)?;
+        let shared = Arc::new(Shared {
+            serial: appliance.hsm.token_info().serial,
+            config: appliance.config,
+            keys: appliance.keys,
+            log: appliance.log,
+            queue: Queue::default(),
+            verifiers: appliance.verifiers,
+            signed_metadata: appliance.signed_metadata,
+            ending: Mutex::new(ending),
+        });
+        let mut workers = Vec::new();
+        for session in sessions {
+            let worker = Worker::new(Arc::clone(&shared), session, calls.caller());
+            let thread = std::thread::Builder::new().name("sign".to_owned()).spawn(move || worker.run());
+            workers.push(thread.map_err(StartError::Thread)?);
+        }
+        Ok(Arc::new(Self {
+            shared,
+            workers,
+            connections: Mutex::default(),
+            gateways: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+        }))
+    }
+
+    /// Serves one gateway until its socket closes. The first frame is its [`Hello`].
+    pub fn serve(&self, stream: UnixStream) {
+        if self.gateways.fetch_add(1, Ordering::Relaxed) >= MAX_GATEWAYS {
+            tracing::error!(most = MAX_GATEWAYS, "too many gateways are connected; one more was turned away");
+        } else if let Err(error) = self.serve_inner(stream) {
+            tracing::warn!(%error, "a gateway's connection ended");
+        }
+        self.gateways.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn serve_inner(&self, stream: UnixStream) -> Result<(), frame::FrameError> {
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let hello: Hello = frame::read_one(&stream)?;
+        if let Err(Refused { reason, rolled_back }) = self.check(&hello) {
+            tracing::error!(%reason, "a gateway was refused");
+            let told = frame::write_one(&stream, &Welcome::Refused { reason: reason.clone() });
+            if rolled_back {
+                self.shared.end(Ending::RolledBack(reason));
+            }
+            return told;
+        }
+        // Whoever remembers this log has seen that nothing of it is missing: checkpoints go on from here. The first one
+        // covers all that was recorded until now, so that what the gateway keeps leaves no room for a rollback.
+        self.shared.log.sign_checkpoints();
+        let checkpoint = match self.shared.log.checkpoint() {
+            Ok(newest) => newest.note.clone(),
+            Err(error) => {
+                let reason = format!("no checkpoint for the gateway: {error}");
+                tracing::error!(%reason, "a gateway was refused");
+                return frame::write_one(&stream, &Welcome::Refused { reason });
+            }
+        };
+        let welcome = Welcome::Accepted {
+            keys: self.published_keys(),
+            signed_metadata: self.shared.signed_metadata.clone(),
+            checkpoint,
+        };
+        frame::write_one(&stream, &welcome)?;
+        stream.set_read_timeout(None)?;
+        let connection = Connection::new(stream)?;
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&connection));
+        // `finish` shuts down those that it finds in the list; one that came behind it would hold up the end.
+        if self.stopping.load(Ordering::Acquire) {
+            connection.close();
+            return Ok(());
+        }
+        let outcome = self.read(&connection);
+        if !self.stopping.load(Ordering::Acquire) {
+            // The gateway has said its last word. It reads on for the checkpoint that covers all of its answers; one that
+            // died reads nothing, and what is still queued is recorded all the same.
+            self.send_last_checkpoint(&connection);
+            connection.close();
+        }
+        if !self.stopping.load(Ordering::Acquire) {
+            self.connections
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|c| !Arc::ptr_eq(c, &connection));
+        }
+        outcome
+    }
+
+    fn read(&self, connection: &Arc<Connection>) -> Result<(), frame::FrameError> {
+        let mut buffer = vec![0; 256 << 10];
+        let mut frames = Frames::default();
+        let mut jobs = Vec::new();
+        loop {
+            let read = match connection.stream().read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e.into()),
+            };
+            frames.push(buffer.get(..read).unwrap_or_default());
+            while let Some(frame) = frames.next()? {
+                jobs.push(Job { connection: Arc::clone(connection), bytes: frame.to_vec() });
+            }
+            self.shared.queue.put(&mut jobs);
+            for job in jobs.drain(..) {
+                refuse(&job);
+            }
+        }
+    }
+
+    fn send_last_checkpoint(&self, connection: &Connection) {
+        match self.shared.log.checkpoint() {
+            Ok(last) => connection.answer(0, Outcome::Checkpoint { note: last.note.clone() }),
+            Err(error) => tracing::warn!(%error, "the gateway leaves without a last checkpoint"),
+        }
+    }
+
+    /// Compares version, configuration and log with what the gateway has.
+    fn check(&self, hello: &Hello) -> Result<(), Refused> {
+        if hello.version != PROTOCOL_VERSION {
+            return Err(format!(
+                "the gateway speaks version {}, the signer {PROTOCOL_VERSION}; run both from the same release",
+                hello.version
+            )
+            .into());
+        }
+        let mine = hex::encode(self.shared.config.digest.0);
+        if hello.config != mine {
+            return Err(format!(
+                "the gateway's configuration is {}, the signer's {mine}; restart both after a change",
+                hello.config
+            )
+            .into());
+        }
+        if let Some(note) = &hello.checkpoint {
+            kept::compare(&self.shared.log, &self.shared.verifiers, note)?;
+        }
+        Ok(())
+    }
+
+    fn published_keys(&self) -> Vec<PublishedKey> {
+        self.shared
+            .keys
+            .iter()
+            .filter(|k| k.purpose() != Purpose::AuditCheckpoint)
+            .map(|k| PublishedKey { purpose: k.purpose(), jwk: k.key().public().jwk().clone() })
+            .collect()
+    }
+
+    /// The log, for administration.
+    pub fn log(&self) -> &Log<Ticket> {
+        &self.shared.log
+    }
+
+    /// Called every second: sends a new checkpoint to the gateways.
+    pub fn tick(&self, last: &mut u64) {
+        if let Some(newest) = self.shared.log.newest()
+            && newest.size > *last
+        {
+            *last = newest.size;
+            for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                connection.answer(0, Outcome::Checkpoint { note: newest.note.clone() });
+            }
+        }
+    }
+
+    /// Reads no more asks, finishes those that are queued, answers them, and closes the log; whether all of it was done
+    /// and the log has a record of the end.
+    pub fn finish(self: Arc<Self>, identity: &Identity) -> bool {
+        self.stopping.store(true, Ordering::Release);
+        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = connection.stream().shutdown(std::net::Shutdown::Read);
+        }
+        self.shared.queue.close();
+        let Some(service) = last(self) else { return false };
+        for worker in service.workers {
+            // A worker that panicked has aborted the process before this.
+            let _ = worker.join();
+        }
+        let stopped =
+            record::system(Event::Stopped, crate::audit::Outcome::Success, None, None, identity, None);
+        let Some(shared) = last(service.shared) else { return false };
+        let mut in_order = true;
+        if let Ok(stopped) = stopped
+            && let Err(error) = shared.log.record(stopped)
+        {
+            tracing::error!(%error, "the stop was not recorded");
+            in_order = false;
+        }
+        if let Ok(last) = shared.log.checkpoint() {
+            for connection in service.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                connection.answer(0, Outcome::Checkpoint { note: last.note.clone() });
+            }
+        }
+        if let Err(error) = shared.log.close() {
+            tracing::error!(%error, "the log was not closed in order");
+            in_order = false;
+        }
+        for connection in service.connections.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            connection.close();
+        }
+        in_order
+    }
+}
+
+/// The value, once every other thread has let it go; none that hangs is waited for longer than ten seconds.
+fn last<T>(mut shared: Arc<T>) -> Option<T> {
+    for _ in 0..1000 {
+        match Arc::try_unwrap(shared) {
+            Ok(value) => return Some(value),
+            Err(still) => shared = still,
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    tracing::error!(
+        "a thread did not end in ten seconds; the log is left as it is, which recovery understands"
+    );
+    None
+}
+
+fn refuse(job: &Job) {
+    #[derive(serde::Deserialize)]
+    struct Number {
+        number: u64,
+    }
+    if let Ok(Number { number }) = serde_json::from_slice(&job.bytes) {
+        let reason = "too many requests wait for the token already".to_owned();
+        job.connection.answer(number, Outcome::Unavailable { reason });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jobs(connection: &Arc<Connection>, count: usize, bytes: usize) -> Vec<Job> {
+        (0..count).map(|_| Job { connection: Arc::clone(connection), bytes: vec![0; bytes] }).collect()
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_number_and_in_bytes() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let connection = Connection::new(ours).unwrap();
+        let queue = Queue::default();
+        let mut many = jobs(&connection, MAX_QUEUE + 3, 1);
+        queue.put(&mut many);
+        assert_eq!(many.len(), 3, "the rest is refused by whoever reads them");
+        for _ in 0..MAX_QUEUE {
+            assert!(queue.take().is_some());
+        }
+        let mut large = jobs(&connection, 66, 1 << 20);
+        queue.put(&mut large);
+        assert_eq!(large.len(), 2);
+        drop(queue.take());
+        queue.put(&mut large);
+        assert_eq!(large.len(), 1, "what was taken makes room");
+        queue.close();
+        assert_eq!(std::iter::from_fn(|| queue.take()).count(), 64, "a closed queue is emptied first");
+        connection.close();
+    }
+}

@@ -1,0 +1,458 @@
+//! From a configuration to an open token and an open log; and the separate act that creates the log.
+
+use super::calls::{Caller, Calls};
+use super::content::SigningInput;
+use super::kept::Refused;
+use super::keyring::{Keyring, KeyringError, find_series};
+use super::record::{self, Identity, RecordError, Signer};
+use super::sealed::Sealed;
+use super::service::Ending;
+use super::worker::{Ticket, release_all};
+use crate::audit::note::{VerifierKey, ecdsa_der};
+use crate::audit::{
+    CheckpointRef, CreateError, Digest, Event, Handlers, LockError, Log, LogError, LogSettings, OpenError,
+    Outcome, Recovery, SignCheckpoint,
+};
+use crate::claims::{Issuer, Purpose};
+use crate::clock;
+use crate::config::{Config, PinSource};
+use crate::durable;
+use crate::hsm::{
+    self, ErrorClass, FindError, GenerateError, Hsm, HsmError, Key, KeySpec, Pin, PinFileError, SignError,
+    TokenUri,
+};
+use crate::protocol;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why the signer does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The PIN cannot be read.
+    #[error("the PIN: {0}")]
+    PinFile(#[from] PinFileError),
+    /// `pin_credential` without systemd.
+    #[error(
+        "pin_credential is configured, but $CREDENTIALS_DIRECTORY is not set: start under systemd with LoadCredential, or use pin_file"
+    )]
+    NoCredentials,
+    /// `[hsm] token` is no token URI.
+    #[error("[hsm] token: {0}")]
+    TokenUri(#[from] hsm::TokenUriError),
+    /// No token, or no login.
+    #[error(transparent)]
+    Open(#[from] hsm::OpenError),
+    /// The token failed.
+    #[error(transparent)]
+    Token(#[from] HsmError),
+    /// A key is missing or not as it must be.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
+    /// A key was not made.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The log cannot be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The first records cannot be written.
+    #[error("the start cannot be recorded: {0}")]
+    Record(#[from] LogError),
+    /// A record that cannot be made: a defect of ours.
+    #[error("the start cannot be recorded: {0}")]
+    Prepare(#[from] RecordError),
+    /// The register of checkpoint keys beside the published log.
+    #[error("{}: {reason}", path.display())]
+    Register {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The metadata was not signed.
+    #[error("signed_metadata: {0}")]
+    Metadata(SignError),
+    /// A public key that no note can name: a defect of ours.
+    #[error("the checkpoint key: {0}")]
+    NoteKey(String),
+    /// The system gave no thread.
+    #[error("no thread: {0}")]
+    Thread(std::io::Error),
+    /// The executable cannot be read for its digest.
+    #[error("/proc/self/exe: {0}")]
+    Program(std::io::Error),
+}
+
+impl StartError {
+    /// The exit status by sysexits: 77 for a PIN (nobody may restart), 78 for what an operator must configure,
+    /// 65 for a damaged log, 74 for its disk, 75 for what may pass by itself.
+    pub const fn exit_status(&self) -> u8 {
+        // Wherever the token refused the PIN: after any other status somebody would start again and try it once more.
+        if self.is_pin() {
+            return 77;
+        }
+        match self {
+            Self::NoCredentials
+            | Self::TokenUri(_)
+            | Self::Keys(
+                KeyringError::Missing { .. }
+                | KeyringError::Find(FindError::Refused { .. } | FindError::Ambiguous { .. }),
+            )
+            | Self::Log(OpenError::Missing(_) | OpenError::Settings(_))
+            | Self::Create(CreateError::Settings(_) | CreateError::Exists(_)) => 78,
+            Self::Log(OpenError::Damage { .. }) => 65,
+            Self::Log(OpenError::Io(_) | OpenError::Lock(LockError::Io(_)) | OpenError::Log(_))
+            | Self::Create(CreateError::Io(_) | CreateError::Lock(LockError::Io(_)) | CreateError::Log(_))
+            | Self::Record(_)
+            | Self::Register { .. } => 74,
+            _ => 75,
+        }
+    }
+
+    const fn is_pin(&self) -> bool {
+        let class = match self {
+            Self::PinFile(_) | Self::Open(hsm::OpenError::Pin(_)) => return true,
+            Self::Token(error)
+            | Self::Keys(KeyringError::Token(error))
+            | Self::Generate(GenerateError::Call { error, .. }) => error.class(),
+            Self::Keys(KeyringError::Find(error)) | Self::Generate(GenerateError::Unproved { error, .. }) => {
+                error.class()
+            }
+            Self::Metadata(error) => error.class(),
+            _ => return false,
+        };
+        matches!(class, ErrorClass::Pin)
+    }
+}
+
+/// An open token and an open log, ready to sign.
+pub struct Appliance {
+    pub(super) config: Arc<Config>,
+    pub(super) hsm: Hsm,
+    pub(super) keys: Keyring,
+    pub(super) log: Log<Ticket>,
+    pub(super) verifiers: Vec<VerifierKey>,
+    pub(super) signed_metadata: String,
+    pub(super) calls: Calls,
+    identity: Identity,
+}
+
+/// Deadlines that opening a token has: it initializes the module, looks at every slot and logs in.
+const CALLS_TO_OPEN: u64 = 3;
+
+/// The token alone, logged in.
+pub(super) fn open_token(config: &Config) -> Result<Hsm, StartError> {
+    let pin = match &config.hsm.pin {
+        PinSource::File(path) => Pin::from_file(path)?,
+        PinSource::Credential(name) => {
+            let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or(StartError::NoCredentials)?;
+            Pin::from_credential(&PathBuf::from(directory).join(name))?
+        }
+    };
+    let settings =
+        hsm::Settings { module: config.hsm.module.clone(), token: config.hsm.token.parse::<TokenUri>()? };
+    Ok(Hsm::open(&settings, &pin)?)
+}
+
+/// What this process is and what it was given.
+pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
+    let program = std::fs::read("/proc/self/exe").map_err(StartError::Program)?;
+    Ok(Identity { config: config.digest, program: crate::jose::sha256(&program) })
+}
+
+/// Settings of the log as the configuration has them.
+pub(super) fn log_settings(config: &Config) -> LogSettings {
+    LogSettings {
+        directory: config.audit.directory.clone(),
+        origin: config.audit.origin.clone(),
+        node: config.audit.node.clone(),
+        segment_bytes: config.audit.segment_bytes,
+        clock: clock::now,
+    }
+}
+
+/// Verifier keys of the log, one on each line, beside the published log: every key that ever signed a checkpoint.
+/// Auditors pin it; a copy is no secret.
+pub fn log_keys_path(config: &Config) -> PathBuf {
+    config.audit.directory.join("published").join("log-keys")
+}
+
+/// Reads [`log_keys_path`]; none when there is no file.
+pub fn read_log_keys(path: &Path) -> Result<Vec<VerifierKey>, StartError> {
+    let wrong = |reason: String| StartError::Register { path: path.to_owned(), reason };
+    match std::fs::read_to_string(path) {
+        Ok(text) => text.lines().map(|l| VerifierKey::parse(l).map_err(|e| wrong(e.to_string()))).collect(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(wrong(e.to_string())),
+    }
+}
+
+fn note_key(config: &Config, key: &Key) -> Result<VerifierKey, StartError> {
+    VerifierKey::p256(&config.audit.origin, key.public().spki())
+        .map_err(|e| StartError::NoteKey(e.to_string()))
+}
+
+/// Signs checkpoints in the token with a session of its own. `lost` hears of every signature that was not made.
+fn checkpoint_signer(
+    hsm: &Hsm,
+    key: &Key,
+    verifier: &VerifierKey,
+    caller: Caller,
+    lost: impl Fn(&SignError) + Send + 'static,
+) -> Result<SignCheckpoint, StartError> {
+    let (mut session, key, verifier) = (hsm.session()?, key.clone(), verifier.clone());
+    Ok(Box::new(move |text: &str| {
+        let signed = caller.run(1, || session.sign(&key, text.as_bytes()));
+        let raw = signed.inspect_err(&lost).map_err(|e| e.to_string())?;
+        let der = ecdsa_der(&raw).ok_or("the token's ECDSA signature has no even length")?;
+        Ok(verifier.signature_line(&der))
+    }))
+}
+
+/// The keys that the log may have been signed with: those in the register, and the one of today. The register is a
+/// projection; the log itself has the record of each key.
+fn likely_log_keys(path: &Path, verifier: &VerifierKey) -> Vec<VerifierKey> {
+    let mut keys = read_log_keys(path).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the register of checkpoint keys cannot be read; it is made anew from the log");
+        Vec::new()
+    });
+    if !keys.contains(verifier) {
+        keys.push(verifier.clone());
+    }
+    keys
+}
+
+/// Writes the register of all keys that ever signed a checkpoint (invariant 7), unless it is as it must be.
+fn keep_log_keys(path: &Path, keys: &[VerifierKey]) -> Result<(), StartError> {
+    let mut text = String::new();
+    for key in keys {
+        text.push_str(&key.to_string());
+        text.push('\n');
+    }
+    if std::fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(());
+    }
+    durable::write(path, text.as_bytes(), 0o644)
+        .map_err(|e| StartError::Register { path: path.to_owned(), reason: e.to_string() })
+}
+
+fn checkpoint_key(config: &Config, keys: &Keyring) -> Result<Key, StartError> {
+    let key = keys.only(Purpose::AuditCheckpoint).ok_or_else(|| KeyringError::Missing {
+        label: config
+            .keys
+            .iter()
+            .find(|k| k.purpose == Purpose::AuditCheckpoint)
+            .map_or_else(|| "audit-checkpoint-es256-1".to_owned(), |k| k.label(1)),
+    })?;
+    Ok(key.key().clone())
+}
+
+/// `chancery audit init`: the log with its first records, among them every configured key with its public half.
+pub fn init_log(config: &Config, operator: &str) -> Result<(), StartError> {
+    let hsm = open_token(config)?;
+    let caller = Calls::new(config.hsm.deadline).caller();
+    let keys = Keyring::load(config, &hsm, &caller)?;
+    let key = checkpoint_key(config, &keys)?;
+    let verifier = note_key(config, &key)?;
+    let identity = identity(config)?;
+    let mut first =
+        vec![record::system(Event::LogCreated, Outcome::Success, None, Some(operator), &identity, None)?];
+    for key in keys.iter() {
+        let token = hsm.token_info();
+        first.push(record::key(Event::KeyFound, key.purpose().name(), key.key(), &token, Some(operator))?);
+    }
+    let sign = checkpoint_signer(&hsm, &key, &verifier, caller, |_| ())?;
+    Log::<Ticket>::create(log_settings(config), &first, sign)?;
+    keep_log_keys(&log_keys_path(config), &[verifier])
+}
+
+/// `chancery key generate`: makes the first generation of each series that the token lacks; recorded when there is a
+/// log already. `made` is told of each key: its label, its `kid`, whether it is new.
+pub fn generate_keys(
+    config: &Config,
+    operator: &str,
+    made: &mut dyn FnMut(&str, &str, bool),
+) -> Result<(), StartError> {
+    let has_log = config.audit.directory.join("segments").exists();
+    if has_log {
+        // Before a key is made whose record would then have no writer.
+        Log::<Ticket>::is_free(&log_settings(config)).map_err(OpenError::from)?;
+    }
+    let hsm = open_token(config)?;
+    let labels = hsm.labels()?;
+    let mut new = Vec::new();
+    for series in &config.keys {
+        if let Some(newest) = find_series(&labels, series).pop() {
+            let key = hsm.find(&newest.to_string(), series.algorithm).map_err(KeyringError::from)?;
+            made(key.label(), key.public().kid(), false);
+            continue;
+        }
+        let spec = KeySpec {
+            label: series.label(1),
+            algorithm: series.algorithm,
+            rsa_bits: series.rsa_bits,
+            id: crate::random::bytes::<8>().to_vec(),
+        };
+        let key = hsm.generate(&spec)?;
+        made(key.label(), key.public().kid(), true);
+        new.push((series.purpose, key));
+    }
+    if new.is_empty() || !has_log {
+        return Ok(());
+    }
+    let caller = Calls::new(config.hsm.deadline).caller();
+    let keys = Keyring::load(config, &hsm, &caller)?;
+    let key = checkpoint_key(config, &keys)?;
+    let verifier = note_key(config, &key)?;
+    let likely = likely_log_keys(&log_keys_path(config), &verifier);
+    let handlers = Handlers { on_durable: Box::new(release_all), on_failure: Box::new(|_| ()) };
+    let sign = checkpoint_signer(&hsm, &key, &verifier, caller, |_| ())?;
+    // No checkpoint is signed here: the next start has compared the log with what the gateway knows of it.
+    let (log, _) = Log::open(log_settings(config), &likely, sign, handlers)?;
+    for (purpose, key) in new {
+        let token = hsm.token_info();
+        let _ =
+            log.record(record::key(Event::KeyGenerated, purpose.name(), &key, &token, Some(operator))?)?;
+    }
+    Ok(log.close()?)
+}
+
+impl Appliance {
+    /// Opens token and log, proves every key, and records the start. A failure of the log later on is sent to `ending`.
+    ///
+    /// `calls` tells whoever watches of a call into the module that hangs. No checkpoint is signed before
+    /// [`Log::sign_checkpoints`].
+    pub fn open(config: Arc<Config>, ending: &Sender<Ending>, calls: Calls) -> Result<Self, StartError> {
+        let identity = identity(&config)?;
+        let caller = calls.caller();
+        let hsm = caller.run(CALLS_TO_OPEN, || open_token(&config))?;
+        let keys = Keyring::load(&config, &hsm, &caller)?;
+        let key = checkpoint_key(&config, &keys)?;
+        let verifier = note_key(&config, &key)?;
+        // A missing log is an error, never a fresh start: nothing may be written before it is open.
+        let likely = likely_log_keys(&log_keys_path(&config), &verifier);
+        let failed = Mutex::new(ending.clone());
+        let handlers = Handlers {
+            on_durable: Box::new(release_all),
+            on_failure: Box::new(move |error: &LogError| {
+                let sender = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = sender.send(Ending::LogFailed(error.to_string()));
+            }),
+        };
+        let lost = Mutex::new(ending.clone());
+        let lost = move |error: &SignError| {
+            if let Some(ending) = Ending::after(error) {
+                let _ = lost.lock().unwrap_or_else(PoisonError::into_inner).send(ending);
+            }
+        };
+        let sign = checkpoint_signer(&hsm, &key, &verifier, calls.caller(), lost)?;
+        let (log, recovery) = Log::open(log_settings(&config), &likely, sign, handlers)?;
+        record_start(&log, &recovery, &identity)?;
+        for key in keys.iter() {
+            // Recorded at each start, before its first use: who holds any part of the log that begins with a start
+            // finds the public half of every `kid` in it.
+            let entry =
+                record::key(Event::KeyActivated, key.purpose().name(), key.key(), &hsm.token_info(), None)?;
+            let _ = log.record(entry)?;
+        }
+        let verifiers = recovery.keys;
+        keep_log_keys(&log_keys_path(&config), &verifiers)?;
+        let signed_metadata = caller.run(2, || sign_metadata(&config, &hsm, &keys, &log))?;
+        Ok(Self { config, hsm, keys, log, verifiers, signed_metadata, calls, identity })
+    }
+
+    /// Lets checkpoints be signed while no signer runs, unless the log does not extend the one that a gateway kept.
+    pub fn sign_checkpoints(&self, kept: Option<&str>) -> Result<(), Refused> {
+        if let Some(note) = kept {
+            super::kept::compare(&self.log, &self.verifiers, note)?;
+        }
+        self.log.sign_checkpoints();
+        Ok(())
+    }
+
+    /// What this process is.
+    pub fn identity(&self) -> Identity {
+        Identity { config: self.identity.config, program: self.identity.program }
+    }
+
+    /// The log, for an administrative act while no signer runs.
+    pub const fn log(&self) -> &Log<Ticket> {
+        &self.log
+    }
+
+    /// Records the end and closes the log.
+    pub fn close(self) -> Result<(), StartError> {
+        let entry = record::system(Event::Stopped, Outcome::Success, None, None, &self.identity, None)?;
+        let _ = self.log.record(entry)?;
+        Ok(self.log.close()?)
+    }
+}
+
+/// What recovery found, with the checkpoint before.
+fn record_start(log: &Log<Ticket>, recovery: &Recovery, identity: &Identity) -> Result<(), StartError> {
+    let checkpoint = log.newest().map(|p| CheckpointRef {
+        size: p.size,
+        root: Digest(p.root),
+        sha256: Digest(crate::jose::sha256(p.note.as_bytes())),
+    });
+    let torn = recovery.torn.as_ref().map_or_else(String::new, |torn| {
+        format!("; a torn write was repaired, {} whole records of it kept", torn.kept)
+    });
+    let rebuilt = if recovery.rebuilt { "; the published files were made again" } else { "" };
+    let found = format!("{} records{torn}{rebuilt}", recovery.size);
+    let opened =
+        record::system(Event::LogOpened, Outcome::Success, Some(&found), None, identity, checkpoint)?;
+    let _ = log.record(opened)?;
+    let started = record::system(Event::Started, Outcome::Success, None, None, identity, None)?;
+    let _ = log.record(started)?;
+    Ok(())
+}
+
+/// Claims of `signed_metadata` (RFC 8414 §2.1): every member of the plain document, `iss`, and when it was signed.
+#[derive(Serialize)]
+struct MetadataClaims<'a> {
+    iss: &'a Issuer,
+    iat: i64,
+    #[serde(flatten)]
+    members: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Signed once a start, recorded before anybody has it, and served from memory: an unauthenticated caller never makes
+/// the token sign.
+fn sign_metadata(
+    config: &Config,
+    hsm: &Hsm,
+    keys: &Keyring,
+    log: &Log<Ticket>,
+) -> Result<String, StartError> {
+    let Some(key) = keys.only(Purpose::Metadata) else { return Ok(String::new()) };
+    let iat = clock::now().unix_seconds();
+    let serial = hsm.token_info().serial;
+    let signer = Signer { key: Some(key), serial: &serial, issuer: &config.issuer };
+    let prepared = record::metadata(&signer, iat)?;
+    let claims = MetadataClaims { iss: &config.issuer, iat, members: protocol::metadata(config) };
+    let input = SigningInput::new(key.header(), &claims).map_err(RecordError::from)?;
+    let mut session = hsm.session()?;
+    let signature = session.sign(key.key(), input.as_bytes()).map_err(StartError::Metadata)?;
+    let sealed = Sealed::new(input.with_signature(&signature));
+    let receipt = log.record(prepared.with_jws(&sealed)?)?;
+    match sealed.release(&receipt) {
+        Ok(released) => Ok(released.into_string()),
+        // The log gave a receipt for other bytes: nothing leaves.
+        Err(error) => Err(StartError::Record(LogError::Poisoned(error.to_string().into()))),
+    }
+}
+
+/// Records an event of the system while the signer runs; a failure is told and changes nothing.
+pub fn record_event(log: &Log<Ticket>, event: Event, outcome: Outcome, reason: &str, identity: &Identity) {
+    let recorded = record::system(event, outcome, Some(reason), None, identity, None)
+        .map_err(|e| e.to_string())
+        .and_then(|entry| log.record(entry).map_err(|e| e.to_string()));
+    if let Err(error) = recorded {
+        tracing::error!(%error, ?event, "an event was not recorded");
+    }
+}

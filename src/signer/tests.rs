@@ -1,0 +1,176 @@
+//! Token and log together, against a real SoftHSM: one process and one token for each test.
+
+use super::calls::Calls;
+use super::start::{Appliance, StartError, generate_keys, init_log, log_keys_path, read_log_keys};
+use crate::audit::{OpenError, RecordView, tiles::TileReader};
+use crate::config::{self, Config};
+use crate::hsm::tests::fixture::{self, Token, test};
+use crate::hsm::{FindError, HsmError, PinProblem};
+use crate::jose::Algorithm;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// The shipped example on the token of the test, with keys and log.
+fn made(token: &Token) -> Arc<Config> {
+    let config = configured(token);
+    generate_keys(&config, "operator", &mut |_, _, new| assert!(new)).unwrap();
+    init_log(&config, "operator").unwrap();
+    config
+}
+
+fn configured(token: &Token) -> Arc<Config> {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/minimal.toml");
+    let text = std::fs::read_to_string(example).unwrap().replace("token=chancery", "token=test%20token");
+    let path = token.path("chancery.toml");
+    std::fs::write(&path, text).unwrap();
+    Arc::new(config::load(&path).map_err(|mistakes| panic!("{mistakes}")).unwrap())
+}
+
+fn open(config: &Arc<Config>) -> Result<Appliance, StartError> {
+    let (ending, _ended) = channel();
+    Appliance::open(Arc::clone(config), &ending, Calls::new(Duration::from_secs(60)))
+}
+
+/// Event, label of the key and size of the checkpoint of every published record.
+fn published(config: &Config) -> Vec<(String, String)> {
+    let tiles = TileReader::open(config.audit.directory.join("published"));
+    let size = crate::audit::note::Checkpoint::from_note_unverified(&tiles.checkpoint().unwrap().unwrap());
+    tiles
+        .records(0, size.unwrap().size)
+        .map(|record| {
+            let record = record.unwrap();
+            let label = serde_json::from_slice::<serde_json::Value>(&record).unwrap();
+            let label = label["key_label"].as_str().unwrap_or_default().to_owned();
+            (RecordView::parse(&record).unwrap().event.into_owned(), label)
+        })
+        .collect()
+}
+
+test! {
+fn a_new_generation_of_a_key_has_its_record_before_its_first_use(token) {
+    let config = made(token);
+    let appliance = open(&config).unwrap();
+    appliance.sign_checkpoints(None).unwrap();
+    appliance.close().unwrap();
+    let before = published(&config).len();
+
+    // Made while the signer is stopped, by whatever tool. A crash had left records that no checkpoint covers.
+    for label in ["audit-checkpoint-es256-2", "metadata-es256-2"] {
+        token.open().generate(&fixture::spec(label, Algorithm::ES256)).unwrap();
+    }
+    drop(open(&config).unwrap());
+    let appliance = open(&config).unwrap();
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(published(&config).len(), before, "nothing was signed by a key without a record");
+    appliance.sign_checkpoints(None).unwrap();
+    appliance.close().unwrap();
+
+    let records = published(&config);
+    let place = |event: &str, label: &str| {
+        let found = records.iter().position(|(e, l)| e == event && l == label);
+        found.unwrap_or_else(|| panic!("no {event} {label} in {records:?}"))
+    };
+    assert!(place("key-activated", "metadata-es256-2") < place("signed", "metadata-es256-2"));
+    assert!(place("key-activated", "audit-checkpoint-es256-2") > before);
+    assert_eq!(read_log_keys(&log_keys_path(&config)).unwrap().len(), 2);
+
+    // Nothing beside the segments is needed to verify what both generations signed.
+    std::fs::remove_dir_all(config.audit.directory.join("published")).unwrap();
+    open(&config).unwrap().close().unwrap();
+    assert_eq!(read_log_keys(&log_keys_path(&config)).unwrap().len(), 2);
+    std::fs::write(log_keys_path(&config), "no key").unwrap();
+    open(&config).unwrap().close().unwrap();
+    assert_eq!(read_log_keys(&log_keys_path(&config)).unwrap().len(), 2);
+}
+}
+
+test! {
+fn nothing_is_signed_over_a_log_that_does_not_extend_what_a_gateway_kept(token) {
+    let config = made(token);
+    let (audit, copy) = (config.audit.directory.clone(), token.path("copy"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&audit, &copy]).status().unwrap();
+    assert!(copied.success());
+    let appliance = open(&config).unwrap();
+    appliance.sign_checkpoints(None).unwrap();
+    let kept = appliance.log().checkpoint().unwrap();
+    appliance.close().unwrap();
+
+    let appliance = open(&config).unwrap();
+    appliance.sign_checkpoints(Some(&kept.note)).unwrap();
+    appliance.close().unwrap();
+
+    std::fs::remove_dir_all(&audit).unwrap();
+    std::fs::rename(&copy, &audit).unwrap();
+    let appliance = open(&config).unwrap();
+    let refused = appliance.sign_checkpoints(Some(&kept.note)).unwrap_err();
+    assert!(refused.rolled_back, "{refused}");
+    assert!(appliance.log().checkpoint().is_err());
+    // As many records as were lost make it no better.
+    for _ in 0..3 {
+        let _ = appliance.log().record(super::record::system(
+            crate::audit::Event::SelfTest, crate::audit::Outcome::Success, None, None, &appliance.identity(), None,
+        ).unwrap()).unwrap();
+    }
+    appliance.close().unwrap();
+    let refused = open(&config).unwrap().sign_checkpoints(Some(&kept.note)).unwrap_err();
+    assert!(refused.rolled_back, "{refused}");
+}
+}
+
+test! {
+fn no_key_is_made_while_a_signer_holds_the_log(token) {
+    let config = made(token);
+    let running = open(&config).unwrap();
+    let refused = generate_keys(&config, "operator", &mut |_, _, _| ()).unwrap_err();
+    assert!(matches!(refused, StartError::Log(OpenError::Lock(_))), "{refused}");
+    assert_eq!(refused.exit_status(), 75);
+    running.close().unwrap();
+    generate_keys(&config, "operator", &mut |_, _, new| assert!(!new)).unwrap();
+}
+}
+
+test! {
+fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
+    let config = made(token);
+    let audit = config.audit.directory.clone();
+    // Cut off behind the point of no return: there is a log, without published files.
+    std::fs::remove_dir_all(audit.join("published")).unwrap();
+    assert_eq!(init_log(&config, "operator").unwrap_err().exit_status(), 78);
+    let appliance = open(&config).unwrap();
+    appliance.sign_checkpoints(None).unwrap();
+    appliance.close().unwrap();
+    assert_eq!(published(&config)[0].0, "log-created");
+
+    // Cut off before it: the inscribed segment has no name yet.
+    let segment = audit.join("segments/00000000000000000000.seg");
+    std::fs::rename(segment, audit.join("segments/next")).unwrap();
+    std::fs::remove_dir_all(audit.join("published")).unwrap();
+    assert_eq!(open(&config).err().unwrap().exit_status(), 78);
+    init_log(&config, "operator").unwrap();
+    open(&config).unwrap().close().unwrap();
+}
+}
+
+#[test]
+fn exit_statuses_say_who_has_to_act() {
+    let disk = || crate::audit::FileError {
+        path: "segment".into(),
+        did: "fdatasync",
+        source: std::io::ErrorKind::Other.into(),
+    };
+    let pin = || HsmError::Pin(PinProblem::Incorrect);
+    let find = |error| FindError::Call { label: "key".to_owned(), error };
+    let status = |error: StartError| error.exit_status();
+    assert_eq!(status(OpenError::from(disk()).into()), 74);
+    assert_eq!(status(crate::audit::CreateError::from(disk()).into()), 74);
+    assert_eq!(status(crate::audit::LogError::Closed.into()), 74);
+    // A PIN that was refused behind the first login must not be tried by the next process.
+    assert_eq!(status(super::KeyringError::from(find(pin())).into()), 77);
+    assert_eq!(status(super::KeyringError::from(pin()).into()), 77);
+    assert_eq!(status(pin().into()), 77);
+    let refused =
+        FindError::Refused { label: "key".to_owned(), reason: crate::hsm::Refusal::AlwaysAuthenticate };
+    assert_eq!(status(super::KeyringError::from(refused).into()), 78);
+}

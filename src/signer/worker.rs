@@ -1,0 +1,358 @@
+//! One signing thread: takes asks from the queue, decides, signs, and hands the sealed answer to the log.
+//!
+//! Order of effects of every ask: rules → room in the log → signature, verified → record → (log thread, after the
+//! sync) release. Whatever fails before the record leaves nothing behind but an answer that says so.
+
+use super::calls::Caller;
+use super::connection::Connection;
+use super::content::{AccessTokenClaims, Introspection, IntrospectionClaims, SigningInput};
+use super::frame;
+use super::keyring::SigningKey;
+use super::message::{
+    AccessTokenAsk, Ask, Context, IntrospectionAsk, OpaqueTokenAsk, Outcome, RefusalAsk, Request, Response,
+    RevocationAsk,
+};
+use super::record::{self, Prepared, RecordError, Signer};
+use super::rules::{self, Broken};
+use super::sealed::Sealed;
+use super::service::{Ending, Shared};
+use crate::audit::{AppendError, Event, Full, Receipt};
+use crate::claims::{AnswerFormat, NumericDate, Purpose};
+use crate::clock;
+use crate::hsm::{SignError, SigningSession};
+use crate::jose::base64url;
+use std::sync::Arc;
+
+/// Signed and verified in health probes: no JWS (it has no dots and begins with a NUL) and no note.
+const SELF_TEST: &[u8] = b"\0chancery self-test: no token, no answer, no checkpoint";
+
+/// Bytes that the log must have room for to be called ready: with less left some answers are refused already.
+const LARGE_ANSWER: u64 = 32 * 1024;
+
+/// One ask as it came from the socket.
+pub(super) struct Job {
+    pub connection: Arc<Connection>,
+    pub bytes: Vec<u8>,
+}
+
+/// What happens once the record is durable.
+pub struct Ticket {
+    connection: Arc<Connection>,
+    number: u64,
+    reply: Reply,
+}
+
+enum Reply {
+    /// Bytes that nobody may have before.
+    Release(Sealed),
+    /// A word that releases nothing.
+    Say(Outcome),
+}
+
+/// Called on the log's thread with every durable batch: releases, and sends all answers of a connection at once.
+pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
+    let mut frames = Vec::with_capacity(batch.len() * 1024);
+    let mut current: Option<Arc<Connection>> = None;
+    for (ticket, receipt) in batch.drain(..) {
+        if let Some(connection) = current.take_if(|c| !Arc::ptr_eq(c, &ticket.connection)) {
+            connection.send(&frames);
+            frames.clear();
+        }
+        let outcome = match ticket.reply {
+            Reply::Say(outcome) => outcome,
+            Reply::Release(sealed) => match sealed.release(&receipt) {
+                Ok(released) => Outcome::Done { body: released.into_string() },
+                Err(error) => {
+                    tracing::error!(%error, "an answer was withheld");
+                    Outcome::Unavailable { reason: "withheld".to_owned() }
+                }
+            },
+        };
+        if let Err(error) = frame::append(&mut frames, &Response { number: ticket.number, outcome }) {
+            tracing::error!(%error, "an answer cannot be written");
+        }
+        current = Some(ticket.connection);
+    }
+    if let Some(connection) = current {
+        connection.send(&frames);
+    }
+}
+
+/// Why an ask is not done.
+enum NotDone {
+    /// A rule is broken: the gateway has a defect or is not itself.
+    Broken(Broken),
+    /// No room in the log; nothing was signed.
+    Full(Full),
+    /// The token did not sign.
+    Token(SignError),
+    /// A record that cannot be made.
+    Record(RecordError),
+    /// The configuration names no key for this.
+    NoKey,
+    /// The log took nothing.
+    Log(AppendError),
+}
+
+macro_rules! not_done_from {
+    ($($source:ty => $variant:ident),*) => {
+        $(impl From<$source> for NotDone {
+            fn from(source: $source) -> Self {
+                Self::$variant(source)
+            }
+        })*
+    };
+}
+not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, AppendError => Log);
+
+impl From<serde_json::Error> for NotDone {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+/// One thread with a session of its own.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    session: SigningSession,
+    caller: Caller,
+}
+
+impl Worker {
+    pub(super) const fn new(shared: Arc<Shared>, session: SigningSession, caller: Caller) -> Self {
+        Self { shared, session, caller }
+    }
+
+    /// Until the queue is closed.
+    pub(super) fn run(mut self) {
+        while let Some(job) = self.shared.queue.take() {
+            let request: Request = match serde_json::from_slice(&job.bytes) {
+                Ok(request) => request,
+                Err(error) => {
+                    tracing::error!(%error, "the gateway sent what is no request; closing its connection");
+                    job.connection.close();
+                    continue;
+                }
+            };
+            let number = request.number;
+            let ask = request.ask;
+            if let Err(why) = self.handle(&job.connection, number, &ask) {
+                self.tell(&job.connection, number, ask.context(), why);
+            }
+        }
+    }
+
+    fn handle(&mut self, connection: &Arc<Connection>, number: u64, ask: &Ask) -> Result<(), NotDone> {
+        match ask {
+            Ask::Introspection(ask) => self.introspection(connection, number, ask),
+            Ask::AccessToken(ask) => self.access_token(connection, number, ask),
+            Ask::OpaqueToken(ask) => self.opaque_token(connection, number, ask),
+            Ask::Revocation(ask) => self.revocation(connection, number, ask),
+            Ask::Refusal(ask) => self.refusal(connection, number, ask),
+            Ask::SelfTest => self.self_test(connection, number),
+        }
+    }
+
+    fn introspection(
+        &mut self,
+        connection: &Arc<Connection>,
+        number: u64,
+        ask: &IntrospectionAsk,
+    ) -> Result<(), NotDone> {
+        let shared = Arc::clone(&self.shared);
+        let issuer = &shared.config.issuer;
+        let rs = rules::introspection(&shared.config, ask, now())?;
+        if ask.rules.len() > 64 || !ask.rules.iter().all(|r| rules::is_rule_name(r)) {
+            return Err(NotDone::Broken("rule-names-not-valid"));
+        }
+        if ask.format == AnswerFormat::Json {
+            let body = serde_json::to_string(&Introspection::new(issuer, ask))?;
+            let signer = Signer { key: None, serial: &shared.serial, issuer };
+            let prepared = record::introspection(ask, rs, &signer, None)?;
+            let room = shared.log.reserve(prepared.room(body.len()))?;
+            let sealed = Sealed::new(body);
+            let entry = prepared.with_body(&sealed)?;
+            let ticket = Ticket { connection: Arc::clone(connection), number, reply: Reply::Release(sealed) };
+            return Ok(shared.log.append(room, entry, ticket)?);
+        }
+        let key = shared.keys.get(Purpose::Introspection, rs.introspection_alg).ok_or(NotDone::NoKey)?;
+        let jti = rs.response_jti.then(|| base64url(crate::random::bytes::<16>()));
+        let signer = Signer { key: Some(key), serial: &shared.serial, issuer };
+        let prepared = record::introspection(ask, rs, &signer, jti.as_deref())?;
+        let claims = IntrospectionClaims::new(issuer, rs, ask, jti.as_deref());
+        let input = SigningInput::new(key.header(), &claims)?;
+        self.sign_and_append(connection, number, key, input, prepared)
+    }
+
+    fn access_token(
+        &mut self,
+        connection: &Arc<Connection>,
+        number: u64,
+        ask: &AccessTokenAsk,
+    ) -> Result<(), NotDone> {
+        let shared = Arc::clone(&self.shared);
+        let issuer = &shared.config.issuer;
+        let rs = rules::access_token(&shared.config, ask, now())?;
+        let key = shared.keys.get(Purpose::AccessToken, rs.access_token_alg).ok_or(NotDone::NoKey)?;
+        let signer = Signer { key: Some(key), serial: &shared.serial, issuer };
+        let prepared = record::access_token(ask, &signer)?;
+        let input = SigningInput::new(key.header(), &AccessTokenClaims::new(issuer, ask))?;
+        self.sign_and_append(connection, number, key, input, prepared)
+    }
+
+    fn sign_and_append(
+        &mut self,
+        connection: &Arc<Connection>,
+        number: u64,
+        key: &SigningKey,
+        input: SigningInput,
+        prepared: Prepared,
+    ) -> Result<(), NotDone> {
+        // The longest signature (RSA-4096) in base64url and its dot.
+        let room = self.shared.log.reserve(prepared.room(input.as_bytes().len() + 684))?;
+        let signature = self.sign(key, input.as_bytes())?;
+        let sealed = Sealed::new(input.with_signature(&signature));
+        let entry = prepared.with_jws(&sealed)?;
+        let ticket = Ticket { connection: Arc::clone(connection), number, reply: Reply::Release(sealed) };
+        Ok(self.shared.log.append(room, entry, ticket)?)
+    }
+
+    fn opaque_token(
+        &self,
+        connection: &Arc<Connection>,
+        number: u64,
+        ask: &OpaqueTokenAsk,
+    ) -> Result<(), NotDone> {
+        rules::opaque_token(&self.shared.config, ask, now())?;
+        let prepared = record::opaque_token(ask, &self.shared.config.issuer)?;
+        self.append_and_say(connection, number, prepared, Outcome::Done { body: String::new() })
+    }
+
+    fn revocation(
+        &self,
+        connection: &Arc<Connection>,
+        number: u64,
+        ask: &RevocationAsk,
+    ) -> Result<(), NotDone> {
+        rules::client(&self.shared.config, &ask.context)?;
+        let prepared = record::revocation(ask)?;
+        self.append_and_say(connection, number, prepared, Outcome::Done { body: String::new() })
+    }
+
+    fn refusal(&self, connection: &Arc<Connection>, number: u64, ask: &RefusalAsk) -> Result<(), NotDone> {
+        rules::known_caller(&self.shared.config, &ask.context.caller)?;
+        if !rules::is_rule_name(&ask.rule) {
+            return Err(NotDone::Broken("rule-names-not-valid"));
+        }
+        let prepared = record::refusal(ask)?;
+        self.append_and_say(connection, number, prepared, Outcome::Done { body: String::new() })
+    }
+
+    fn append_and_say(
+        &self,
+        connection: &Arc<Connection>,
+        number: u64,
+        prepared: Prepared,
+        outcome: Outcome,
+    ) -> Result<(), NotDone> {
+        let room = self.shared.log.reserve(prepared.room(0))?;
+        let entry = prepared.with_nothing()?;
+        let ticket = Ticket { connection: Arc::clone(connection), number, reply: Reply::Say(outcome) };
+        Ok(self.shared.log.append(room, entry, ticket)?)
+    }
+
+    fn self_test(&mut self, connection: &Arc<Connection>, number: u64) -> Result<(), NotDone> {
+        let shared = Arc::clone(&self.shared);
+        // A log that takes no answer makes the service unready as much as a token that signs nothing.
+        drop(shared.log.reserve(LARGE_ANSWER)?);
+        for key in shared.keys.iter() {
+            self.sign(key, SELF_TEST)?;
+        }
+        connection.answer(number, Outcome::Done { body: String::new() });
+        Ok(())
+    }
+
+    /// Signs and verifies; the watchdog sees how long the module takes.
+    fn sign(&mut self, key: &SigningKey, input: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.caller.run(1, || self.session.sign(key.key(), input))
+    }
+
+    /// Answers what was not done, records it where it matters, and ends the process where only that helps.
+    fn tell(&self, connection: &Arc<Connection>, number: u64, context: Option<&Context>, why: NotDone) {
+        let unavailable = |reason: String| Outcome::Unavailable { reason };
+        match why {
+            NotDone::Broken(rule) => {
+                tracing::error!(rule, "the gateway asked for what the rules forbid");
+                let forbidden = Outcome::Forbidden { rule: rule.to_owned() };
+                self.record_and_say(connection, number, context, (Event::Denied, rule), forbidden);
+            }
+            NotDone::NoKey => {
+                let reason = "no key for this purpose and algorithm";
+                self.record_and_say(
+                    connection,
+                    number,
+                    context,
+                    (Event::Failed, reason),
+                    unavailable(reason.to_owned()),
+                );
+            }
+            NotDone::Full(full) => connection.answer(number, unavailable(full.to_string())),
+            NotDone::Record(error) => {
+                tracing::error!(%error, "an answer is too large to be recorded, so it was not made");
+                let forbidden = Outcome::Forbidden { rule: "record-too-large".to_owned() };
+                self.record_and_say(
+                    connection,
+                    number,
+                    context,
+                    (Event::Denied, "record-too-large"),
+                    forbidden,
+                );
+            }
+            NotDone::Log(error) => {
+                // A poisoned log ends the process through its own handler.
+                tracing::error!(%error, "the audit log took no record");
+                connection.answer(number, unavailable(error.to_string()));
+            }
+            NotDone::Token(error) => {
+                let reason = error.to_string();
+                tracing::error!(error = %reason, alarm = error.is_alarm(), "the token did not sign");
+                let event = (Event::Failed, reason.as_str());
+                self.record_and_say(connection, number, context, event, unavailable(reason.clone()));
+                if let Some(ending) = Ending::after(&error) {
+                    self.shared.end(ending);
+                }
+            }
+        }
+    }
+
+    fn record_and_say(
+        &self,
+        connection: &Arc<Connection>,
+        number: u64,
+        context: Option<&Context>,
+        (event, reason): (Event, &str),
+        outcome: Outcome,
+    ) {
+        let outcome_of_record = match event {
+            Event::Denied => crate::audit::Outcome::Refused,
+            _ => crate::audit::Outcome::Failure,
+        };
+        let prepared = context.map(|context| record::not_done(event, outcome_of_record, context, reason));
+        if let Some(Ok(prepared)) = prepared
+            && let Ok(room) = self.shared.log.reserve(prepared.room(0))
+            && let Ok(entry) = prepared.with_nothing()
+        {
+            let ticket = Ticket { connection: Arc::clone(connection), number, reply: Reply::Say(outcome) };
+            if self.shared.log.append(room, entry, ticket).is_ok() {
+                return;
+            }
+            return connection
+                .answer(number, Outcome::Unavailable { reason: "the audit log failed".to_owned() });
+        }
+        connection.answer(number, outcome);
+    }
+}
+
+fn now() -> NumericDate {
+    clock::now().into()
+}
