@@ -1,0 +1,217 @@
+//! The first beat of every endpoint with callers: who is it, and may it come now?
+//!
+//! In this order (D2): failures of its address, type and size of the body, its form, authentication, the caller's
+//! rate. What follows (required parameters, `Accept`, the token) is the endpoint's.
+
+use super::limits::{Bucket, Failures};
+use super::reply::Reply;
+use super::visit::Visit;
+use crate::claims::ClientId;
+use crate::client::{AuthError, AuthenticatedClient, Directory, Presented, authenticate};
+use crate::clock;
+use crate::config::Config;
+use crate::protocol::{ClientParameters, Parameters};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Bytes of a body that is too large which are read and thrown away, so that its sender gets to read the refusal
+/// instead of a reset connection (RFC 9112 §9.6).
+const DISCARDED: usize = 1 << 20;
+
+/// Who may come, and how often.
+pub(super) struct Front {
+    directory: Directory,
+    rates: HashMap<ClientId, Bucket>,
+    failures: Failures,
+    parameters: usize,
+    request_time: Duration,
+}
+
+/// A caller that proved who it is.
+pub(super) struct Admitted {
+    /// Who.
+    pub(super) caller: AuthenticatedClient,
+    /// What it sent.
+    pub(super) parameters: Parameters,
+    /// How it wants the answer, among others.
+    pub(super) headers: HeaderMap,
+}
+
+impl Front {
+    /// For the callers of this configuration.
+    pub(super) fn new(config: &Config) -> Self {
+        let limits = &config.http.limits;
+        let servers = config.resource_servers.iter().map(|rs| rs.client_id.clone());
+        let clients = config.clients.iter().map(|client| client.client_id.clone());
+        Self {
+            directory: Directory::new(config),
+            rates: servers
+                .chain(clients)
+                .map(|id| (id, Bucket::per_second(limits.requests_per_second)))
+                .collect(),
+            failures: Failures::per_second(limits.failures_per_second),
+            parameters: limits.parameters,
+            request_time: limits.request_time,
+        }
+    }
+
+    /// Lets a request in whose body has at most `most` bytes, or says why not.
+    pub(super) async fn admit(
+        &self,
+        visit: &mut Visit,
+        request: Request,
+        most: usize,
+    ) -> Result<Admitted, Reply> {
+        // Behind a proxy all callers share one address, and so one limit: the manual says so.
+        if visit.peer().is_some_and(|peer| !self.failures.allows(peer, visit.began())) {
+            return Err(Reply::too_many("failed-authentications"));
+        }
+        let (head, body) = request.into_parts();
+        if !is_form(&head.headers) {
+            return Err(Reply::wrong_content_type());
+        }
+        let body = tokio::time::timeout(self.request_time, read(body, most))
+            .await
+            .map_err(|_| Reply::too_slow())??;
+        let parameters = Parameters::parse(&body, self.parameters).map_err(|error| Reply::refused(&error))?;
+        let caller = self.authenticate(visit, &head.headers, &parameters)?;
+        visit.is_from(caller.client_id());
+        if !self.rates.get(caller.client_id()).is_some_and(|rate| rate.take(visit.began())) {
+            return Err(Reply::too_many("caller-rate"));
+        }
+        Ok(Admitted { caller, parameters, headers: head.headers })
+    }
+
+    fn authenticate(
+        &self,
+        visit: &Visit,
+        headers: &HeaderMap,
+        parameters: &Parameters,
+    ) -> Result<AuthenticatedClient, Reply> {
+        let authorization: Option<Vec<&str>> =
+            headers.get_all(AUTHORIZATION).iter().map(|line| line.to_str().ok()).collect();
+        let Some(authorization) = authorization else {
+            return Err(self.unproved(visit, AuthError::Malformed));
+        };
+        let ClientParameters { client_id, client_secret } = parameters.client().map_err(|error| {
+            // One method that is not known here is one; beside another it makes two (RFC 6749 §2.3).
+            if authorization.is_empty() && parameters.get("client_secret").is_none() {
+                Reply::refused(&error)
+            } else {
+                self.unproved(visit, AuthError::Several)
+            }
+        })?;
+        let presented = Presented { authorization: &authorization, client_id, client_secret };
+        authenticate(&self.directory, &presented).map_err(|error| self.unproved(visit, error))
+    }
+
+    /// 400 without usable credentials and 401 with wrong ones (RFC 9701 §5, RFC 7662 §2.3, D2).
+    fn unproved(&self, visit: &Visit, error: AuthError) -> Reply {
+        match error {
+            AuthError::Missing | AuthError::Several | AuthError::Malformed => {
+                Reply::malformed(error.rule(), &error.to_string())
+            }
+            AuthError::Wrong { header_used } => {
+                if let Some(peer) = visit.peer() {
+                    self.failures.count(peer, clock::monotonic_nanos());
+                }
+                Reply::wrong_credentials(error.rule(), header_used)
+            }
+        }
+    }
+
+    /// Forgets addresses that have not failed lately.
+    pub(super) fn forget(&self) {
+        self.failures.forget(clock::monotonic_nanos());
+    }
+}
+
+/// Whether the head announces a plain form (RFC 6749 §3.2); parameters of the media type are tolerated.
+fn is_form(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(one), None) = (types.next(), types.next()) else { return false };
+    let media_type = one.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        && !headers.contains_key(CONTENT_ENCODING)
+}
+
+async fn read(body: Body, most: usize) -> Result<Bytes, Reply> {
+    // A length that is announced is judged before a byte is kept.
+    if HttpBody::size_hint(&body).lower() > most as u64 {
+        discard(body).await;
+        return Err(Reply::body_too_large(most));
+    }
+    let mut limited = Limited::new(body, most);
+    let mut first: Option<Bytes> = None;
+    let mut rest: Vec<u8> = Vec::new();
+    while let Some(frame) = limited.frame().await {
+        let data = match frame {
+            Ok(frame) => frame.into_data(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return Err(Reply::body_too_large(most));
+            }
+            Err(_) => return Err(Reply::body_broken()),
+        };
+        // Trailers say nothing to us.
+        let Ok(data) = data else { continue };
+        match &first {
+            None => first = Some(data),
+            Some(start) => {
+                if rest.is_empty() {
+                    rest.extend_from_slice(start);
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+    }
+    // Nearly every body comes in one piece and is not copied.
+    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.into() })
+}
+
+async fn discard(mut body: Body) {
+    let mut seen = 0;
+    while seen <= DISCARDED {
+        match body.frame().await {
+            Some(Ok(frame)) => seen += frame.data_ref().map_or(0, Bytes::len),
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(headers: &[(&'static str, &'static str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        is_form(&map)
+    }
+
+    #[test]
+    fn only_one_plain_form_is_a_form() {
+        assert!(form(&[("content-type", "application/x-www-form-urlencoded")]));
+        assert!(form(&[("content-type", "Application/X-WWW-Form-URLencoded ; charset=UTF-8")]));
+        assert!(!form(&[]));
+        assert!(!form(&[("content-type", "application/json")]));
+        assert!(!form(&[("content-type", "application/x-www-form-urlencoded-x")]));
+        let urlencoded = ("content-type", "application/x-www-form-urlencoded");
+        assert!(!form(&[urlencoded, urlencoded]));
+        assert!(!form(&[urlencoded, ("content-encoding", "gzip")]));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit_and_no_further() {
+        assert_eq!(read(Body::from("12345"), 5).await.ok().as_deref(), Some(&b"12345"[..]));
+        assert_eq!(read(Body::empty(), 5).await.ok().as_deref(), Some(&b""[..]));
+        let refused = read(Body::from("123456"), 5).await.err().map(|reply| reply.status());
+        assert_eq!(refused, Some(413));
+    }
+}

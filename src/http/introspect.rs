@@ -1,0 +1,117 @@
+//! `POST …/introspect` (RFC 7662, RFC 9701).
+
+use super::front::{Admitted, Front};
+use super::gate::Gate;
+use super::limits::Bucket;
+use super::reply::Reply;
+use super::tokens::Tokens;
+use super::visit::{Peer, Visit, Visits};
+use crate::claims::{AnswerFormat, ClientId, NumericDate, TokenHash};
+use crate::client::Party;
+use crate::clock;
+use crate::config::{Config, ResourceServer};
+use crate::protocol::{NegotiationError, View, negotiate, view};
+use crate::signer::message::{Ask, IntrospectionAsk};
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, Response};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What introspection needs.
+pub(super) struct Introspection {
+    visits: Visits,
+    front: Arc<Front>,
+    config: Arc<Config>,
+    tokens: Arc<Tokens>,
+    gate: Arc<Gate>,
+    inactive: HashMap<ClientId, Bucket>,
+}
+
+impl Introspection {
+    /// For the resource servers of this configuration.
+    pub(super) fn new(
+        visits: Visits,
+        front: Arc<Front>,
+        config: Arc<Config>,
+        tokens: Arc<Tokens>,
+        gate: Arc<Gate>,
+    ) -> Self {
+        let most = config.http.limits.inactive_per_second;
+        let buckets = config.resource_servers.iter();
+        let inactive = buckets.map(|rs| (rs.client_id.clone(), Bucket::per_second(most))).collect();
+        Self { visits, front, config, tokens, gate, inactive }
+    }
+}
+
+/// The endpoint.
+pub(super) async fn introspect(
+    State(at): State<Arc<Introspection>>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+) -> Response<Body> {
+    let mut visit = at.visits.begin(peer.map(|Extension(peer)| peer));
+    let reply = at.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
+    visit.end(reply.varying_with_accept())
+}
+
+impl Introspection {
+    async fn answer(&self, visit: &mut Visit, request: Request) -> Result<Reply, Reply> {
+        // Who: a resource server, identified and authorized (RFC 9701 §3, D5).
+        let most = self.config.http.limits.introspection_body_bytes;
+        let Admitted { caller, parameters, headers } = self.front.admit(visit, request, most).await?;
+        let Party::ResourceServer(rs) = caller.party() else { return Err(Reply::not_a_resource_server()) };
+        let token = parameters.required("token").map_err(|error| Reply::refused(&error))?;
+        let format = wanted(&headers, rs).map_err(Reply::not_negotiable)?;
+
+        // Facts: read after the time that becomes `iat`, so that they are never older than the answer says.
+        let (place, published) = self.gate.enter()?;
+        let iat = NumericDate::from(clock::now());
+        let known = self.tokens.find(token, &published.access_token_keys)?;
+
+        // Rule: what this resource server may be told.
+        let View { active, rules } = view(rs, &self.config, known.as_ref().map(|known| &known.facts), iat);
+        if active.is_none() {
+            self.spend_inactive(rs)?;
+        }
+
+        // Sign: and record. Nothing was changed so far; whoever goes away now is not answered, and a record that is
+        // made all the same says that an answer was available.
+        let ask = IntrospectionAsk {
+            context: visit.context(&caller),
+            format,
+            token: TokenHash::of(token),
+            iat,
+            active: active.map(Box::new),
+            rules: rules.into_iter().map(str::to_owned).collect(),
+        };
+        let recorded = self.gate.ask(&place, Ask::Introspection(ask)).await?;
+
+        // Reply.
+        Ok(Reply::introspection(format, recorded))
+    }
+
+    /// Against token scanning (RFC 7662 §4): instead of an inactive answer, which would be signed and recorded.
+    ///
+    /// A caller learns no more from the 429 than from the answer that it replaces; and active tokens go on being
+    /// answered, so that a stranger who sends nonsense to a resource server does not lock out its customers.
+    fn spend_inactive(&self, rs: &ResourceServer) -> Result<(), Reply> {
+        if self.inactive.get(&rs.client_id).is_some_and(|bucket| bucket.take(clock::monotonic_nanos())) {
+            self.visits.meters().inactive.increment(1);
+            Ok(())
+        } else {
+            Err(Reply::too_many("token-scanning"))
+        }
+    }
+}
+
+/// JWT or JSON (RFC 9110 §12.5.1, D24).
+fn wanted(headers: &HeaderMap, rs: &ResourceServer) -> Result<AnswerFormat, NegotiationError> {
+    let lines: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .map(|line| line.to_str().map_err(|_| NegotiationError::Malformed))
+        .collect::<Result<_, _>>()?;
+    negotiate(&lines, rs.require_signed_response)
+}

@@ -1,0 +1,40 @@
+//! `GET …/jwks` (RFC 7517 §5): the public keys of today.
+
+use super::gate::Gate;
+use super::reply::Reply;
+use super::visit::{Peer, Visits};
+use crate::jose::Jwk;
+use crate::signer::Published;
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, State};
+use axum::http::Response;
+use serde_json::json;
+use std::sync::Arc;
+
+/// What the key set needs.
+pub(super) struct KeySet {
+    visits: Visits,
+    gate: Arc<Gate>,
+}
+
+impl KeySet {
+    /// As the signer published it last.
+    pub(super) fn new(visits: Visits, gate: Arc<Gate>) -> Self {
+        Self { visits, gate }
+    }
+}
+
+/// The endpoint.
+pub(super) async fn jwks(State(at): State<Arc<KeySet>>, peer: Option<Extension<Peer>>) -> Response<Body> {
+    let visit = at.visits.begin(peer.map(|Extension(peer)| peer));
+    visit.end(match at.gate.published() {
+        Some(published) => Reply::document(published.jwks.clone()),
+        None => Reply::unavailable("signer-down"),
+    })
+}
+
+/// The JWK Set of what the signer published. Each key stands there with `use`, `alg` and `kid`.
+pub(super) fn document(published: &Published) -> Bytes {
+    let keys: Vec<&Jwk> = published.keys.iter().map(|key| &key.jwk).collect();
+    json!({"keys": keys}).to_string().into()
+}

@@ -1,0 +1,204 @@
+//! Numbers for the operator: every counter is made once and kept, so that a request looks up no name.
+//!
+//! The recorder belongs to one [`Meters`] and is no global, so that two gateways in one process count apart.
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+const REQUESTS: &str = "chancery_http_requests_total";
+const SECONDS: &str = "chancery_http_request_seconds";
+const REFUSED: &str = "chancery_refused_total";
+const ABANDONED: &str = "chancery_http_requests_abandoned_total";
+const INACTIVE: &str = "chancery_introspection_inactive_total";
+const CONNECTIONS: &str = "chancery_http_connections";
+const IN_FLIGHT: &str = "chancery_signer_requests_in_flight";
+const SIGNER_UP: &str = "chancery_signer_up";
+
+/// What a scraper reads about each of them.
+const HELP: [(&str, &str); 5] = [
+    (REQUESTS, "Requests by endpoint and status."),
+    (REFUSED, "Requests refused, by the rule that refused them."),
+    (ABANDONED, "Requests whose client went away before the reply."),
+    (INACTIVE, "Introspection answers that said no more than inactive."),
+    (SECONDS, "Seconds from the end of a request's head to its reply."),
+];
+
+/// Seconds; from a few signatures in software to a token on the other side of a network.
+const BUCKETS: [f64; 16] = [
+    0.000_1, 0.000_2, 0.000_4, 0.000_7, 0.001, 0.002, 0.004, 0.007, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0,
+    10.0,
+];
+
+/// The statuses that `reply.rs` gives.
+const STATUSES: [u16; 14] = [200, 400, 401, 403, 404, 405, 406, 408, 413, 415, 429, 500, 503, 0];
+
+const METADATA: Metadata<'static> = Metadata::new("chancery", Level::INFO, None);
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// RFC 7662 and RFC 9701.
+    Introspect,
+    /// RFC 6749 §3.2.
+    Token,
+    /// RFC 7009.
+    Revoke,
+    /// RFC 8414.
+    Metadata,
+    /// RFC 7517 §5.
+    Jwks,
+    /// Nowhere.
+    Unknown,
+}
+
+impl Endpoint {
+    const ALL: [Self; 6] =
+        [Self::Introspect, Self::Token, Self::Revoke, Self::Metadata, Self::Jwks, Self::Unknown];
+
+    /// The word in log lines and labels.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Introspect => "introspect",
+            Self::Token => "token",
+            Self::Revoke => "revoke",
+            Self::Metadata => "metadata",
+            Self::Jwks => "jwks",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// All numbers.
+pub(super) struct Meters {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    endpoints: [EndpointMeters; Endpoint::ALL.len()],
+    refused: RwLock<HashMap<&'static str, Counter>>,
+    /// Requests whose client went away.
+    pub(super) abandoned: Counter,
+    /// Inactive answers.
+    pub(super) inactive: Counter,
+    /// Open connections, set when read.
+    pub(super) connections: Gauge,
+    /// Open requests at the signer, set when read.
+    pub(super) in_flight: Gauge,
+    /// 1 when the signer is ready, set when read.
+    pub(super) signer_up: Gauge,
+}
+
+struct EndpointMeters {
+    statuses: [(u16, Counter); STATUSES.len()],
+    seconds: Histogram,
+}
+
+impl Meters {
+    /// All at zero.
+    pub(super) fn new() -> Self {
+        let builder = PrometheusBuilder::new();
+        let recorder = match builder.set_buckets_for_metric(Matcher::Full(SECONDS.to_owned()), &BUCKETS) {
+            Ok(builder) => builder.build_recorder(),
+            // Only an empty list of buckets is refused; then quantiles are shown instead.
+            Err(_) => PrometheusBuilder::new().build_recorder(),
+        };
+        for (name, help) in HELP {
+            if name == SECONDS {
+                recorder.describe_histogram(name.into(), Some(Unit::Seconds), SharedString::const_str(help));
+            } else {
+                recorder.describe_counter(name.into(), None, SharedString::const_str(help));
+            }
+        }
+        Self {
+            handle: recorder.handle(),
+            endpoints: Endpoint::ALL.map(|endpoint| EndpointMeters::new(&recorder, endpoint)),
+            refused: RwLock::default(),
+            abandoned: recorder.register_counter(&Key::from_static_name(ABANDONED), &METADATA),
+            inactive: recorder.register_counter(&Key::from_static_name(INACTIVE), &METADATA),
+            connections: recorder.register_gauge(&Key::from_static_name(CONNECTIONS), &METADATA),
+            in_flight: recorder.register_gauge(&Key::from_static_name(IN_FLIGHT), &METADATA),
+            signer_up: recorder.register_gauge(&Key::from_static_name(SIGNER_UP), &METADATA),
+            recorder,
+        }
+    }
+
+    /// Counts one reply and its time.
+    pub(super) fn replied(&self, endpoint: Endpoint, status: u16, rule: Option<&'static str>, seconds: f64) {
+        if let Some(meters) = self.endpoints.get(endpoint as usize) {
+            meters.seconds.record(seconds);
+            // The last entry counts a status that the list has not learned yet.
+            let known = meters.statuses.iter().find(|(known, _)| *known == status);
+            if let Some((_, counter)) = known.or(meters.statuses.last()) {
+                counter.increment(1);
+            }
+        }
+        if let Some(rule) = rule {
+            self.refused(rule).increment(1);
+        }
+    }
+
+    fn refused(&self, rule: &'static str) -> Counter {
+        if let Some(counter) = self.refused.read().unwrap_or_else(PoisonError::into_inner).get(rule) {
+            return counter.clone();
+        }
+        let key = Key::from_parts(REFUSED, vec![Label::from_static_parts("rule", rule)]);
+        let counter = self.recorder.register_counter(&key, &METADATA);
+        let mut refused = self.refused.write().unwrap_or_else(PoisonError::into_inner);
+        refused.entry(rule).or_insert(counter).clone()
+    }
+
+    /// The Prometheus text format.
+    pub(super) fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Folds what histograms gathered: without it they would grow while nobody reads them.
+    pub(super) fn fold(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+impl EndpointMeters {
+    fn new(recorder: &PrometheusRecorder, endpoint: Endpoint) -> Self {
+        let label = || Label::from_static_parts("endpoint", endpoint.name());
+        let statuses = STATUSES.map(|status| {
+            let name = if status == 0 { "other".to_owned() } else { status.to_string() };
+            let key = Key::from_parts(REQUESTS, vec![label(), Label::new("status", name)]);
+            (status, recorder.register_counter(&key, &METADATA))
+        });
+        let key = Key::from_parts(SECONDS, vec![label()]);
+        Self { statuses, seconds: recorder.register_histogram(&key, &METADATA) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_counted_where_it_belongs() {
+        let meters = Meters::new();
+        meters.replied(Endpoint::Introspect, 200, None, 0.000_3);
+        meters.replied(Endpoint::Token, 400, Some("scope-unknown"), 0.000_3);
+        meters.replied(Endpoint::Token, 418, None, 0.000_3);
+        let text = meters.render();
+        for line in [
+            "chancery_http_requests_total{endpoint=\"introspect\",status=\"200\"} 1",
+            "chancery_http_requests_total{endpoint=\"token\",status=\"400\"} 1",
+            "chancery_http_requests_total{endpoint=\"token\",status=\"other\"} 1",
+            "chancery_http_request_seconds_bucket{endpoint=\"introspect\",le=\"0.0002\"} 0",
+            "chancery_http_request_seconds_bucket{endpoint=\"introspect\",le=\"0.0004\"} 1",
+            "chancery_refused_total{rule=\"scope-unknown\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn two_sets_of_meters_count_apart() {
+        let [one, other] = [Meters::new(), Meters::new()];
+        one.inactive.increment(3);
+        assert!(one.render().contains("chancery_introspection_inactive_total 3"));
+        assert!(!other.render().contains("chancery_introspection_inactive_total 3"));
+    }
+}

@@ -1,0 +1,122 @@
+//! The operations listener: `/livez`, `/readyz`, `/metrics`. Never public: it tells operators why something fails.
+
+use super::gate::Gate;
+use super::listen::Places;
+use super::meters::Meters;
+use super::reply::Reply;
+use crate::claims::TokenHash;
+use crate::clock::monotonic_nanos;
+use crate::store::{Store, TokenKey};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Response;
+use axum::routing::get;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+
+/// How long one self-test stands: whoever asks more often makes the token sign no more.
+const SELF_TEST_STANDS: Duration = Duration::from_secs(5);
+
+/// What operators are told about.
+pub(super) struct Operations {
+    meters: Arc<Meters>,
+    gate: Arc<Gate>,
+    store: Store,
+    places: Places,
+    stopping: watch::Receiver<bool>,
+    deadline: Duration,
+    self_test: Mutex<Option<SelfTest>>,
+}
+
+struct SelfTest {
+    began: u64,
+    outcome: Result<(), String>,
+}
+
+impl Operations {
+    /// A self-test may take `deadline`.
+    pub(super) fn new(
+        meters: Arc<Meters>,
+        gate: Arc<Gate>,
+        store: Store,
+        places: Places,
+        stopping: watch::Receiver<bool>,
+        deadline: Duration,
+    ) -> Self {
+        Self { meters, gate, store, places, stopping, deadline, self_test: Mutex::new(None) }
+    }
+}
+
+/// The routes of the operations listener.
+pub(super) fn routes(operations: Operations) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .method_not_allowed_fallback(async || Reply::wrong_method("GET, HEAD").into_response())
+        .fallback(async || Reply::unknown_path().into_response())
+        .with_state(Arc::new(operations))
+}
+
+/// 200 as long as the loop runs.
+async fn livez() -> Response<Body> {
+    Reply::health(true, &json!({"alive": true})).into_response()
+}
+
+/// 200 when a request would be served: signer there, every key signs, state readable, not stopping. Else 503.
+async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
+    let stopping = *at.stopping.borrow();
+    let down = at.gate.down();
+    let self_test = match &down {
+        Some(_) => Err("not made: the signer is down".to_owned()),
+        None => at.self_test().await,
+    };
+    let store = at.store.find(&TokenKey::Opaque(TokenHash([0; 32])));
+    let ready = !stopping && self_test.is_ok() && store.is_ok();
+    let signer = down.unwrap_or_else(|| "ready".to_owned());
+    let body = json!({
+        "ready": ready,
+        "stopping": stopping,
+        "signer": signer,
+        "self_test": self_test.err().unwrap_or_else(|| "passed".to_owned()),
+        "store": store.err().map_or_else(|| "readable".to_owned(), |error| error.to_string()),
+    });
+    Reply::health(ready, &body).into_response()
+}
+
+/// The Prometheus text format.
+async fn metrics(State(at): State<Arc<Operations>>) -> Response<Body> {
+    at.meters.connections.set(count(at.places.taken()));
+    at.meters.in_flight.set(count(at.gate.in_flight()));
+    at.meters.signer_up.set(if at.gate.down().is_none() { 1.0 } else { 0.0 });
+    Reply::metrics(at.meters.render()).into_response()
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+impl Operations {
+    /// Every key signs and its signature is verified; asked again only when the last outcome is old.
+    async fn self_test(&self) -> Result<(), String> {
+        // Held while the signer is asked, so that probes which come together share one test.
+        let mut last = self.self_test.lock().await;
+        let now = monotonic_nanos();
+        if let Some(known) = &*last
+            && Duration::from_nanos(now.saturating_sub(known.began)) < SELF_TEST_STANDS
+        {
+            return known.outcome.clone();
+        }
+        let outcome = tokio::time::timeout(self.deadline, self.gate.self_test())
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", self.deadline.as_secs())));
+        if let Err(reason) = &outcome {
+            tracing::warn!(%reason, "the self-test failed");
+        }
+        *last = Some(SelfTest { began: now, outcome: outcome.clone() });
+        outcome
+    }
+}

@@ -1,0 +1,108 @@
+//! `POST …/revoke` (RFC 7009), for opaque tokens and `at+jwt` alike.
+
+use super::front::{Admitted, Front};
+use super::gate::{Gate, Place};
+use super::reply::Reply;
+use super::tokens::{Known, Tokens};
+use super::visit::{Peer, Visit, Visits};
+use crate::claims::{NumericDate, TokenHash};
+use crate::client::Party;
+use crate::clock;
+use crate::signer::message::{Ask, RevocationAsk};
+use crate::store::Store;
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::Response;
+use std::sync::Arc;
+
+/// What revocation needs.
+pub(super) struct Revocation {
+    visits: Visits,
+    front: Arc<Front>,
+    tokens: Arc<Tokens>,
+    store: Store,
+    gate: Arc<Gate>,
+    body_bytes: usize,
+}
+
+impl Revocation {
+    /// For bodies of at most `body_bytes`.
+    pub(super) fn new(
+        visits: Visits,
+        front: Arc<Front>,
+        tokens: Arc<Tokens>,
+        store: Store,
+        gate: Arc<Gate>,
+        body_bytes: usize,
+    ) -> Self {
+        Self { visits, front, tokens, store, gate, body_bytes }
+    }
+}
+
+/// The endpoint.
+pub(super) async fn revoke(
+    State(at): State<Arc<Revocation>>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+) -> Response<Body> {
+    let mut visit = at.visits.begin(peer.map(|Extension(peer)| peer));
+    let reply = at.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
+    visit.end(reply)
+}
+
+impl Revocation {
+    async fn answer(&self, visit: &mut Visit, request: Request) -> Result<Reply, Reply> {
+        // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
+        let Admitted { caller, parameters, .. } = self.front.admit(visit, request, self.body_bytes).await?;
+        let Party::Client(client) = caller.party() else { return Err(Reply::not_a_client()) };
+        let token = parameters.required("token").map_err(|error| Reply::refused(&error))?;
+
+        // Facts: which of our tokens it is. The keys that the signer published last do, so that a stolen opaque or
+        // signed token can be revoked while the signer is down.
+        let place = self.gate.place()?;
+        // Without any keys a JWT of ours would look unknown, and 200 be a lie.
+        let last = self.gate.published().ok_or_else(|| Reply::unavailable("signer-down"))?;
+        let Some(known) = self.tokens.find(token, &last.published.access_token_keys)? else {
+            return Ok(Reply::nothing_to_revoke());
+        };
+
+        // Rule: its own tokens only (RFC 7009 §2.1).
+        if known.facts.client_id != client.client_id {
+            return Err(Reply::foreign_token());
+        }
+
+        // Revoke and record, in a task of its own: once the row says "revoked" the record must follow, also when the
+        // client closes its connection in between.
+        let record = RevocationAsk {
+            context: visit.context(&caller),
+            token: TokenHash::of(token),
+            format: known.facts.format,
+            jti: known.facts.jti.clone(),
+        };
+        let effects = effects(self.store.clone(), Arc::clone(&self.gate), place, known, record);
+
+        // Reply.
+        tokio::spawn(effects).await.unwrap_or_else(|_| Err(Reply::unavailable("shutting-down")))
+    }
+}
+
+/// The order of effects: row, record, 200.
+async fn effects(
+    store: Store,
+    gate: Arc<Gate>,
+    place: Place,
+    known: Known,
+    record: RevocationAsk,
+) -> Result<Reply, Reply> {
+    let now = NumericDate::from(clock::now());
+    if let Err(error) = store.revoke(known.key, now).await {
+        tracing::error!(%error, "a revocation cannot be stored");
+        // RFC 7009 §2.2.1: the client must take the token for valid still, and try again.
+        return Err(Reply::unavailable("store-unwritable"));
+    }
+    // Point of no return: the token is inactive from here on. A crash now, or a signer that cannot record, leaves a
+    // revocation without a record and the client without a 200. It tries again and comes through here again:
+    // therefore a token that is revoked already is recorded once more, rather than perhaps never.
+    let recorded = gate.ask(&place, Ask::Revocation(record)).await?;
+    Ok(Reply::revoked(recorded))
+}

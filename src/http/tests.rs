@@ -1,0 +1,300 @@
+//! The endpoints with everything behind them except a signer: who is refused, in which order, with which words.
+
+use super::*;
+use crate::claims::{NumericDate, Purpose, TokenFormat};
+use crate::config::{
+    Audit, AuthMethod, Authentication, Client, ConfigDigest, GrantType, Hsm, Http, KeySeries, Limits,
+    LogLines, PinSource, ResourceServer, ResponseAudience, SecretHashes, SignerMode, Store as StoreSetting,
+};
+use crate::jose::{Algorithm, sha256};
+use axum::body::Body;
+use axum::http::{Request, Response};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower_service::Service;
+
+/// `payments-api`, `signed-api` (signed answers only) and `shop`, each with the secret `secret-of-` and its name.
+fn config() -> Config {
+    let authentication = |name: &str| Authentication {
+        method: AuthMethod::ClientSecretBasic,
+        secrets: SecretHashes(vec![sha256(format!("secret-of-{name}").as_bytes())]),
+    };
+    let resource_server = |name: &str, require_signed_response| {
+        Arc::new(ResourceServer {
+            client_id: name.parse().unwrap(),
+            resource: format!("https://{name}.example").parse().unwrap(),
+            authentication: authentication(name),
+            introspection_alg: Algorithm::ES256,
+            require_signed_response,
+            response_jti: true,
+            response_audience: ResponseAudience::ClientId,
+            access_token_formats: vec![TokenFormat::Opaque],
+            access_token_alg: Algorithm::ES256,
+            scopes: [format!("{name}:use").try_into().unwrap()].into(),
+            authorization_details_types: [].into(),
+            claims: [].into(),
+        })
+    };
+    let loopback = "127.0.0.1:0".parse().unwrap();
+    Config {
+        digest: ConfigDigest([0; 32]),
+        issuer: "https://as.example/:t/*1".parse().unwrap(),
+        http: Http {
+            listen: loopback,
+            operations_listen: loopback,
+            tls: None,
+            threads: 1,
+            limits: Limits {
+                body_bytes: 1_000,
+                introspection_body_bytes: 2_000,
+                header_bytes: 16_384,
+                parameters: 10,
+                json_depth: 8,
+                request_time: Duration::from_millis(200),
+                connections: 8,
+                requests_per_second: 5,
+                failures_per_second: 3,
+                inactive_per_second: 5,
+                in_flight: 8,
+            },
+        },
+        signer: SignerMode::Child,
+        hsm: Hsm {
+            module: "/nowhere".into(),
+            token: "pkcs11:token=test".to_owned(),
+            pin: PinSource::Credential("pin".to_owned()),
+            sessions: 1,
+            deadline: Duration::from_secs(1),
+        },
+        keys: vec![KeySeries {
+            purpose: Purpose::Introspection,
+            algorithm: Algorithm::ES256,
+            rsa_bits: 3_072,
+        }],
+        audit: Audit {
+            directory: "/nowhere".into(),
+            origin: "as.example/audit".to_owned(),
+            node: "test".to_owned(),
+            segment_bytes: 1 << 26,
+        },
+        store: StoreSetting { path: "/nowhere".into() },
+        grant_issuers: vec![],
+        resource_servers: vec![resource_server("payments-api", false), resource_server("signed-api", true)],
+        clients: vec![Arc::new(Client {
+            client_id: "shop".parse().unwrap(),
+            authentication: authentication("shop"),
+            grant_types: [GrantType::ClientCredentials].into(),
+            resources: vec!["https://payments-api.example".parse().unwrap()],
+            scope: "payments-api:use".parse().unwrap(),
+            authorization_details_types: [].into(),
+            access_token_format: None,
+            access_token_lifetime: Duration::from_secs(60),
+        })],
+        log: LogLines::Human,
+    }
+}
+
+/// A gateway whose signer never came.
+struct Alone {
+    routes: axum::Router,
+    store: Store,
+    _directory: tempfile::TempDir,
+}
+
+fn alone() -> Alone {
+    let config = Arc::new(config());
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("state.db")).unwrap();
+    let gate = Arc::new(Gate::new(Arc::clone(&config), SignerClient::new()));
+    let front = Arc::new(Front::new(&config));
+    let routes = public_routes(&config, &store, &gate, &front, &Arc::new(Meters::new()));
+    Alone { routes, store, _directory: directory }
+}
+
+fn post(path: &str, caller: Option<&str>, body: impl Into<Body>) -> Request<Body> {
+    let mut request = Request::post(format!("/:t/*1/{path}"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .extension(visit::Peer("192.0.2.7:1".parse().unwrap()));
+    if let Some(name) = caller {
+        request = request.header("authorization", basic(name, &format!("secret-of-{name}")));
+    }
+    request.body(body.into()).unwrap()
+}
+
+fn basic(name: &str, secret: &str) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{secret}"));
+    format!("Basic {text}")
+}
+
+impl Alone {
+    async fn reply(&self, request: Request<Body>) -> Response<Body> {
+        self.routes.clone().call(request).await.unwrap()
+    }
+
+    /// Status, `error`, and the rest of the response.
+    async fn refusal(&self, request: Request<Body>) -> (u16, String) {
+        let response = self.reply(request).await;
+        let status = response.status().as_u16();
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&bytes).unwrap();
+        (status, body["error"].as_str().unwrap().to_owned())
+    }
+}
+
+fn is(refusal: &(u16, String), status: u16, error: &str) -> bool {
+    refusal.0 == status && refusal.1 == error
+}
+
+#[tokio::test]
+async fn a_caller_without_credentials_gets_400_and_one_with_wrong_ones_401() {
+    let alone = alone();
+    for path in ["introspect", "token", "revoke"] {
+        let none = alone.refusal(post(path, None, "token=x")).await;
+        assert!(is(&none, 400, "invalid_request"), "{none:?}");
+        let mut wrong = post(path, None, "token=x");
+        wrong.headers_mut().insert("authorization", basic("shop", "guess").parse().unwrap());
+        let wrong = alone.reply(wrong).await;
+        assert_eq!(wrong.status(), 401);
+        assert_eq!(wrong.headers()["www-authenticate"], "Basic realm=\"chancery\"");
+    }
+}
+
+#[tokio::test]
+async fn two_methods_in_one_request_are_refused_also_when_one_is_unknown_here() {
+    let alone = alone();
+    for (caller, body, status, error) in [
+        (Some("shop"), "token=x&client_assertion=y", 400, "invalid_request"),
+        (Some("shop"), "token=x&client_secret=y", 400, "invalid_request"),
+        (None, "token=x&client_id=shop&client_secret=z&client_assertion=y", 400, "invalid_request"),
+        (None, "token=x&client_assertion=y", 401, "invalid_client"),
+    ] {
+        let refusal = alone.refusal(post("revoke", caller, body)).await;
+        assert!(is(&refusal, status, error), "{body}: {refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_party_gets_only_the_calls_that_it_needs() {
+    let alone = alone();
+    let client = alone.refusal(post("introspect", Some("shop"), "token=x")).await;
+    assert!(is(&client, 403, "unauthorized_client"), "{client:?}");
+    for path in ["token", "revoke"] {
+        let server = alone.refusal(post(path, Some("payments-api"), "token=x")).await;
+        assert!(is(&server, 400, "unauthorized_client"), "{server:?}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_are_judged_before_accept_and_accept_before_the_token() {
+    let alone = alone();
+    let json = |mut request: Request<Body>| {
+        request.headers_mut().insert("accept", "application/json".parse().unwrap());
+        request
+    };
+    let missing = alone.refusal(json(post("introspect", Some("signed-api"), ""))).await;
+    assert!(is(&missing, 400, "invalid_request"), "{missing:?}");
+    let unsigned = alone.reply(json(post("introspect", Some("signed-api"), "token=x"))).await;
+    assert_eq!(unsigned.status(), 406);
+    assert_eq!(unsigned.headers()["vary"], "Accept");
+    // The signer is down: no token is looked at, and nothing unsigned is said instead.
+    let down = alone.reply(post("introspect", Some("signed-api"), "token=x")).await;
+    assert_eq!(down.status(), 503);
+    assert_eq!(down.headers()["vary"], "Accept");
+    assert!(down.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_repeated_parameter_is_refused_whoever_sends_it() {
+    let refused = alone().refusal(post("introspect", Some("payments-api"), "token=x&token=x")).await;
+    assert!(is(&refused, 400, "invalid_request"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_signer_that_is_down_is_noticed_before_anything_is_stored() {
+    let alone = alone();
+    let down = alone.reply(post("token", Some("shop"), "grant_type=client_credentials")).await;
+    assert_eq!(down.status(), 503);
+    let begun = NumericDate(i64::MAX);
+    assert_eq!(alone.store.forget_expired(begun).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_caller_beyond_its_rate_waits_and_others_do_not() {
+    let alone = alone();
+    for _ in 0..5 {
+        assert_eq!(alone.reply(post("introspect", Some("payments-api"), "token=x")).await.status(), 503);
+    }
+    let refused = alone.reply(post("introspect", Some("payments-api"), "token=x")).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(alone.reply(post("introspect", Some("signed-api"), "token=x")).await.status(), 503);
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_refused_before_its_secret_is_compared() {
+    let alone = alone();
+    for _ in 0..3 {
+        let mut wrong = post("token", None, "");
+        wrong.headers_mut().insert("authorization", basic("shop", "guess").parse().unwrap());
+        assert_eq!(alone.reply(wrong).await.status(), 401);
+    }
+    assert_eq!(alone.reply(post("token", Some("shop"), "")).await.status(), 429);
+    let mut elsewhere = post("token", Some("shop"), "");
+    elsewhere.extensions_mut().insert(visit::Peer("192.0.2.8:1".parse().unwrap()));
+    assert_eq!(alone.reply(elsewhere).await.status(), 400);
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_form_or_too_large_or_too_slow_is_refused_as_json() {
+    let alone = alone();
+    let mut json = post("token", Some("shop"), "{}");
+    json.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    assert_eq!(alone.refusal(json).await.0, 415);
+    assert_eq!(alone.refusal(post("token", Some("shop"), "x".repeat(1_001))).await.0, 413);
+    let longer = post("introspect", Some("payments-api"), format!("token={}", "x".repeat(1_900)));
+    assert_eq!(alone.refusal(longer).await.0, 503);
+    // A connection over which no body ever comes.
+    let (near, _far) = tokio::net::UnixStream::pair().unwrap();
+    let never = Body::new(Never(near));
+    assert_eq!(alone.refusal(post("token", Some("shop"), never)).await.0, 408);
+}
+
+/// A body that stays open and says nothing.
+struct Never(tokio::net::UnixStream);
+
+impl axum::body::HttpBody for Never {
+    type Data = axum::body::Bytes;
+    type Error = io::Error;
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        std::task::ready!(self.0.poll_read_ready(cx))?;
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_wrong_methods_are_told_so() {
+    let alone = alone();
+    let unknown = alone.refusal(Request::get("/t1/introspect").body(Body::empty()).unwrap()).await;
+    assert!(is(&unknown, 404, "not_found"), "{unknown:?}");
+    for method in ["GET", "HEAD", "PUT", "OPTIONS"] {
+        let request = Request::builder().method(method).uri("/:t/*1/introspect");
+        let response = alone.reply(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &"POST".parse().unwrap())
+        );
+    }
+    let posted = alone.reply(post("jwks", None, "")).await;
+    assert_eq!((posted.status().as_u16(), &posted.headers()["allow"]), (405, &"GET, HEAD".parse().unwrap()));
+    let keys = Request::get("/:t/*1/jwks").body(Body::empty()).unwrap();
+    assert_eq!(alone.reply(keys).await.status(), 503);
+    let path = "/.well-known/oauth-authorization-server/:t/*1";
+    let metadata = Request::get(path).body(Body::empty()).unwrap();
+    assert_eq!(alone.reply(metadata).await.status(), 503);
+}

@@ -1,0 +1,219 @@
+//! `POST …/token` (RFC 6749 §3.2): `client_credentials` and the assertions of front servers (RFC 7523 §2.1).
+
+use super::front::{Admitted, Front};
+use super::gate::{Gate, Place};
+use super::reply::{IssuedToken, Reply};
+use super::visit::{Peer, Visit, Visits};
+use crate::claims::{Jti, NumericDate, TokenFormat, TokenHash};
+use crate::client::Party;
+use crate::clock;
+use crate::config::{Client, Config};
+use crate::jose::base64url;
+use crate::protocol::{
+    ErrorCode, Issue, OAuthError, Parameters, TokenRequest, access_token_claims, client_credentials,
+    jwt_bearer, verify_assertion,
+};
+use crate::random;
+use crate::signer::message::{AccessTokenAsk, Ask, Context, OpaqueTokenAsk, RefusalAsk};
+use crate::store::{InsertError, Store, TokenKey, UsedAssertion};
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::Response;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// What issuing tokens needs.
+pub(super) struct Issuance {
+    visits: Visits,
+    front: Arc<Front>,
+    config: Arc<Config>,
+    store: Store,
+    gate: Arc<Gate>,
+}
+
+impl Issuance {
+    /// By this configuration.
+    pub(super) fn new(
+        visits: Visits,
+        front: Arc<Front>,
+        config: Arc<Config>,
+        store: Store,
+        gate: Arc<Gate>,
+    ) -> Self {
+        Self { visits, front, config, store, gate }
+    }
+}
+
+/// The endpoint.
+pub(super) async fn token(
+    State(at): State<Arc<Issuance>>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+) -> Response<Body> {
+    let mut visit = at.visits.begin(peer.map(|Extension(peer)| peer));
+    let reply = at.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
+    visit.end(reply)
+}
+
+/// A grant that the rules allow, and the assertion that it uses up.
+struct Granted {
+    issue: Issue,
+    used: Option<UsedAssertion>,
+}
+
+impl Issuance {
+    async fn answer(&self, visit: &mut Visit, request: Request) -> Result<Reply, Reply> {
+        // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
+        let most = self.config.http.limits.body_bytes;
+        let Admitted { caller, parameters, .. } = self.front.admit(visit, request, most).await?;
+        let Party::Client(client) = caller.party() else { return Err(Reply::not_a_client()) };
+
+        // Facts and rule: the assertion carries the facts of its grant.
+        let now = NumericDate::from(clock::now());
+        let granted = self.grant(client, &parameters, now).map_err(|error| Reply::refused(&error))?;
+
+        // Store, sign and record, in a task of its own: an assertion that is used up must be followed by its record,
+        // also when the client closes its connection in between. A signer that is known to be down is noticed before
+        // anything is used up.
+        let (place, _) = self.gate.enter()?;
+        let effects = Effects {
+            config: Arc::clone(&self.config),
+            store: self.store.clone(),
+            gate: Arc::clone(&self.gate),
+            place,
+            context: visit.context(&caller),
+        };
+
+        // Reply.
+        tokio::spawn(effects.run(granted)).await.unwrap_or_else(|_| Err(Reply::unavailable("shutting-down")))
+    }
+
+    fn grant(
+        &self,
+        client: &Client,
+        parameters: &Parameters,
+        now: NumericDate,
+    ) -> Result<Granted, OAuthError> {
+        let depth = self.config.http.limits.json_depth;
+        match TokenRequest::parse(parameters, depth)? {
+            TokenRequest::ClientCredentials(wanted) => {
+                let issue = client_credentials(&self.config, client, &wanted, new_jti(), now)?;
+                Ok(Granted { issue, used: None })
+            }
+            TokenRequest::JwtBearer { assertion, wanted } => {
+                let assertion = verify_assertion(&self.config, &assertion, now)?;
+                let issue = jwt_bearer(&self.config, client, &assertion, &wanted, new_jti(), now)?;
+                let used = UsedAssertion {
+                    issuer: assertion.issuer,
+                    jti: assertion.jti,
+                    expires_at: assertion.expires_at,
+                };
+                Ok(Granted { issue, used: Some(used) })
+            }
+        }
+    }
+}
+
+/// The order of effects: assertion used up and row, record, answer.
+struct Effects {
+    config: Arc<Config>,
+    store: Store,
+    gate: Arc<Gate>,
+    place: Place,
+    context: Context,
+}
+
+impl Effects {
+    async fn run(self, Granted { issue, used }: Granted) -> Result<Reply, Reply> {
+        match issue.facts.format {
+            TokenFormat::Opaque => {
+                let token = Zeroizing::new(base64url(random::bytes::<32>()));
+                let hash = TokenHash::of(&token);
+                self.keep(TokenKey::Opaque(hash), &issue, used).await?;
+                let ask = Ask::OpaqueToken(self.opaque(&issue, hash));
+                let receipt = self.gate.ask(&self.place, ask).await?;
+                Ok(Reply::token(&issue, IssuedToken::Opaque(token, receipt)))
+            }
+            TokenFormat::AtJwt => {
+                let ask = self.at_jwt(&issue).ok_or_else(Reply::our_fault)?;
+                self.keep(TokenKey::AtJwt(issue.facts.jti.clone()), &issue, used).await?;
+                let recorded = self.gate.ask(&self.place, Ask::AccessToken(ask)).await?;
+                Ok(Reply::token(&issue, IssuedToken::AtJwt(recorded)))
+            }
+        }
+    }
+
+    /// The assertion's `jti` is used up and the row stands, in one transaction.
+    ///
+    /// Point of no return: after it, a crash or a signer that fails leaves a row whose token nobody holds, and an
+    /// assertion that cannot be used again. Its front server has to hand over another: that is the price of never
+    /// honouring one twice.
+    async fn keep(&self, key: TokenKey, issue: &Issue, used: Option<UsedAssertion>) -> Result<(), Reply> {
+        let jti = used.as_ref().map(|used| used.jti.clone());
+        match self.store.insert(key, issue.facts.clone(), used).await {
+            Ok(()) => Ok(()),
+            Err(InsertError::Replayed) => Err(self.replayed(jti).await),
+            Err(error) => {
+                tracing::error!(%error, "a token cannot be stored");
+                Err(Reply::unavailable("store-unwritable"))
+            }
+        }
+    }
+
+    /// A second use may be an attack: it is recorded before it is refused (B18).
+    async fn replayed(&self, jti: Option<Jti>) -> Reply {
+        let rule = "assertion-replayed";
+        let record = RefusalAsk { context: self.context.clone(), rule: rule.to_owned(), jti };
+        match self.gate.ask(&self.place, Ask::Refusal(record)).await {
+            Ok(_receipt) => {
+                let text = "the assertion was used before; each one is good for one token";
+                Reply::refused(&OAuthError::new(ErrorCode::InvalidGrant, rule, text))
+            }
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
+    fn opaque(&self, issue: &Issue, token: TokenHash) -> OpaqueTokenAsk {
+        let facts = &issue.facts;
+        OpaqueTokenAsk {
+            context: self.context.clone(),
+            token,
+            audience: facts.audience.clone(),
+            sub: facts.subject.clone(),
+            grant_issuer: facts.grant_issuer.clone(),
+            jti: facts.jti.clone(),
+            iat: facts.issued_at,
+            exp: facts.expires_at,
+            scope: facts.scope.clone(),
+            authorization_details: facts.authorization_details.clone(),
+            authentication: facts.authentication.clone(),
+        }
+    }
+
+    /// `None` when the grant does not name exactly one known audience (D20), which the rules refuse long before.
+    fn at_jwt(&self, issue: &Issue) -> Option<AccessTokenAsk> {
+        let facts = &issue.facts;
+        let [audience] = facts.audience.as_slice() else { return None };
+        let rs = self.config.resource_server_of(audience)?;
+        let claims = access_token_claims(&self.config, rs, facts);
+        Some(AccessTokenAsk {
+            context: self.context.clone(),
+            aud: claims.aud,
+            sub: claims.sub,
+            grant_issuer: claims.grant_issuer,
+            jti: claims.jti,
+            iat: claims.iat,
+            exp: claims.exp,
+            scope: claims.scope,
+            authorization_details: claims.authorization_details,
+            authentication: claims.authentication,
+            extra: claims.extra,
+        })
+    }
+}
+
+/// 128 bits that nobody can guess.
+#[expect(clippy::expect_used, reason = "22 characters of base64url are a Jti")]
+fn new_jti() -> Jti {
+    base64url(random::bytes::<16>()).try_into().expect("the grammar of Jti")
+}

@@ -1,0 +1,170 @@
+//! One request from its head to its reply: its name, its clock, its one log line and its counters.
+
+use super::meters::{Endpoint, Meters};
+use super::reply::Reply;
+use crate::claims::{ClientId, RequestId};
+use crate::client::AuthenticatedClient;
+use crate::clock;
+use crate::jose::base64url;
+use crate::random;
+use crate::signer::message::Context;
+use axum::body::Body;
+use axum::http::Response;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where a connection comes from; an extension of each of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// What every visit to one endpoint has in common.
+#[derive(Clone)]
+pub(super) struct Visits {
+    endpoint: Endpoint,
+    meters: Arc<Meters>,
+    names: Arc<RequestNames>,
+}
+
+/// Names of requests: unique across restarts, and no secret.
+pub(super) struct RequestNames {
+    process: String,
+    next: AtomicU64,
+}
+
+impl RequestNames {
+    /// Another series for each process.
+    pub(super) fn new() -> Self {
+        Self { process: base64url(random::bytes::<9>()), next: AtomicU64::new(1) }
+    }
+
+    #[expect(clippy::expect_used, reason = "base64url, a hyphen and digits are what a RequestId is made of")]
+    fn next(&self) -> RequestId {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number:x}", self.process).try_into().expect("the grammar of RequestId")
+    }
+}
+
+impl Visits {
+    /// To this endpoint.
+    pub(super) fn new(endpoint: Endpoint, meters: Arc<Meters>, names: Arc<RequestNames>) -> Self {
+        Self { endpoint, meters, names }
+    }
+
+    /// The numbers.
+    pub(super) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// The head of a request has arrived.
+    pub(super) fn begin(&self, peer: Option<Peer>) -> Visit {
+        Visit {
+            endpoint: self.endpoint,
+            meters: Arc::clone(&self.meters),
+            request_id: self.names.next(),
+            peer: peer.map(|Peer(address)| address.ip()),
+            began: clock::monotonic_nanos(),
+            caller: None,
+            ended: false,
+        }
+    }
+}
+
+/// One request. It ends with [`Visit::end`]; dropped before, its client went away.
+pub(super) struct Visit {
+    endpoint: Endpoint,
+    meters: Arc<Meters>,
+    request_id: RequestId,
+    peer: Option<IpAddr>,
+    began: u64,
+    caller: Option<ClientId>,
+    ended: bool,
+}
+
+impl Visit {
+    /// When the head had arrived, in nanoseconds of the monotonic clock.
+    pub(super) fn began(&self) -> u64 {
+        self.began
+    }
+
+    /// Where the request came from.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// Who it is, once that is proved.
+    pub(super) fn is_from(&mut self, caller: &ClientId) {
+        self.caller = Some(caller.clone());
+    }
+
+    /// Who asked, for the record.
+    pub(super) fn context(&self, caller: &AuthenticatedClient) -> Context {
+        Context {
+            request_id: self.request_id.clone(),
+            caller: caller.client_id().clone(),
+            method: caller.method(),
+            peer: self.peer,
+        }
+    }
+
+    /// The one log line, the counters, and the reply in HTTP's words.
+    pub(super) fn end(mut self, reply: Reply) -> Response<Body> {
+        self.ended = true;
+        let nanos = clock::monotonic_nanos().saturating_sub(self.began);
+        let (status, rule) = (reply.status(), reply.rule());
+        let seconds = std::time::Duration::from_nanos(nanos).as_secs_f64();
+        self.meters.replied(self.endpoint, status, rule, seconds);
+        // The address only where somebody may have to be found: in the line of a failure.
+        let peer = if status >= 400 { self.peer } else { None };
+        tracing::info!(
+            request_id = %self.request_id,
+            endpoint = self.endpoint.name(),
+            client_id = self.caller.as_ref().map(display),
+            status,
+            rule,
+            peer = peer.map(display),
+            microseconds = nanos / 1_000,
+            "request"
+        );
+        reply.into_response()
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.meters.abandoned.increment(1);
+        tracing::info!(
+            request_id = %self.request_id,
+            endpoint = self.endpoint.name(),
+            client_id = self.caller.as_ref().map(display),
+            microseconds = clock::monotonic_nanos().saturating_sub(self.began) / 1_000,
+            "the client went away before the reply"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_requests_have_one_name() {
+        let [one, other] = [RequestNames::new(), RequestNames::new()];
+        assert_ne!(one.next(), one.next());
+        assert_ne!(one.next().as_str().get(..12), other.next().as_str().get(..12));
+    }
+
+    #[test]
+    fn a_visit_that_gets_no_reply_is_counted_as_abandoned() {
+        let meters = Arc::new(Meters::new());
+        let visits = Visits::new(Endpoint::Token, Arc::clone(&meters), Arc::new(RequestNames::new()));
+        drop(visits.begin(None));
+        drop(visits.begin(None).end(Reply::unknown_path()));
+        let text = meters.render();
+        assert!(text.contains("chancery_http_requests_abandoned_total 1"));
+        assert!(text.contains("chancery_http_requests_total{endpoint=\"token\",status=\"404\"} 1"));
+    }
+}

@@ -1,0 +1,269 @@
+//! Log lines on standard error: for people or as JSON, through a buffer that never holds a request up.
+//!
+//! A line is formatted on the thread that says it and appended to a buffer of bounded size; one thread writes the
+//! buffer out. When the reader of standard error is slow and the buffer full, lines are dropped and counted, and the
+//! count is written when there is room again. `CHANCERY_LOG` chooses what is said (the grammar of `RUST_LOG`; `info`
+//! unless given).
+//!
+//! Never in a line: tokens, secrets, assertions, `Authorization` headers, PINs, subjects, request bodies. The address
+//! of a caller stands only in the line of a request that was refused or failed.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The variable that holds the filter.
+pub const FILTER_VARIABLE: &str = "CHANCERY_LOG";
+
+/// Bytes of lines that wait to be written; more are dropped and counted.
+const BUFFER: usize = 1 << 20;
+
+/// How long the writing thread gathers after the first line: under load one write carries many lines.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// For people; with colours on a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why lines cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("{FILTER_VARIABLE}: expected a filter like \"info\" or \"info,chancery::http=debug\": {0}")]
+    Filter(String),
+    /// The writing thread cannot be started.
+    #[error("the thread that writes log lines could not be started: {0}")]
+    Thread(io::Error),
+    /// Lines go somewhere else already.
+    #[error("log lines were set up twice in one process")]
+    Twice,
+}
+
+/// Keeps the writing thread; dropped at the end of `main`, it writes out what waits. `process::exit` skips it: call
+/// [`flush`] before.
+#[must_use = "lines that wait are lost unless this is dropped at the end of main"]
+pub struct Telemetry {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Sends every event of this process to standard error from now on. Once in a process.
+pub fn init(lines: Lines) -> Result<Telemetry, TelemetryError> {
+    let filter = match std::env::var(FILTER_VARIABLE) {
+        Ok(text) if !text.is_empty() => {
+            EnvFilter::try_new(&text).map_err(|e| TelemetryError::Filter(e.to_string()))?
+        }
+        _ => EnvFilter::new("info"),
+    };
+    let telemetry = Telemetry::start(lines, io::stderr())?;
+    let format = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(LineWriter(Arc::clone(&telemetry.queue)));
+    let installed = match lines {
+        Lines::Human => format.with_ansi(io::stderr().is_terminal()).try_init(),
+        Lines::Json => format.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    installed.map_err(|_| TelemetryError::Twice)?;
+    QUEUE.set(Arc::clone(&telemetry.queue)).map_err(|_| TelemetryError::Twice)?;
+    write_out_before_an_abort();
+    Ok(telemetry)
+}
+
+/// Writes out what waits, on the caller's thread: before an end that drops nothing (`process::exit`, an abort).
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.write_out(&mut io::stderr());
+    }
+}
+
+/// The one queue of this process, for those who cannot be handed the guard.
+static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
+
+/// A panic ends the process without unwinding: what was said before it must not be lost with it.
+fn write_out_before_an_abort() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        flush();
+        report(panic);
+    }));
+}
+
+impl Telemetry {
+    fn start(lines: Lines, mut to: impl Write + Send + 'static) -> Result<Self, TelemetryError> {
+        let queue = Arc::new(Queue { lines, waiting: Mutex::default(), filled: Condvar::new() });
+        let writer = Arc::clone(&queue);
+        let thread = std::thread::Builder::new()
+            .name("log-lines".to_owned())
+            .spawn(move || {
+                while writer.wait() {
+                    writer.write_out(&mut to);
+                }
+                writer.write_out(&mut to);
+            })
+            .map_err(TelemetryError::Thread)?;
+        Ok(Self { queue, thread: Some(thread) })
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.filled.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has ended the process already.
+            drop(thread.join());
+        }
+    }
+}
+
+struct Queue {
+    lines: Lines,
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    dropped: u64,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.bytes.len() + line.len() > BUFFER {
+            waiting.dropped += 1;
+            return;
+        }
+        let was_empty = waiting.bytes.is_empty();
+        waiting.bytes.extend_from_slice(line);
+        drop(waiting);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits for a first line and gathers more; `false` when nothing more will come.
+    fn wait(&self) -> bool {
+        let mut waiting = self.lock();
+        while waiting.bytes.is_empty() && !waiting.closed {
+            waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let closed = waiting.closed;
+        drop(waiting);
+        if !closed {
+            std::thread::sleep(GATHER);
+        }
+        !closed
+    }
+
+    fn write_out(&self, to: &mut impl Write) {
+        let mut waiting = self.lock();
+        let bytes = std::mem::take(&mut waiting.bytes);
+        let dropped = std::mem::take(&mut waiting.dropped);
+        drop(waiting);
+        // Nobody is left to be told when standard error itself is gone.
+        drop(to.write_all(&bytes));
+        if dropped > 0 {
+            drop(match self.lines {
+                Lines::Human => {
+                    writeln!(to, " WARN {dropped} log lines were dropped: nobody read them in time")
+                }
+                Lines::Json => writeln!(
+                    to,
+                    r#"{{"level":"WARN","message":"log lines were dropped: nobody read them in time","lines":{dropped}}}"#
+                ),
+            });
+        }
+        drop(to.flush());
+    }
+}
+
+/// One line at a time into the queue: the formatter writes a whole line in one call.
+struct LineWriter(Arc<Queue>);
+
+impl<'a> MakeWriter<'a> for LineWriter {
+    type Writer = LineSink<'a>;
+    fn make_writer(&'a self) -> LineSink<'a> {
+        LineSink(&self.0)
+    }
+}
+
+struct LineSink<'a>(&'a Queue);
+
+impl Write for LineSink<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A standard error whose reader takes nothing until told.
+    struct Stuck {
+        go: mpsc::Receiver<()>,
+        out: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.go.recv();
+            self.out.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_wait_are_written_when_the_guard_is_dropped() {
+        let (go, stuck) = mpsc::channel();
+        let out = Arc::new(Mutex::new(Vec::new()));
+        drop(go);
+        let telemetry = Telemetry::start(Lines::Json, Stuck { go: stuck, out: Arc::clone(&out) }).unwrap();
+        telemetry.queue.push(b"one\n");
+        telemetry.queue.push(b"two\n");
+        drop(telemetry);
+        assert_eq!(out.lock().unwrap().as_slice(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_reader_that_is_stuck_costs_lines_and_never_a_request() {
+        let (go, stuck) = mpsc::channel();
+        let out = Arc::new(Mutex::new(Vec::new()));
+        let telemetry = Telemetry::start(Lines::Json, Stuck { go: stuck, out: Arc::clone(&out) }).unwrap();
+        let line = [b'x'; 1024];
+        for _ in 0..4 * BUFFER / line.len() {
+            telemetry.queue.push(&line);
+        }
+        assert!(telemetry.queue.lock().bytes.len() <= BUFFER);
+        drop(go);
+        drop(telemetry);
+        let text = String::from_utf8(out.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("log lines were dropped"));
+        assert!(text.len() >= BUFFER);
+    }
+}
