@@ -1,7 +1,60 @@
-//! Chancery: signed answers about tokens, and a log that proves each of them.
+//! Chancery signs token introspection answers (RFC 9701) and `at+jwt` access tokens (RFC 9068) with keys that never
+//! leave a PKCS#11 token, and keeps each of them in an append-only log before anybody receives it.
+//!
+//! # The map
+//!
+//! ```text
+//!  stranger                                                     operator, auditor
+//!     │                                                               │
+//!     ▼                                                               ▼
+//!    http ──► client ──► store ──► protocol ──► signer::client ══════╗ cli ──► export
+//!     ▲       who        facts     rule         ask                  ║            ▲
+//!     │                                                    socket    ║            │ published/
+//!     └── reply ◄── Recorded ◄═══════════════════════════════════════╣            │
+//!                                                                    ▼            │
+//!              signer::service ──► rules ──► content ──► hsm ──► Sealed ──► audit ─┘
+//!                                  may it?   typed       verified   │  durable │
+//!                                                                   └─ Receipt ◄┘──► Released
+//! ```
+//!
+//! Everything above the socket is the *gateway*: it talks to strangers and holds neither PIN nor token. Everything below
+//! is the *signer*: it talks to nobody but the gateway.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`cli`] | one file a command; the only place that puts rooms together |
+//! | [`config`] | the file as written, turned into the configuration as used; refuses, never guesses |
+//! | [`http`] | the edge: one file an endpoint, each in five beats: who, facts, rule, sign, reply |
+//! | [`client`] | who is asking; one maker of [`client::AuthenticatedClient`] |
+//! | [`protocol`] | what the specifications allow: pure functions of caller, query, facts and time |
+//! | [`claims`] | what we say: words parsed on entry |
+//! | [`store`] | facts about tokens |
+//! | [`signer`] | the door between the two processes, with [`signer::Sealed`] and [`signer::Released`] |
+//! | [`jose`] | algorithms, public keys, verification of what others signed |
+//! | [`hsm`] | the only room that names PKCS#11 |
+//! | [`audit`] | the log: records, batches, segments, tree, checkpoints, recovery |
+//! | [`export`] | bundles for auditors, and their verification offline |
+//! | [`durable`], [`clock`], [`random`], [`telemetry`], [`systemd`] | leaves |
+//! | [`manual`] | why: threats, crashes, defaults |
+//!
+//! `tests/architecture.rs` reads `src` and fails on an arrow that this map forbids.
+//!
+//! # Invariants, and where each is kept
+//!
+//! 1. **No record, no release.** [`signer::Sealed`] shows nothing; [`signer::Sealed::release`] wants the
+//!    [`audit::Receipt`] that only the log makes, after its sync.
+//! 2. **No signature, no data.** The signer refuses an unsigned answer for a resource server that asked for signed ones,
+//!    and [`http`] has no body but [`signer::Recorded`].
+//! 3. **Keys never leave the token.** [`hsm::Hsm::find`] refuses a key whose attributes do not say so.
+//! 4. **One key, one algorithm, one purpose.** The signer looks a key up by both, [`jose::PublicKey`] knows its algorithm.
+//! 5. **Default deny.** [`protocol`] narrows, the signer's own rules check it again.
+//! 6. **No oracle.** What is signed is built in the signer from typed claims.
+//! 7. **What was signed stays verifiable.** Every key has its record, with its public half, before its first use.
+//! 8. **The log cannot be shortened, changed or forked unnoticed.** Checkpoints, and the gateway's memory of the newest.
 
 pub mod audit;
 pub mod claims;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -10,6 +63,7 @@ pub mod export;
 pub mod hsm;
 pub mod http;
 pub mod jose;
+pub mod manual;
 pub mod protocol;
 pub mod random;
 pub mod signer;

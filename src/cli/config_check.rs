@@ -1,0 +1,207 @@
+//! `chancery config check`: every mistake at once, each with its line; else a short summary.
+
+use crate::config::{Config, HostProblem, Mistakes, Process, SignerMode, check_host, load};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// `EX_CONFIG` of sysexits.h.
+const CONFIG: u8 = 78;
+
+/// Names every mistake of a configuration at once, each with its line.
+///
+/// Ends with status 0 (nothing to correct), 66 (the file cannot be read) or 78 (mistakes).
+#[derive(Debug, clap::Args)]
+pub struct ConfigCheck {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print one JSON object instead of lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Leave out this machine's files and directories (the JWK sets belong to the configuration and are read).
+    #[arg(long)]
+    pub file_only: bool,
+}
+
+/// Checks, prints to `out`, and returns the exit status.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<u8> {
+    let config = match load(&args.config) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            refuse(args, &mistakes, out)?;
+            return Ok(mistakes.exit_status());
+        }
+    };
+    let problems = if args.file_only { Vec::new() } else { check_host(&config, Process::Both) };
+    // What this user may not look at, another may: no mistake of the file.
+    let (denied, wrong): (Vec<_>, Vec<_>) = problems.into_iter().partition(|p| p.denied);
+    let notes = notes(&config, &denied);
+    if args.json {
+        let valid = wrong.is_empty();
+        let answer = json!({"file": args.config, "valid": valid, "mistakes": [], "machine": wrong,
+            "notes": notes, "summary": summary_json(&config)});
+        writeln!(out, "{answer}")?;
+    } else {
+        for problem in &wrong {
+            writeln!(out, "{}: {problem}", args.config.display())?;
+        }
+        for note in &notes {
+            writeln!(out, "note: {note}")?;
+        }
+        if wrong.is_empty() {
+            summary(&config, out)?;
+        }
+    }
+    Ok(if wrong.is_empty() { 0 } else { CONFIG })
+}
+
+fn refuse(args: &ConfigCheck, mistakes: &Mistakes, out: &mut impl Write) -> io::Result<()> {
+    if args.json {
+        let answer = json!({"file": args.config, "valid": false, "mistakes": mistakes.list()});
+        writeln!(out, "{answer}")
+    } else {
+        writeln!(out, "{mistakes}")
+    }
+}
+
+/// What an operator should know although it is no mistake.
+fn notes(config: &Config, denied: &[HostProblem]) -> Vec<String> {
+    let mut notes: Vec<String> = denied.iter().map(|p| format!("not looked at: {p}")).collect();
+    match &config.signer {
+        SignerMode::Child => notes.push(
+            "without [signer], both processes have one user: convenient, but no security boundary".to_owned(),
+        ),
+        SignerMode::Separate { gateway_user, signer_user, .. } if gateway_user == signer_user => {
+            notes.push(
+                "signer.gateway_user is signer.signer_user: one user is no security boundary".to_owned(),
+            );
+        }
+        SignerMode::Separate { .. } => {}
+    }
+    let servers = config.resource_servers.iter().map(|r| (&r.client_id, &r.authentication.secrets));
+    let clients = config.clients.iter().map(|c| (&c.client_id, &c.authentication.secrets));
+    for (id, secrets) in servers.chain(clients) {
+        // As in the examples: the hash of no secret that anybody knows.
+        if secrets.0.iter().any(|hash| hash.iter().take(16).all(|b| *b == 0)) {
+            notes.push(format!("client_secret_sha256 of {id} is still the example's: nobody can use it"));
+        }
+    }
+    notes
+}
+
+fn keys(config: &Config) -> Vec<String> {
+    config.keys.iter().map(|k| format!("{} {}", k.purpose, k.algorithm)).collect()
+}
+
+fn signer(config: &Config) -> String {
+    match &config.signer {
+        SignerMode::Child => "started by serve".to_owned(),
+        SignerMode::Separate { socket, .. } => socket.display().to_string(),
+    }
+}
+
+fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
+    let http = &config.http;
+    let scheme = if http.tls.is_some() { "TLS" } else { "plain HTTP" };
+    writeln!(out, "configuration     {}", hex::encode(config.digest.0))?;
+    writeln!(out, "issuer            {}", config.issuer)?;
+    writeln!(out, "listen            {} ({scheme}), operations {}", http.listen, http.operations_listen)?;
+    writeln!(out, "signer            {}", signer(config))?;
+    writeln!(out, "token             {} in {}", config.hsm.token, config.hsm.module.display())?;
+    writeln!(out, "keys              {}", keys(config).join(", "))?;
+    writeln!(out, "audit log         {} in {}", config.audit.origin, config.audit.directory.display())?;
+    for issuer in &config.grant_issuers {
+        writeln!(out, "grant issuer      {} ({} keys)", issuer.issuer, issuer.keys.len())?;
+    }
+    for server in &config.resource_servers {
+        let signed = if server.require_signed_response { "signed only" } else { "signed or JSON" };
+        let (id, alg) = (&server.client_id, server.introspection_alg);
+        writeln!(out, "resource server   {id} for {}: {alg}, {signed}", server.resource)?;
+    }
+    for client in &config.clients {
+        let resources: Vec<&str> = client.resources.iter().map(AsRef::as_ref).collect();
+        writeln!(out, "client            {} for {}", client.client_id, resources.join(", "))?;
+    }
+    Ok(())
+}
+
+fn summary_json(config: &Config) -> Value {
+    json!({
+        "digest": hex::encode(config.digest.0),
+        "issuer": config.issuer,
+        "listen": config.http.listen,
+        "operations_listen": config.http.operations_listen,
+        "tls": config.http.tls.is_some(),
+        "signer": signer(config),
+        "keys": keys(config),
+        "grant_issuers": config.grant_issuers.iter().map(|g| g.issuer.as_str()).collect::<Vec<_>>(),
+        "resource_servers": config.resource_servers.iter().map(|r| r.client_id.as_str()).collect::<Vec<_>>(),
+        "clients": config.clients.iter().map(|c| c.client_id.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, json: bool, file_only: bool) -> (u8, String) {
+        let home = tempfile::tempdir().unwrap();
+        let config = home.path().join("chancery.toml");
+        std::fs::write(&config, text).unwrap();
+        let mut out = Vec::new();
+        let status = run(&ConfigCheck { config, json, file_only }, &mut out).unwrap();
+        (status, String::from_utf8(out).unwrap())
+    }
+
+    const MINIMAL: &str = include_str!("../../config/minimal.toml");
+
+    #[test]
+    fn a_right_file_gives_a_summary_and_status_0() {
+        let (status, out) = check(MINIMAL, false, true);
+        assert_eq!(status, 0, "{out}");
+        assert!(out.contains("issuer            http://127.0.0.1:8080\n"), "{out}");
+        assert!(out.contains("note: client_secret_sha256 of shop is still the example's"), "{out}");
+        let (status, out) = check(MINIMAL, true, true);
+        let answer: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (status, &answer["valid"], &answer["summary"]["clients"]),
+            (0, &json!(true), &json!(["shop"]))
+        );
+    }
+
+    #[test]
+    fn mistakes_give_status_78_in_lines_and_in_json() {
+        let text = MINIMAL.replace("version = 1", "version = 7");
+        let (status, out) = check(&text, false, true);
+        assert_eq!(status, 78);
+        assert!(out.contains("chancery.toml:15: version: expected 1, found 7\n"), "{out}");
+        let (status, out) = check(&text, true, true);
+        let answer: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (status, &answer["valid"], &answer["mistakes"][0]["line"]),
+            (78, &json!(false), &json!(15))
+        );
+    }
+
+    #[test]
+    fn what_the_machine_lacks_gives_status_78_unless_only_the_file_counts() {
+        let (status, out) = check(MINIMAL, false, false);
+        assert_eq!(status, 78);
+        assert!(out.contains("hsm.pin_file = "), "{out}");
+        assert!(!out.contains("issuer  "), "no summary of what cannot run: {out}");
+    }
+
+    #[test]
+    fn a_missing_file_gives_status_66() {
+        let mut out = Vec::new();
+        let args = ConfigCheck { config: "/nonexistent/chancery.toml".into(), json: false, file_only: false };
+        assert_eq!(run(&args, &mut out).unwrap(), 66);
+        assert!(
+            String::from_utf8(out).unwrap().contains("/nonexistent/chancery.toml: expected a readable file")
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! `chancery key generate`: makes each key that the configuration names and the token lacks.
+
+use super::{ConfigFile, Status, fail, load, operator};
+use crate::config::Process;
+use crate::signer::generate_keys;
+use clap::Args;
+use serde_json::json;
+
+/// Makes the first generation of each series of keys that the token lacks, with a full template, and proves each.
+///
+/// Before `audit init` the keys are recorded by it; afterwards the service has to be stopped, and each new key is
+/// recorded at once.
+#[derive(Args)]
+pub struct KeyGenerate {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print one JSON object for each key
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does it.
+pub fn run(args: &KeyGenerate) -> Status {
+    let config = match load(&args.file, Process::Signer) {
+        Ok(config) => config,
+        Err(status) => return status,
+    };
+    let mut told = |label: &str, kid: &str, new: bool| {
+        if args.json {
+            say!("{}", json!({"label": label, "kid": kid, "generated": new}));
+        } else {
+            say!("{} {label} (kid {kid})", if new { "generated" } else { "found    " });
+        }
+    };
+    match generate_keys(&config, &operator(), &mut told) {
+        Ok(()) => 0,
+        Err(error) => fail(&error, error.exit_status()),
+    }
+}

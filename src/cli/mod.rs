@@ -1,0 +1,162 @@
+//! What an operator and an auditor type: one file a command, and the only place that puts the rooms together.
+//!
+//! Exit statuses follow sysexits(3): 64 usage, 65 data, 66 no input, 69 unavailable, 70 a hung module, 74 input or
+//! output, 75 try again later, 77 the PIN (nobody may restart), 78 configuration.
+
+/// Writes one line to standard output. What was done stays done when its reader has gone away (`| head`), so that is no
+/// error and no panic.
+macro_rules! say {
+    ($($words:tt)*) => {
+        drop(std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($words)*))))
+    };
+}
+
+/// The same to standard error.
+macro_rules! complain {
+    ($($words:tt)*) => {
+        drop(std::io::Write::write_fmt(&mut std::io::stderr().lock(), format_args!("{}\n", format_args!($($words)*))))
+    };
+}
+
+pub mod audit_export;
+pub mod audit_init;
+pub mod audit_status;
+pub mod audit_verify;
+pub mod config_check;
+pub mod key_generate;
+pub mod serve;
+pub mod signer;
+
+use crate::config::{self, Config, LogLines};
+use crate::telemetry::{self, Lines, Telemetry};
+use clap::{Args, Parser, Subcommand};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Signed token introspection and access tokens from keys in a PKCS#11 token, with an audit log that proves every
+/// answer.
+///
+/// To begin: write a configuration (config/ in the sources has examples), then
+///
+///   chancery config check   --config FILE
+///   chancery key generate   --config FILE
+///   chancery audit init     --config FILE
+///   chancery serve          --config FILE
+#[derive(Parser)]
+#[command(name = "chancery", version, about, long_about, verbatim_doc_comment)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer clients and resource servers (the gateway); starts its own signer unless [signer] names one
+    Serve(ConfigFile),
+    /// Sign and record for a gateway (the process that holds PIN, token and log)
+    Signer(signer::SignerArgs),
+    /// The configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Keys in the token
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Name every mistake of the file at once, each with its line
+    Check(config_check::ConfigCheck),
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make each key that the configuration names and the token lacks
+    Generate(key_generate::KeyGenerate),
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Create the log; refuses if one exists
+    Init(ConfigFile),
+    /// Show how the log stands
+    Status(audit_status::AuditStatus),
+    /// Write what the newest checkpoint covers to a new directory, for an auditor
+    Export(audit_export::AuditExport),
+    /// Verify an export offline: needs neither configuration, token nor network
+    Verify(audit_verify::Args),
+}
+
+/// The one argument of most commands.
+#[derive(Args)]
+pub struct ConfigFile {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// An exit status of sysexits.
+pub(crate) type Status = u8;
+
+/// Parses the arguments and does what they say.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let status = if error.use_stderr() { 64 } else { 0 };
+            // Nowhere to say it when the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let status = match &cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Signer(args) => signer::run(args),
+        Command::Config(ConfigCommand::Check(args)) => {
+            config_check::run(args, &mut std::io::stdout().lock()).unwrap_or(74)
+        }
+        Command::Key(KeyCommand::Generate(args)) => key_generate::run(args),
+        Command::Audit(AuditCommand::Init(args)) => audit_init::run(args),
+        Command::Audit(AuditCommand::Status(args)) => audit_status::run(args),
+        Command::Audit(AuditCommand::Export(args)) => audit_export::run(args),
+        Command::Audit(AuditCommand::Verify(args)) => return audit_verify::run(args),
+    };
+    ExitCode::from(status)
+}
+
+/// The configuration as used; every mistake goes to standard error.
+pub(crate) fn load(file: &ConfigFile, process: config::Process) -> Result<Arc<Config>, Status> {
+    let config = config::load(&file.config).map_err(|mistakes| {
+        complain!("{mistakes}");
+        mistakes.exit_status()
+    })?;
+    let problems = config::check_host(&config, process);
+    for problem in &problems {
+        complain!("{}: {problem}", file.config.display());
+    }
+    if problems.is_empty() { Ok(Arc::new(config)) } else { Err(78) }
+}
+
+/// Says why a command ends, for a person.
+pub(crate) fn fail(error: &dyn std::fmt::Display, status: Status) -> Status {
+    complain!("chancery: {error}");
+    status
+}
+
+/// Sends log lines to standard error, until what it returns is dropped.
+pub(crate) fn log_lines(lines: LogLines) -> Result<Telemetry, Status> {
+    let lines = if lines.is_json(std::io::stderr().is_terminal()) { Lines::Json } else { Lines::Human };
+    telemetry::init(lines).map_err(|error| fail(&error, 71))
+}
+
+/// Who types, for records of administrative acts.
+pub(crate) fn operator() -> String {
+    let uid = nix::unistd::getuid();
+    let name = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    name.unwrap_or_else(|| format!("uid {uid}"))
+}

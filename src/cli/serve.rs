@@ -1,0 +1,186 @@
+//! `chancery serve`: the gateway, and in the child way of running its signer.
+
+use super::{ConfigFile, Status, fail, load, log_lines};
+use crate::claims::NumericDate;
+use crate::config::{Config, Process, SignerMode};
+use crate::signer::{LinkEnd, SignerClient, SignerState, keep_child, keep_separate};
+use crate::store::Store;
+use crate::{clock, http, systemd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Does it.
+pub fn run(args: &ConfigFile) -> Status {
+    let config = match load(args, Process::Gateway) {
+        Ok(config) => config,
+        Err(status) => return status,
+    };
+    let _flush = match log_lines(config.log) {
+        Ok(guard) => guard,
+        Err(status) => return status,
+    };
+    allow_open_files(config.http.limits.connections);
+    let store = match Store::open(&config.store.path) {
+        Ok(store) => store,
+        Err(error) => return fail(&error, 74),
+    };
+    let runtime = match runtime(config.http.threads) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 71),
+    };
+    let file = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
+    let status = runtime.block_on(gateway(config, file, store));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    status
+}
+
+/// As many files as connections need: with the usual 1,024, strangers who fill all places would leave none for a new
+/// signer.
+fn allow_open_files(connections: usize) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = (connections as u64).saturating_add(512);
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < wanted {
+            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
+        }
+        Ok(hard)
+    });
+    match raised {
+        Ok(hard) if hard >= wanted => {}
+        Ok(hard) => tracing::warn!(
+            wanted,
+            hard,
+            "the limit of open files is lower than connections need; raise it or lower http.limits.connections"
+        ),
+        Err(error) => tracing::warn!(%error, wanted, "the limit of open files could not be raised"),
+    }
+}
+
+/// One thread needs no scheduler between threads; more cores get more.
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    if threads == 1 {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    } else {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+    }
+}
+
+async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
+    // Before anything listens: from then on an end is one in order.
+    let asked_to_stop = match asked_to_stop() {
+        Ok(asked) => asked,
+        Err(error) => return fail(&error, 71),
+    };
+    let kept = match store.checkpoint(&config.audit.origin) {
+        Ok(kept) => kept.unwrap_or_default(),
+        Err(error) => return fail(&error, 74),
+    };
+    let (checkpoints, _) = watch::channel(kept);
+    // The order of an end: first no new requests, then no signer.
+    let (stop_http, http_stopped) = watch::channel(false);
+    let (stop_signer, signer_stopped) = watch::channel(false);
+    let client = SignerClient::new();
+    let origin = config.audit.origin.clone();
+    let kept = tokio::spawn(keep_checkpoints(store.clone(), origin, checkpoints.subscribe()));
+    tokio::spawn(forget_expired(store.clone()));
+    tokio::spawn(tell_systemd(client.clone()));
+    let mut link = match &config.signer {
+        SignerMode::Child => {
+            tokio::spawn(keep_child(client.clone(), Arc::clone(&config), file, checkpoints, signer_stopped))
+        }
+        SignerMode::Separate { socket, signer_user, .. } => tokio::spawn(keep_separate(
+            client.clone(),
+            Arc::clone(&config),
+            socket.clone(),
+            signer_user.clone(),
+            checkpoints,
+            signer_stopped,
+        )),
+    };
+    let mut served = std::pin::pin!(http::serve(Arc::clone(&config), store, client, http_stopped));
+    let mut status = tokio::select! {
+        result = &mut served => {
+            stop_signer.send_replace(true);
+            let status = result.map_or_else(|error| fail(&error, 71), |()| 0);
+            let _ = link.await;
+            let _ = kept.await;
+            return status;
+        }
+        end = &mut link => match end {
+            Ok(LinkEnd::Final(status)) => {
+                tracing::error!(status, "the signer ended for good, so the gateway does");
+                status
+            }
+            _ => 0,
+        },
+        () = asked_to_stop => 0,
+    };
+    systemd::stopping();
+    tracing::info!("stopping: requests in flight are finished");
+    stop_http.send_replace(true);
+    if let Err(error) = served.await {
+        status = fail(&error, 71);
+    }
+    stop_signer.send_replace(true);
+    if !link.is_finished() && tokio::time::timeout(Duration::from_secs(30), link).await.is_err() {
+        tracing::error!("the signer did not end in 30 seconds");
+        return status;
+    }
+    // Ends with the link, which was told the last checkpoint: without it a log could be rolled back to the one before.
+    let _ = kept.await;
+    status
+}
+
+/// SIGTERM or SIGINT, heard from this call on.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// The gateway's own memory of the log: what it shows the signer at the next handshake.
+async fn keep_checkpoints(store: Store, origin: String, mut checkpoints: watch::Receiver<String>) {
+    while checkpoints.changed().await.is_ok() {
+        let note = checkpoints.borrow_and_update().clone();
+        if let Err(error) = store.keep_checkpoint(origin.clone(), note).await {
+            tracing::error!(%error, "the newest checkpoint was not kept");
+        }
+    }
+}
+
+/// Rows of tokens and assertions that have ended an hour ago are of no use: an unknown token is inactive too.
+async fn forget_expired(store: Store) {
+    let mut every = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        every.tick().await;
+        let before = NumericDate(clock::now().unix_seconds() - 3600);
+        if let Err(error) = store.forget_expired(before).await {
+            tracing::warn!(%error, "expired rows were not forgotten");
+        }
+    }
+}
+
+/// READY once the signer is there, then the watchdog's pings.
+async fn tell_systemd(client: SignerClient) {
+    let mut state = client.watch();
+    if state.wait_for(|s| matches!(s, SignerState::Ready(_))).await.is_ok() {
+        systemd::ready();
+    }
+    drop(state);
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        systemd::watchdog();
+    }
+}

@@ -1,0 +1,252 @@
+//! `chancery signer`: the process that holds PIN, token and log. It talks to nobody but the gateway and, on a socket
+//! of its own, to operators on the same machine.
+
+use super::{ConfigFile, Status, fail, load, log_lines};
+use crate::audit::{Event, Outcome};
+use crate::config::{Config, Process, SignerMode};
+use crate::signer::{Appliance, Calls, Ending, Identity, Service, check_peer, listen, record_event};
+use crate::{systemd, telemetry};
+use clap::Args;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+/// Signs and records for a gateway.
+///
+/// As a service it listens on `[signer] socket` for the user `gateway_user`; `chancery serve` without `[signer]`
+/// starts one by itself.
+#[derive(Args)]
+pub struct SignerArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Serve the one gateway at the other end of standard input, which is a socket, and end with it
+    #[arg(long, hide = true)]
+    child: bool,
+}
+
+/// Does it.
+pub fn run(args: &SignerArgs) -> Status {
+    let config = match load(&args.file, Process::Signer) {
+        Ok(config) => config,
+        Err(status) => return status,
+    };
+    let _flush = match log_lines(config.log) {
+        Ok(guard) => guard,
+        Err(status) => return status,
+    };
+    let (ending, ended) = mpsc::channel();
+    if let Err(error) = watch_signals(args.child, &ending) {
+        return fail(&error, 71);
+    }
+    // A core file would hold the PIN; another process of this user must not read our memory.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "this process may leave a core file");
+    }
+    let calls = Calls::new(config.hsm.deadline);
+    if let Err(error) = watch_calls(calls.clone()) {
+        return fail(&error, 71);
+    }
+    let appliance = match Appliance::open(Arc::clone(&config), &ending, calls.clone()) {
+        Ok(appliance) => appliance,
+        Err(error) => {
+            tracing::error!(%error, "the signer does not start");
+            return error.exit_status();
+        }
+    };
+    let identity = appliance.identity();
+    let service = match Service::start(appliance, ending.clone()) {
+        Ok(service) => service,
+        Err(error) => {
+            tracing::error!(%error, "the signer does not start");
+            return error.exit_status();
+        }
+    };
+    if let Err(error) = meet_gateways(args.child, &config, &service, &ending) {
+        tracing::error!(%error, "no gateway can reach the signer");
+        let _ = service.finish(&identity);
+        return 71;
+    }
+    if let Err(error) = listen(&config, &service, appliance_identity(&identity)) {
+        tracing::error!(%error, "no operator can reach the signer; admin.sock in the audit directory");
+    }
+    if !args.child {
+        systemd::ready();
+    }
+    tracing::info!(token = %config.hsm.token, log = %config.audit.origin, "the signer is ready");
+    let why = wait(&service, &ended, &calls);
+    systemd::stopping();
+    let patience = match why {
+        Ending::Asked | Ending::TokenLost { .. } => Duration::from_secs(45),
+        Ending::LogFailed(_) | Ending::RolledBack(_) => Duration::from_secs(5),
+    };
+    if let Err(error) = end_at_last(patience) {
+        tracing::warn!(%error, "nothing watches over the end");
+    }
+    let status = end(service, &identity, why);
+    // Whatever else ended it: a PIN that was refused meanwhile must not be tried again.
+    if ended.try_iter().any(|late| matches!(late, Ending::TokenLost { pin: true, .. })) { 77 } else { status }
+}
+
+/// Ends the process when a call into the module does not return, from the first one on and also while everything else
+/// has ended: the thread inside the module cannot be ended, the process can.
+fn watch_calls(calls: Calls) -> std::io::Result<()> {
+    std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
+        while !calls.hang() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        tracing::error!("a call into the PKCS#11 module does not return; the signer ends at once");
+        // The module's own destructors may wait for the thread that hangs in it.
+        drop(end_at_last(Duration::from_secs(5)));
+        telemetry::flush();
+        std::process::exit(70)
+    })?;
+    Ok(())
+}
+
+const fn appliance_identity(identity: &Identity) -> Identity {
+    Identity { config: identity.config, program: identity.program }
+}
+
+/// Until there is a reason to end; once a second new checkpoints go out and systemd hears that no call hangs.
+fn wait(service: &Arc<Service>, ended: &mpsc::Receiver<Ending>, calls: &Calls) -> Ending {
+    let mut last = 0;
+    loop {
+        match ended.recv_timeout(Duration::from_secs(1)) {
+            Ok(why) => return why,
+            Err(RecvTimeoutError::Timeout) => {
+                service.tick(&mut last);
+                if !calls.hang() {
+                    systemd::watchdog();
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ending::Asked,
+        }
+    }
+}
+
+/// Nothing looks for hung calls while the process ends, and an end in order waits for threads that may be inside the
+/// module: after a while the process is killed, so that the next one can take its place.
+fn end_at_last(patience: Duration) -> std::io::Result<()> {
+    std::thread::Builder::new().name("end".to_owned()).spawn(move || {
+        std::thread::sleep(patience);
+        tracing::error!(seconds = patience.as_secs(), "the signer did not end by itself; it is killed");
+        std::thread::sleep(Duration::from_millis(100));
+        // Not `exit`: the module's own destructors may wait for the thread that hangs in it.
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    })?;
+    Ok(())
+}
+
+fn end(service: Arc<Service>, identity: &Identity, why: Ending) -> Status {
+    match why {
+        Ending::Asked => {
+            if !service.finish(identity) {
+                return 74;
+            }
+            tracing::info!("the signer has ended in order");
+            0
+        }
+        Ending::TokenLost { reason, pin } => {
+            tracing::error!(%reason, "the token is lost; the signer ends, and a new one looks for it");
+            record_event(service.log(), Event::TokenLost, Outcome::Failure, &reason, identity);
+            let _ = service.finish(identity);
+            if pin { 77 } else { 75 }
+        }
+        // Nothing may be written after a failed sync: the next start reads the log from the disk.
+        Ending::LogFailed(reason) => {
+            tracing::error!(%reason, "the audit log failed; the signer ends at once");
+            telemetry::flush();
+            std::process::exit(74)
+        }
+        // Nothing more is added to a log that is not the one that was known, and nobody starts on it again.
+        Ending::RolledBack(reason) => {
+            tracing::error!(%reason, "the audit log was rolled back or changed; restore it from a copy");
+            telemetry::flush();
+            std::process::exit(65)
+        }
+    }
+}
+
+/// SIGTERM and SIGINT end a service in order. A child ignores them: it ends with its gateway, which drains first.
+fn watch_signals(child: bool, ending: &Sender<Ending>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let ending = ending.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if !child && ending.send(Ending::Asked).is_err() {
+                    return;
+                }
+            }
+        });
+    })?;
+    Ok(())
+}
+
+fn meet_gateways(
+    child: bool,
+    config: &Config,
+    service: &Arc<Service>,
+    ending: &Sender<Ending>,
+) -> std::io::Result<()> {
+    if child {
+        let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        let (service, ending) = (Arc::downgrade(service), ending.clone());
+        std::thread::Builder::new().name("gateway".to_owned()).spawn(move || {
+            if let Some(service) = service.upgrade() {
+                service.serve(stream);
+            }
+            let _ = ending.send(Ending::Asked);
+        })?;
+        return Ok(());
+    }
+    let SignerMode::Separate { socket, gateway_user, .. } = &config.signer else {
+        return Err(std::io::Error::other(
+            "the configuration has no [signer] socket; `chancery serve` starts its signer by itself",
+        ));
+    };
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    // Who may connect is decided by peer credentials, not by the file's mode.
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+    let (service, user) = (Arc::downgrade(service), gateway_user.clone());
+    std::thread::Builder::new().name("gateways".to_owned()).spawn(move || {
+        for stream in listener.incoming() {
+            let stream = match stream {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::error!(%error, "a gateway could not be accepted");
+                    // Without file descriptors the next try fails at once as well.
+                    std::thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
+            };
+            if let Err(error) = check_peer(&stream, &user) {
+                tracing::error!(%error, "somebody who is not the gateway connected; refused");
+                continue;
+            }
+            let Some(service) = service.upgrade() else { return };
+            let spawned =
+                std::thread::Builder::new().name("gateway".to_owned()).spawn(move || service.serve(stream));
+            if let Err(error) = spawned {
+                tracing::error!(%error, "no thread for a gateway");
+            }
+        }
+    })?;
+    Ok(())
+}

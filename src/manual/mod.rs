@@ -1,0 +1,5 @@
+//! Why it is as it is: notes that live beside the code, so that they change with it.
+
+pub mod crash;
+pub mod defaults;
+pub mod threats;

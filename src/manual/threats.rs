@@ -1,0 +1,36 @@
+//! # Threats: what goes wrong, and why it does not pass unnoticed here
+//!
+//! ## What each process could do if it were taken over
+//!
+//! | taken over | can | cannot |
+//! |---|---|---|
+//! | gateway | ask for answers about tokens that do not exist, name another subject, refuse service, forget revocations, see bearer tokens and client secrets as they are presented | sign without a record; sign for another issuer, audience, purpose or algorithm; show a resource server a scope, type or claim that its entry does not name; give a token a longer life than the client's entry; reach PIN or keys; change or shorten the log |
+//! | signer | sign anything with the keys in the token while it is taken over; refuse service | take a key out of the token; change records under a checkpoint that somebody outside holds, unnoticed |
+//! | both, in the child way of running | both columns: one user is no boundary | what the signer cannot |
+//! | a resource server | ask about tokens that it was given | learn another's part; learn whether an inactive answer means unknown, revoked or not its own |
+//! | the disk of the log, read | see what was disclosed: payloads lie in clear for now | learn the committed fields from an export, which holds records alone |
+//! | the disk of the log, written | stop the service | go unnoticed by anybody who holds one earlier checkpoint, the gateway among them |
+//!
+//! Which subject stands behind a token rests on the gateway and on the front server's assertion: the signer cannot know
+//! who signed in. It records the commitment to the subject, so the claim can be disputed later.
+//!
+//! ## Lessons from elsewhere
+//!
+//! * *An answer about a token of another audience* (Keycloak CVE-2026-37979): the audience is the first thing that
+//!   [`crate::protocol`] looks at, and the signer has its own check.
+//! * *The signed JWT inside an inactive answer* (CVE-2026-18208): an inactive answer is built from nothing.
+//! * *The success event before the signature* (Duende), *the event queue that drops* (`NazoAuth`): here the record comes
+//!   between signature and answer, in the types.
+//! * *Handles that come back with another key behind them* (`SoftHSM`, Kryoptic, p11-kit after a re-initialisation): a
+//!   handle belongs to its epoch, and each signature is verified before it is used.
+//! * *A PIN tried until the token locks*: it is tried once, and the exit status says that nobody may restart.
+//! * *Logs whose newest entries vanish unseen while the node is down* (EJBCA, `SignServer`): the gateway keeps the newest
+//!   checkpoint in its own database and shows it at every handshake.
+//!
+//! ## Known limits
+//!
+//! * ECDSA nonces are the token's (RFC 8725 §3.2 would prefer RFC 6979; `CKM_ECDSA` does not offer the choice).
+//! * The gateway's state store is trusted for *what is active*: who can write it can make a token of a known client and
+//!   subject. Each answer about it is in the log.
+//! * A lost `state.db` forgets used assertions; those still within their few minutes could be handed over once more.
+//!   Restore it, or wait for the longest assertion lifetime before serving.
