@@ -1,0 +1,102 @@
+//! A full disk under the audit log: nothing unsigned, nothing unrecorded, and service again by itself (B19, row 36).
+
+use crate::harness::{Appliance, Settings, Way, until};
+use serde_json::json;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file system of a few megabytes, unmounted when dropped.
+struct SmallDisk {
+    place: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn of_megabytes(size: u32) -> Self {
+        let place = tempfile::Builder::new().prefix("chancery-disk-").tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &format!("size={size}m,mode=0700"), "chancery-test"])
+            .arg(place.path());
+        let output = mount.output().expect("mount is installed");
+        assert!(
+            output.status.success(),
+            "this test mounts a small tmpfs: run it as root, or `unshare --user --map-root-user --mount` the whole \
+             run ({})",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Self { place }
+    }
+
+    fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Takes all space that is left.
+    fn fill(&self) -> PathBuf {
+        let path = self.path().join("ballast");
+        let mut file = File::create(&path).unwrap();
+        for size in [1 << 20, 1 << 12, 1] {
+            while file.write_all(&vec![b'x'; size]).is_ok() {}
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The last one: a process that still holds it ends with the test.
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_every_answer_and_service_returns_by_itself_when_there_is_space() {
+    let disk = SmallDisk::of_megabytes(6);
+    let mut settings = Settings::new(Way::Child);
+    settings.audit = Some(disk.path().join("audit"));
+    let appliance = Appliance::start(settings);
+    let token = appliance.token_of_the_case();
+    let doomed = appliance.token_of_the_case();
+    let ballast = disk.fill();
+    let mut answered = 0;
+    until("the first refusal", || {
+        std::thread::scope(|scope| {
+            let ask = || {
+                (0..50).map(|_| appliance.introspection("payments-api", &token).send()).collect::<Vec<_>>()
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            let answers: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+            answered += answers.iter().filter(|answer| answer.status == 200).count();
+            answers.iter().filter(|answer| answer.status != 200).for_each(|answer| answer.is_unavailable());
+            answers.iter().any(|answer| answer.status != 200).then_some(())
+        })
+    });
+    assert!(answered > 50, "what was reserved before was used: {answered}");
+
+    // Everything that would need a record is refused, whatever its form.
+    until("the last bit of space is used up", || {
+        let answers: Vec<_> = (0..20).map(|_| appliance.client_credentials("shop", &[])).collect();
+        answers.iter().all(|answer| answer.status == 503).then_some(())
+    });
+    appliance.introspection("payments-api", &token).send().is_unavailable();
+    let json =
+        appliance.call("POST", &appliance.endpoint("introspect")).by("accounts-api").form("token", &token);
+    json.send().is_unavailable();
+    appliance.client_credentials("shop-jwt", &[("scope", "payments:status")]).is_unavailable();
+    appliance.revoke("shop", &doomed).is_unavailable();
+    until("unreadiness", || (!appliance.is_ready()).then_some(()));
+    assert_eq!(appliance.metadata().status, 200, "what needs no record is served");
+
+    std::fs::remove_file(ballast).unwrap();
+    until("service", || (appliance.introspection("payments-api", &token).send().status == 200).then_some(()));
+    until("readiness", || appliance.is_ready().then_some(()));
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    assert_eq!(appliance.client_credentials("shop", &[]).status, 200);
+    // A revocation that could not be recorded stands all the same, and can be asked for again.
+    assert_eq!(*appliance.introspect("payments-api", &doomed).inner(), json!({"active": false}));
+    assert_eq!(appliance.revoke("shop", &doomed).status, 200);
+    let evidence = appliance.finish().evidence;
+    assert!(evidence.events("disk-full").count() >= 1 && evidence.events("disk-recovered").count() >= 1);
+}

@@ -1,0 +1,450 @@
+//! The appliance of one test, from its token to the verification of its log.
+
+use super::log::Keep as Kept;
+use super::{Answer, Call, Evidence, FrontServer, Grant, Jwt, Process, Settings, Way, calls, process, until};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Condvar, Mutex};
+use tempfile::TempDir;
+
+/// The program under test.
+pub(crate) const CHANCERY: &str = env!("CARGO_BIN_EXE_chancery");
+
+/// How many appliances run at once: the machine has few cores, and a test measures no patience.
+const AT_ONCE: usize = 2;
+
+/// A token, a configuration, a log, and the processes that use them.
+pub(crate) struct Appliance {
+    pub(crate) settings: Settings,
+    pub(crate) gateway: Option<Process>,
+    pub(crate) signer: Option<Process>,
+    /// Variables of the processes beside `SOFTHSM2_CONF`.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Base URL of the public listener.
+    pub(crate) public: String,
+    /// Base URL of the operations listener.
+    pub(crate) operations: String,
+    home: TempDir,
+    agent: ureq::Agent,
+    /// The log's verifier key as `audit init` printed it.
+    log_key: String,
+    kept: Mutex<Kept>,
+    /// What processes said that have ended.
+    said: String,
+    /// Texts that no log line may hold.
+    secrets: Mutex<Vec<String>>,
+    /// Checkpoints that were seen on the way.
+    checkpoints: Vec<PathBuf>,
+    finished: bool,
+    _place: Place,
+}
+
+impl Appliance {
+    /// Everything up to `audit init`; nothing runs.
+    pub(crate) fn prepare(settings: Settings) -> Self {
+        let place = Place::take();
+        let home = tempfile::Builder::new().prefix("chancery-").tempdir().unwrap();
+        let mut ca = None;
+        if settings.tls {
+            ca = Some(make_certificates(home.path()));
+        }
+        let mut appliance = Self {
+            agent: calls::agent(ca.as_deref()),
+            gateway: None,
+            signer: None,
+            environment: Vec::new(),
+            public: String::new(),
+            operations: String::new(),
+            home,
+            log_key: String::new(),
+            kept: Mutex::default(),
+            said: String::new(),
+            secrets: Mutex::new(settings.everybody().map(|party| party.secret.clone()).collect()),
+            checkpoints: Vec::new(),
+            finished: false,
+            settings,
+            _place: place,
+        };
+        appliance.make_token();
+        std::fs::write(appliance.path("login.jwks"), FrontServer::get().jwks().to_string()).unwrap();
+        appliance.write_config();
+        appliance.must(&["config", "check"]);
+        appliance.must(&["key", "generate"]);
+        let made = appliance.must(&["audit", "init"]);
+        let key = made.split_whitespace().find(|word| word.starts_with("as.bank.example/audit/test+"));
+        appliance.log_key.push_str(key.unwrap_or_else(|| panic!("audit init prints its key: {made}")));
+        appliance
+    }
+
+    /// The whole service, ready.
+    pub(crate) fn start(settings: Settings) -> Self {
+        let mut appliance = Self::prepare(settings);
+        appliance.run();
+        appliance
+    }
+
+    fn make_token(&self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/token.sh");
+        let output = Command::new(script).arg(self.path("token")).arg("chancery").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let pin = std::fs::read_to_string(self.path("token/pin")).unwrap();
+        self.secrets.lock().unwrap().push(pin.trim().to_owned());
+    }
+
+    /// Writes the configuration as the settings have it now.
+    pub(crate) fn write_config(&self) {
+        std::fs::write(self.path("chancery.toml"), self.settings.toml(self.home.path())).unwrap();
+    }
+
+    /// A file in the appliance's own directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// The directory of the audit log.
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.settings.audit.clone().unwrap_or_else(|| self.path("audit"))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(CHANCERY);
+        command.args(arguments).arg("--config").arg(self.path("chancery.toml"));
+        command.env("SOFTHSM2_CONF", self.path("token/softhsm2.conf")).env_remove("CHANCERY_LOG");
+        command.env_remove("NOTIFY_SOCKET").env_remove("CREDENTIALS_DIRECTORY");
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; what it prints.
+    pub(crate) fn must(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "chancery {arguments:?}: {}\n{wrong}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts one process.
+    pub(crate) fn process(&self, command: &str) -> Process {
+        Process::start(&mut self.command(&[command]))
+    }
+
+    /// Starts the service, one process after the other (HSM.md, rule 13), and waits until it is ready.
+    pub(crate) fn run(&mut self) {
+        if self.settings.way == Way::Separate && self.signer.is_none() {
+            self.run_signer();
+        }
+        self.run_gateway();
+        self.wait_until_ready();
+    }
+
+    /// Starts the signer of the separate way, and waits until it serves.
+    pub(crate) fn run_signer(&mut self) {
+        let mut signer = self.process("signer");
+        signer
+            .wait_for("the signer is ready", |line| (line["message"] == "the signer is ready").then_some(()));
+        self.signer = Some(signer);
+    }
+
+    /// Starts the gateway, and waits until it listens.
+    pub(crate) fn run_gateway(&mut self) {
+        let mut gateway = self.process("serve");
+        let public = gateway.listening("http.listen");
+        let scheme = if self.settings.tls { "https" } else { "http" };
+        // The certificate has a name.
+        let public = if self.settings.tls { public.replace("127.0.0.1", "localhost") } else { public };
+        self.public = format!("{scheme}://{public}");
+        self.operations = format!("http://{}", gateway.listening("http.operations_listen"));
+        self.gateway = Some(gateway);
+    }
+
+    /// Whether `/readyz` says so.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.operation("/readyz").try_send().is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Waits until `/readyz` says so.
+    pub(crate) fn wait_until_ready(&mut self) {
+        until("readiness", || {
+            if let Some(gateway) = &mut self.gateway
+                && let Some(status) = gateway.ended()
+            {
+                panic!("the gateway ended with {status}:\n{}", gateway.said());
+            }
+            self.is_ready().then_some(())
+        });
+    }
+
+    /// The number of the signer's process.
+    pub(crate) fn signer_id(&self) -> Option<u32> {
+        match &self.signer {
+            Some(signer) => Some(signer.id()),
+            None => self.gateway.as_ref().and_then(Process::child_id),
+        }
+    }
+
+    /// Ends the service in order: SIGTERM, status 0 of both.
+    pub(crate) fn stop(&mut self) {
+        for mut process in [self.gateway.take(), self.signer.take()].into_iter().flatten() {
+            process.signal(Signal::SIGTERM);
+            let status = process.wait_all();
+            self.said.push_str(&process.said());
+            assert_eq!(
+                status.code(),
+                Some(0),
+                "SIGTERM ends it in order, not with {status}:\n{}",
+                process.said()
+            );
+        }
+    }
+
+    /// Ends all processes at once, without a word.
+    pub(crate) fn kill(&mut self) {
+        self.kill_now();
+        self.buried();
+    }
+
+    /// The signals alone: callers may be at work.
+    pub(crate) fn kill_now(&self) {
+        // The signer first: it would end in order if it saw its gateway go.
+        for id in [self.signer_id(), self.gateway.as_ref().map(Process::id)].into_iter().flatten() {
+            process::send(id, Signal::SIGKILL);
+        }
+    }
+
+    /// Waits for the end of all that were killed.
+    pub(crate) fn buried(&mut self) {
+        for mut process in [self.gateway.take(), self.signer.take()].into_iter().flatten() {
+            let status = process.wait_all();
+            self.said.push_str(&process.said());
+            assert_eq!(status.signal(), Some(9), "it ran until it was killed:\n{}", process.said());
+        }
+    }
+
+    /// Keeps what a process said that a test has ended by itself.
+    pub(crate) fn ended(&mut self, process: &Process) {
+        self.said.push_str(&process.said());
+    }
+
+    /// Keeps the newest published checkpoint; the log must extend it at the end.
+    pub(crate) fn keep_checkpoint(&mut self) {
+        let file = self.path(&format!("seen-{}", self.checkpoints.len()));
+        std::fs::copy(self.audit().join("published/checkpoint"), &file).unwrap();
+        self.checkpoints.push(file);
+    }
+
+    /// Exports the log; the service may be running.
+    pub(crate) fn export(&self, name: &str) -> PathBuf {
+        let out = self.path(name);
+        self.must(&["audit", "export", "--out", out.to_str().unwrap()]);
+        out
+    }
+
+    /// Stops in order, exports, verifies, and compares with all that callers received. Every test ends so.
+    pub(crate) fn finish(mut self) -> Finished {
+        self.stop();
+        let out = self.export("export-at-the-end");
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap());
+        let evidence = Evidence::check(out, &self.log_key, &kept, &self.checkpoints, self.home.path());
+        self.says_nothing_secret(&kept);
+        self.finished = true;
+        Finished {
+            evidence,
+            said: std::mem::take(&mut self.said),
+            log_key: self.log_key.clone(),
+            _appliance: self,
+        }
+    }
+
+    /// A list of what is never logged, held against everything that was.
+    fn says_nothing_secret(&self, kept: &Kept) {
+        let secrets = self.secrets.lock().unwrap();
+        let customer = [super::front::CUSTOMER.to_owned(), super::front::IBAN.to_owned()];
+        for secret in kept.signed.iter().chain(&kept.opaque).chain(secrets.iter()).chain(&customer) {
+            assert!(!self.said.contains(secret.as_str()), "a log line holds {secret}");
+        }
+    }
+
+    pub(super) fn agent(&self) -> &ureq::Agent {
+        &self.agent
+    }
+
+    /// Notes what an answer gave away.
+    pub(super) fn received(&self, path: &str, token: Option<&str>, answer: &Answer) {
+        if answer.status != 200 || (answer.body.is_empty() && !path.ends_with("/revoke")) {
+            return;
+        }
+        let mut kept = self.kept.lock().unwrap();
+        let is_jwt = answer.header("content-type") == Some("application/token-introspection+jwt");
+        if path.ends_with("/introspect") {
+            let list = if is_jwt { &mut kept.signed } else { &mut kept.unsigned };
+            list.push(answer.text().to_owned());
+        } else if path.ends_with("/token") {
+            let issued = answer.token();
+            let list = if issued.contains('.') { &mut kept.signed } else { &mut kept.opaque };
+            list.push(issued);
+        } else if path.ends_with("/revoke")
+            && let Some(token) = token.map(str::to_owned)
+            && (kept.opaque.contains(&token) || kept.signed.contains(&token))
+        {
+            kept.revoked.push(token);
+        } else if path.contains("/.well-known/")
+            && let Some(signed) = answer.json()["signed_metadata"].as_str()
+        {
+            kept.signed.push(signed.to_owned());
+        }
+    }
+
+    /// A call to the public listener.
+    pub(crate) fn call(&self, method: &str, path: &str) -> Call<'_> {
+        Call::new(self, method, &self.public, path)
+    }
+
+    /// A call to the operations listener.
+    pub(crate) fn operation(&self, path: &str) -> Call<'_> {
+        Call::new(self, "GET", &self.operations, path)
+    }
+
+    /// Path of an endpoint: below the issuer's own.
+    pub(crate) fn endpoint(&self, name: &str) -> String {
+        let url = self.settings.issuer.split_once("://").unwrap().1;
+        let path = url.find('/').map_or("", |start| &url[start..]).trim_end_matches('/');
+        format!("{path}/{name}")
+    }
+
+    /// Introspects and takes whatever comes.
+    pub(crate) fn introspection(&self, caller: &str, token: &str) -> Call<'_> {
+        let call = self.call("POST", &self.endpoint("introspect")).by(caller).form("token", token);
+        call.header("accept", "application/token-introspection+jwt")
+    }
+
+    /// Introspects: a signed answer, verified.
+    pub(crate) fn introspect(&self, caller: &str, token: &str) -> Jwt {
+        let jwt = self.introspection(caller, token).send().jwt();
+        jwt.verify(&self.jwks());
+        jwt
+    }
+
+    /// Asks for a token.
+    pub(crate) fn token(&self, client: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.call("POST", &self.endpoint("token")).by(client).forms(parameters).send()
+    }
+
+    /// Asks for a token in the client's own right.
+    pub(crate) fn client_credentials(&self, client: &str, parameters: &[(&str, &str)]) -> Answer {
+        let call = self.call("POST", &self.endpoint("token")).by(client);
+        call.form("grant_type", "client_credentials").forms(parameters).send()
+    }
+
+    /// Hands over an assertion.
+    pub(crate) fn assert(&self, client: &str, assertion: &str, parameters: &[(&str, &str)]) -> Answer {
+        if assertion.len() > 32 {
+            self.secrets.lock().unwrap().push(assertion.to_owned());
+        }
+        let call = self.call("POST", &self.endpoint("token")).by(client);
+        call.form("grant_type", super::settings::JWT_BEARER)
+            .form("assertion", assertion)
+            .forms(parameters)
+            .send()
+    }
+
+    /// The case of the design.
+    pub(crate) fn the_case(&self) -> Grant {
+        Grant::of_the_case(&self.settings.issuer)
+    }
+
+    /// The opaque token of the case.
+    pub(crate) fn token_of_the_case(&self) -> String {
+        self.assert("shop", &self.the_case().text(), &[]).token()
+    }
+
+    /// Revokes.
+    pub(crate) fn revoke(&self, client: &str, token: &str) -> Answer {
+        self.call("POST", &self.endpoint("revoke")).by(client).form("token", token).send()
+    }
+
+    /// The keys of today.
+    pub(crate) fn jwks(&self) -> Value {
+        let answer = self.call("GET", &self.endpoint("jwks")).send();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// The metadata.
+    pub(crate) fn metadata(&self) -> Answer {
+        let path = self.endpoint("").trim_end_matches('/').to_owned();
+        self.call("GET", &format!("/.well-known/oauth-authorization-server{path}")).send()
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for process in [&self.gateway, &self.signer].into_iter().flatten() {
+                let said = process.said();
+                let lines: Vec<&str> = said.lines().collect();
+                eprintln!("its last lines:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            }
+            // Nobody may write to the directory while it is removed.
+            self.kill_now();
+            for process in [&mut self.gateway, &mut self.signer].into_iter().flatten() {
+                process.let_go();
+            }
+        } else {
+            assert!(self.finished, "every test ends with finish()");
+        }
+    }
+}
+
+/// An appliance that has ended well.
+pub(crate) struct Finished {
+    pub(crate) evidence: Evidence,
+    /// All that its processes said.
+    pub(crate) said: String,
+    pub(crate) log_key: String,
+    /// Keeps the files.
+    _appliance: Appliance,
+}
+
+/// A certificate for `localhost` and the authority that signed it, in PEM; the authority is returned.
+fn make_certificates(home: &Path) -> Vec<u8> {
+    let script = "set -e
+        ec='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+        openssl req -x509 $ec -keyout ca.key -out ca.pem -days 2 -subj '/CN=test authority' \
+            -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
+        openssl req $ec -keyout server.key -out server.csr -subj /CN=localhost
+        printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\n' > extensions
+        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions \
+            -out server.pem
+        chmod 600 server.key";
+    let output = Command::new("sh").args(["-c", script]).current_dir(home).output().unwrap();
+    assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(home.join("ca.pem")).unwrap()
+}
+
+/// One of the places for appliances that run at once.
+struct Place;
+
+static PLACES: (Mutex<usize>, Condvar) = (Mutex::new(AT_ONCE), Condvar::new());
+
+impl Place {
+    fn take() -> Self {
+        let mut free = PLACES.1.wait_while(PLACES.0.lock().unwrap(), |free| *free == 0).unwrap();
+        *free -= 1;
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *PLACES.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += 1;
+        PLACES.1.notify_one();
+    }
+}

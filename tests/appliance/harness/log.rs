@@ -1,0 +1,128 @@
+//! The exported log: verified by the program, and read a second time without it.
+
+use super::appliance::CHANCERY;
+use super::sha256_hex;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// What callers received and what was revoked for them.
+#[derive(Default)]
+pub(crate) struct Keep {
+    /// JWTs, exactly as they came.
+    pub(crate) signed: Vec<String>,
+    /// Bodies of unsigned introspection answers.
+    pub(crate) unsigned: Vec<String>,
+    /// Opaque tokens.
+    pub(crate) opaque: Vec<String>,
+    /// Tokens whose revocation was answered with 200.
+    pub(crate) revoked: Vec<String>,
+}
+
+/// A log that has verified and holds every answer.
+pub(crate) struct Evidence {
+    /// The export.
+    pub(crate) directory: PathBuf,
+    /// Every record in its order, up to where the export at the end opened the log once more.
+    pub(crate) records: Vec<Value>,
+}
+
+/// `chancery audit verify`.
+pub(crate) fn verify(directory: &Path, more: &[&str]) -> Output {
+    Command::new(CHANCERY).args(["audit", "verify"]).arg(directory).args(more).output().unwrap()
+}
+
+impl Evidence {
+    /// Verifies an export with the key that `audit init` printed, and looks for everything in `keep`.
+    pub(crate) fn check(
+        directory: PathBuf,
+        key: &str,
+        keep: &Keep,
+        earlier: &[PathBuf],
+        scratch: &Path,
+    ) -> Self {
+        let jwts = scratch.join("received.jwts");
+        std::fs::write(&jwts, keep.signed.join("\n")).unwrap();
+        let mut more = vec!["--json", "--key", key];
+        if !keep.signed.is_empty() {
+            more.extend(["--jwt", jwts.to_str().unwrap()]);
+        }
+        for file in earlier {
+            more.extend(["--earlier", file.to_str().unwrap()]);
+        }
+        let output = verify(&directory, &more);
+        let (said, wrong) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "the log does not verify:\n{said}\n{wrong}");
+        let report: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(
+            (&report["verified"], &report["key_from_export"]),
+            (&true.into(), &false.into()),
+            "{report}"
+        );
+        let mut records = read(&directory, report["size"].as_u64().unwrap());
+        let opened = records.iter().rposition(|record| record["event"] == "log-opened");
+        records.truncate(opened.expect("the export opened the log"));
+        let evidence = Self { directory, records };
+        evidence.holds(keep);
+        evidence
+    }
+
+    /// Everything received has its record, and no number stands twice.
+    fn holds(&self, keep: &Keep) {
+        for (place, record) in self.records.iter().enumerate() {
+            assert_eq!(record["seq"], place, "{record}");
+        }
+        let of = |event: &str, digest: &str| -> HashSet<String> {
+            self.events(event).filter_map(|record| record[digest].as_str().map(str::to_owned)).collect()
+        };
+        let all_in = |what: &str, texts: &[String], known: &HashSet<String>| {
+            for text in texts {
+                assert!(known.contains(&sha256_hex(text.as_bytes())), "no record of this {what}: {text}");
+            }
+        };
+        all_in("signed answer", &keep.signed, &of("signed", "sha256"));
+        all_in("unsigned answer", &keep.unsigned, &of("answered", "sha256"));
+        all_in("opaque token", &keep.opaque, &of("issued", "token_sha256"));
+        all_in("revocation", &keep.revoked, &of("revoked", "token_sha256"));
+        let (signed, received) =
+            (self.events("signed").count(), keep.signed.iter().collect::<HashSet<_>>().len());
+        assert!(signed >= received, "{received} different JWTs were received, but {signed} signed");
+    }
+
+    /// Records of one event.
+    pub(crate) fn events(&self, event: &str) -> impl Iterator<Item = &Value> {
+        self.records.iter().filter(move |record| record["event"] == event)
+    }
+
+    /// The record of a JWT or an unsigned body.
+    pub(crate) fn record_of(&self, text: &str) -> &Value {
+        let digest = sha256_hex(text.as_bytes());
+        self.records.iter().find(|record| record["sha256"] == *digest).expect("a record of it")
+    }
+}
+
+/// Every record of an export, by C2SP `tlog-tiles`: bundles of 256, each entry after its length in two bytes.
+fn read(directory: &Path, size: u64) -> Vec<Value> {
+    let mut records = Vec::new();
+    while (records.len() as u64) < size {
+        let (bundle, left) = (records.len() / 256, size - records.len() as u64);
+        let partial = if left < 256 { format!(".p/{left}") } else { String::new() };
+        let mut name = format!("{:03}{partial}", bundle % 1000);
+        let mut rest = bundle / 1000;
+        while rest > 0 {
+            name = format!("x{:03}/{name}", rest % 1000);
+            rest /= 1000;
+        }
+        let bytes = std::fs::read(directory.join("tile/entries").join(name)).unwrap();
+        let mut rest = bytes.as_slice();
+        while let Some((length, after)) = rest.split_first_chunk::<2>() {
+            let (entry, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
+            records.push(serde_json::from_slice(entry).unwrap());
+            rest = after;
+        }
+    }
+    assert_eq!(records.len() as u64, size);
+    records
+}

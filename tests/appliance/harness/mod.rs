@@ -1,0 +1,63 @@
+//! A whole appliance for one test: a token, a configuration, the real program, and callers that keep what they got.
+//!
+//! Every test ends with [`Appliance::finish`]: it stops the service in order, exports the log, has it verified, and
+//! compares it with every answer that a caller received.
+
+mod appliance;
+mod calls;
+mod front;
+mod jwt;
+mod log;
+mod process;
+mod settings;
+
+pub(crate) use appliance::Appliance;
+pub(crate) use calls::{Answer, Call};
+pub(crate) use front::{FrontServer, Grant, Key, contract, payment, payment_at_accounts};
+pub(crate) use jwt::{Jwt, base64url, from_base64url, sha256_hex};
+pub(crate) use log::{Evidence, verify};
+pub(crate) use process::{Process, send};
+pub(crate) use settings::{ACCOUNTS, ALGORITHMS, JWT_BEARER, PAYMENTS, Party, SIGNING, Settings, Way};
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything that should happen by itself.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Tries until there is something.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Names of an object's members, sorted.
+pub(crate) fn members(value: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Copies a directory with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "cp -a {} {}", from.display(), to.display());
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    chancery::clock::now().unix_seconds()
+}
+
+/// A text that nobody has used before.
+pub(crate) fn unique() -> String {
+    base64url(chancery::random::bytes::<16>())
+}

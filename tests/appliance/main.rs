@@ -1,0 +1,37 @@
+//! The appliance as its users see it: the real program, a real token, callers over HTTP.
+//!
+//! | module | what it asks |
+//! |---|---|
+//! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints, by the rows of the protocol checklist |
+//! | `authentication`, `bad_input`, `rates`, `tls` | what holds for all of them |
+//! | `operations` | what operators see |
+//! | `processes`, `crash`, `disk`, `lost_token`, `rollback` | what goes wrong |
+//! | `export` | what auditors get |
+//!
+//! Rows (`row 31`), decisions (`D24`) and regressions (`B6`) are those of the checklist. Every test ends with
+//! [`harness::Appliance::finish`], which verifies the whole log and compares it with every answer that was received.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod authentication;
+mod bad_input;
+mod crash;
+mod disk;
+mod export;
+mod harness;
+mod introspect;
+mod jwks;
+mod lost_token;
+mod metadata;
+mod operations;
+mod processes;
+mod rates;
+mod revoke;
+mod rollback;
+mod tls;
+mod token;

@@ -1,0 +1,233 @@
+//! Two processes, in both ways of running: one of them dies, or they do not agree.
+
+use crate::harness::{Appliance, Process, Settings, Way, copy, unique, until};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::time::Duration;
+
+/// Asks until the answer is "not now"; whatever comes before is a whole answer.
+fn until_unavailable(appliance: &Appliance, token: &str) {
+    until("a 503", || {
+        let answer = appliance.introspection("payments-api", token).send();
+        if answer.status == 200 {
+            answer.jwt();
+            return None;
+        }
+        answer.is_unavailable();
+        Some(())
+    });
+}
+
+/// All ways to ask for something that would be signed or recorded.
+fn nothing_is_served(appliance: &Appliance, token: &str) {
+    appliance.introspection("payments-api", token).send().is_unavailable();
+    let json =
+        appliance.call("POST", &appliance.endpoint("introspect")).by("accounts-api").form("token", token);
+    json.send().is_unavailable();
+    appliance.client_credentials("shop", &[]).is_unavailable();
+    appliance.client_credentials("shop-jwt", &[("scope", "payments:status")]).is_unavailable();
+    assert!(!appliance.is_ready());
+    assert_eq!(appliance.operation("/livez").send().status, 200);
+}
+
+#[test]
+fn a_signer_that_dies_as_a_child_is_replaced_and_meanwhile_callers_are_told_to_come_again() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child));
+    let token = appliance.token_of_the_case();
+    let jwks = appliance.jwks();
+    for _ in 0..3 {
+        let signer = appliance.signer_id().unwrap();
+        // Stopped first, so that nobody answers between the signal and the question.
+        crate::harness::send(signer, Signal::SIGKILL);
+        until_unavailable(&appliance, &token);
+        assert_eq!(appliance.jwks(), jwks, "keys do not vanish with the signer");
+        appliance.wait_until_ready();
+        assert_ne!(appliance.signer_id(), Some(signer));
+        assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    }
+    let evidence = appliance.finish().evidence;
+    assert!(evidence.events("started").count() >= 4, "each start is recorded");
+}
+
+#[test]
+fn a_signer_ends_in_order_with_the_gateway_that_started_it() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child));
+    let token = appliance.token_of_the_case();
+    let mut gateway = appliance.gateway.take().unwrap();
+    gateway.signal(Signal::SIGKILL);
+    // The end of all output: the signer has gone as well.
+    gateway.wait_all();
+    appliance.ended(&gateway);
+    let running = appliance.must(&["audit", "status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&running).unwrap();
+    assert_eq!(status["running"], false, "{status}");
+    appliance.run();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    let evidence = appliance.finish().evidence;
+    assert_eq!(evidence.events("stopped").count(), 2, "both ends were in order");
+}
+
+#[test]
+fn a_separate_signer_may_die_and_come_back_while_the_gateway_waits() {
+    let mut appliance = Appliance::start(Settings::new(Way::Separate));
+    let token = appliance.token_of_the_case();
+    let mut signer = appliance.signer.take().unwrap();
+    signer.signal(Signal::SIGKILL);
+    signer.wait_all();
+    appliance.ended(&signer);
+    until_unavailable(&appliance, &token);
+    nothing_is_served(&appliance, &token);
+    appliance.run_signer();
+    appliance.wait_until_ready();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    appliance.finish();
+}
+
+#[test]
+fn a_separate_signer_outlives_its_gateway() {
+    let mut appliance = Appliance::start(Settings::new(Way::Separate));
+    let token = appliance.token_of_the_case();
+    let signer = appliance.signer_id().unwrap();
+    for _ in 0..2 {
+        let mut gateway = appliance.gateway.take().unwrap();
+        gateway.signal(Signal::SIGKILL);
+        gateway.wait_all();
+        appliance.ended(&gateway);
+        appliance.run();
+        assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+        assert_eq!(appliance.signer_id(), Some(signer));
+    }
+    let evidence = appliance.finish().evidence;
+    assert_eq!(evidence.events("started").count(), 1, "one signer all the time");
+}
+
+#[test]
+fn a_gateway_with_another_configuration_is_refused() {
+    let mut appliance = Appliance::prepare(Settings::new(Way::Separate));
+    appliance.run_signer();
+    let file = appliance.path("chancery.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // Lets the shop's tokens live for a day: a gateway that was tampered with might.
+    let changed = text.replacen(
+        "access_token_format = \"opaque\"",
+        "access_token_lifetime = \"24h\"\naccess_token_format = \"opaque\"",
+        1,
+    );
+    assert_ne!(changed, text);
+    std::fs::write(&file, changed).unwrap();
+    appliance.run_gateway();
+    let gateway = appliance.gateway.as_mut().unwrap();
+    gateway.wait_for("the refusal", |line| line.to_string().contains("configuration").then_some(()));
+    nothing_is_served(&appliance, &unique());
+    // With the same configuration again it is let in.
+    let mut gateway = appliance.gateway.take().unwrap();
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.wait_all().code(), Some(0));
+    appliance.ended(&gateway);
+    appliance.write_config();
+    appliance.run();
+    assert_eq!(appliance.client_credentials("shop", &[]).status, 200);
+    appliance.finish();
+}
+
+#[test]
+fn a_gateway_of_another_user_is_refused() {
+    let mut settings = Settings::new(Way::Separate);
+    settings.gateway_user = Some("nobody");
+    let mut appliance = Appliance::prepare(settings);
+    appliance.run_signer();
+    appliance.run_gateway();
+    let signer = appliance.signer.as_mut().unwrap();
+    signer.wait_for("the refusal", |line| line.to_string().contains("refused").then_some(()));
+    nothing_is_served(&appliance, &unique());
+    appliance.finish();
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once_and_ends_both_ways_of_running_with_a_status_that_nobody_restarts() {
+    for way in [Way::Child, Way::Separate] {
+        let mut appliance = Appliance::prepare(Settings::new(way));
+        let pin = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
+        let (tokens, fresh) = (appliance.path("token/tokens"), appliance.path("token/fresh"));
+        copy(&tokens, &fresh);
+        std::fs::write(appliance.path("token/pin"), "00000000000000000000000000000000").unwrap();
+        let command = if way == Way::Child { "serve" } else { "signer" };
+        let mut process = appliance.process(command);
+        assert_eq!(process.wait_all().code(), Some(77), "{way:?}: {}", process.said());
+        let tries =
+            process.lines().iter().filter(|line| line["message"] == "the signer does not start").count();
+        assert_eq!(tries, 1, "{}", process.said());
+        appliance.ended(&process);
+        // The token says that a login has failed: nobody is to use up the tries that are left (HSM.md, rule 7).
+        std::fs::write(appliance.path("token/pin"), pin).unwrap();
+        let mut process = appliance.process(command);
+        assert_eq!(process.wait_all().code(), Some(77), "{way:?}: {}", process.said());
+        appliance.ended(&process);
+        // Until its officer has looked after it.
+        std::fs::remove_dir_all(&tokens).unwrap();
+        std::fs::rename(&fresh, &tokens).unwrap();
+        appliance.run();
+        appliance.finish();
+    }
+}
+
+#[test]
+fn a_missing_log_is_an_error_and_never_a_fresh_start() {
+    for way in [Way::Child, Way::Separate] {
+        let mut appliance = Appliance::prepare(Settings::new(way));
+        let (here, away) = (appliance.audit(), appliance.path("away"));
+        std::fs::rename(&here, &away).unwrap();
+        let command = if way == Way::Child { "serve" } else { "signer" };
+        let mut process = appliance.process(command);
+        assert_eq!(process.wait_all().code(), Some(78), "{way:?}: {}", process.said());
+        assert!(process.said().contains("audit init"), "it says what to do: {}", process.said());
+        appliance.ended(&process);
+        assert!(!here.exists());
+        std::fs::rename(&away, &here).unwrap();
+        // And a log that is there is not made again.
+        let again = appliance.output(&["audit", "init"]);
+        assert_eq!(again.status.code(), Some(78), "{}", String::from_utf8_lossy(&again.stderr));
+        appliance.run();
+        appliance.finish();
+    }
+}
+
+#[test]
+fn a_second_signer_on_the_same_log_is_refused() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let token = appliance.token_of_the_case();
+    let other = Appliance::output(&appliance, &["audit", "init"]);
+    assert!(!other.status.success());
+    let mut second: Process = appliance.process("serve");
+    second.wait_for("the refusal of the log", |line| line.to_string().contains("lock").then_some(()));
+    second.signal(Signal::SIGTERM);
+    second.wait_all();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true, "the first goes on");
+    appliance.finish();
+}
+
+#[test]
+fn many_callers_at_once_get_their_own_answers() {
+    for way in [Way::Child, Way::Separate] {
+        let appliance = Appliance::start(Settings::new(way));
+        let token = appliance.token_of_the_case();
+        std::thread::scope(|scope| {
+            for i in 0..16 {
+                let (appliance, token) = (&appliance, &token);
+                scope.spawn(move || {
+                    let rs = ["payments-api", "signing-service", "outsider", "accounts-api"][i % 4];
+                    for _ in 0..20 {
+                        let jwt = appliance.introspection(rs, token).send().jwt();
+                        let audience =
+                            if rs == "accounts-api" { "https://accounts.bank.example" } else { rs };
+                        assert_eq!(jwt.claims["aud"], json!(audience), "B12");
+                        assert_eq!(jwt.inner()["active"], json!(i % 4 < 2));
+                    }
+                });
+            }
+        });
+        std::thread::sleep(Duration::from_millis(1_200));
+        let evidence = appliance.finish().evidence;
+        assert!(evidence.events("signed").count() >= 320);
+    }
+}

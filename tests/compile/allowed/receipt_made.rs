@@ -1,0 +1,11 @@
+//! Whoever got one may look at it.
+
+use chancery::audit::Receipt;
+
+fn number(receipt: &Receipt) -> u64 {
+    receipt.sequence()
+}
+
+fn main() {
+    let _: fn(&Receipt) -> u64 = number;
+}

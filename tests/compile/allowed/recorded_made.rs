@@ -1,0 +1,11 @@
+//! What was recorded becomes the body of a reply.
+
+use chancery::signer::Recorded;
+
+fn reply(recorded: Recorded) -> String {
+    recorded.into_body()
+}
+
+fn main() {
+    let _: fn(Recorded) -> String = reply;
+}

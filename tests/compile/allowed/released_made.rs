@@ -1,0 +1,11 @@
+//! What was released can be sent.
+
+use chancery::signer::Released;
+
+fn send(released: Released) -> String {
+    released.into_string()
+}
+
+fn main() {
+    let _: fn(Released) -> String = send;
+}

@@ -1,0 +1,11 @@
+//! What was released shows its bytes.
+
+use chancery::signer::Released;
+
+fn read(released: &Released) -> &str {
+    released.as_str()
+}
+
+fn main() {
+    let _: fn(&Released) -> &str = read;
+}

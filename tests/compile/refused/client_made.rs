@@ -1,0 +1,12 @@
+//! Nobody is authenticated by saying so.
+
+use chancery::client::{AuthenticatedClient, Party};
+use chancery::config::AuthMethod;
+
+fn claim(party: Party) -> AuthenticatedClient {
+    AuthenticatedClient { party, method: AuthMethod::ClientSecretBasic }
+}
+
+fn main() {
+    let _: fn(Party) -> AuthenticatedClient = claim;
+}

@@ -1,0 +1,7 @@
+//! The gateway cannot claim that something was recorded: only the signer's word makes it so.
+
+use chancery::signer::Recorded;
+
+fn main() {
+    let _ = Recorded { body: "answer".to_owned() };
+}

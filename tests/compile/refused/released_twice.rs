@@ -1,0 +1,13 @@
+//! What was released is gone: it is not released again.
+
+use chancery::audit::Receipt;
+use chancery::signer::Sealed;
+
+fn release(sealed: Sealed, receipt: &Receipt) {
+    let _ = sealed.release(receipt);
+    let _ = sealed.release(receipt);
+}
+
+fn main() {
+    let _: fn(Sealed, &Receipt) = release;
+}

@@ -1,0 +1,11 @@
+//! What is sealed cannot be read.
+
+use chancery::signer::Sealed;
+
+fn peek(sealed: &Sealed) -> &str {
+    sealed.as_str()
+}
+
+fn main() {
+    peek(&Sealed::new("answer".to_owned()));
+}
