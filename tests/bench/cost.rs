@@ -1,0 +1,96 @@
+//! What one operation costs when it runs alone.
+
+use super::Outcome;
+use nix::time::ClockId;
+use serde::{Deserialize, Serialize};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// How often something could be done, and what it took from the processor each time.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    /// Operations of all threads together in a second.
+    pub per_second: f64,
+    /// Processor time of one operation in microseconds.
+    pub cpu_us: f64,
+}
+
+impl Cost {
+    /// Of two measurements of the same thing, one before and one after what is compared with them.
+    pub(crate) fn between(self, other: Self) -> Self {
+        Self {
+            per_second: f64::midpoint(self.per_second, other.per_second),
+            cpu_us: f64::midpoint(self.cpu_us, other.cpu_us),
+        }
+    }
+}
+
+/// Processor time that this thread has used.
+pub(crate) fn thread_cpu() -> Outcome<Duration> {
+    Ok(Duration::from(ClockId::CLOCK_THREAD_CPUTIME_ID.now()?))
+}
+
+/// A count as a factor; counts of a benchmark are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "a benchmark counts far less than 2^52 of anything")]
+pub(crate) fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// How operations follow each other.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Pace {
+    /// One after the other.
+    Busy,
+    /// With rests of this length, in no figure, as between the requests of one caller: caches are colder then.
+    Rested(Duration),
+}
+
+/// Runs each of `operations` on a thread of its own, over and over for `time`, all starting together.
+pub(crate) fn measure<O>(operations: Vec<O>, time: Duration, pace: Pace) -> Outcome<Cost>
+where
+    O: FnMut() -> Outcome<()> + Send,
+{
+    let start = Barrier::new(operations.len());
+    let one = |mut operation: O| -> Outcome<(u64, Duration, Duration)> {
+        // Caches, and whatever a library builds at first use.
+        let warm = (0..8).try_for_each(|_| operation());
+        start.wait();
+        warm?;
+        let (began, cpu) = (Instant::now(), thread_cpu()?);
+        let mut count = 0;
+        let Pace::Rested(rest) = pace else {
+            while began.elapsed() < time {
+                operation()?;
+                count += 1;
+            }
+            return Ok((count, thread_cpu()?.saturating_sub(cpu), began.elapsed()));
+        };
+        let (mut used, mut took) = (Duration::ZERO, Duration::ZERO);
+        while began.elapsed() < time {
+            std::thread::sleep(rest);
+            let (began, cpu) = (Instant::now(), thread_cpu()?);
+            operation()?;
+            count += 1;
+            used += thread_cpu()?.saturating_sub(cpu);
+            took += began.elapsed();
+        }
+        Ok((count, used, took))
+    };
+    let one = &one;
+    let counted: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            operations.into_iter().map(|operation| scope.spawn(move || one(operation))).collect();
+        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let (mut per_second, mut count, mut cpu) = (0.0, 0, Duration::ZERO);
+    for thread in counted {
+        let (done, used, took) = thread.map_err(|_| "a measuring thread panicked")??;
+        per_second += float(done) / took.as_secs_f64();
+        count += done;
+        cpu += used;
+    }
+    if count == 0 {
+        return Err("nothing was done in the time of a measurement; give more --seconds".into());
+    }
+    Ok(Cost { per_second, cpu_us: cpu.as_secs_f64() * 1e6 / float(count) })
+}
