@@ -12,15 +12,16 @@
 //! | `rules` | what may be said, from the signer's own reading of the configuration |
 //! | `content` | header and payload of each JWT |
 //! | `record` | the audit record of each act |
-//! | `keyring` | keys by purpose and algorithm |
+//! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the one that signs checkpoints, and those that did |
 //! | `start` | from a configuration to an open token and an open log |
-//! | `service`, `worker`, `connection` | the signer's side: threads and queues |
+//! | `service`, `queue`, `worker`, `connection` | the signer's side: threads and queues |
 //! | `kept` | the gateway's checkpoint, compared with the log |
 //! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
 
 mod admin;
 mod calls;
+mod checkpoint_key;
 mod client;
 mod connection;
 mod content;
@@ -29,6 +30,7 @@ mod kept;
 mod keyring;
 mod link;
 pub mod message;
+mod queue;
 mod record;
 mod rules;
 mod sealed;
@@ -40,6 +42,7 @@ mod worker;
 
 pub use admin::{AdminAnswer, AdminAsk, AdminError, act, ask_admin, listen};
 pub use calls::Calls;
+pub use checkpoint_key::{log_keys_path, read_log_keys};
 pub use client::{AskError, Published, Recorded, SignerClient, SignerState};
 pub use kept::Refused;
 pub use keyring::KeyringError;
@@ -47,4 +50,4 @@ pub use link::{LinkEnd, check_peer, keep_child, keep_separate};
 pub use record::Identity;
 pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service};
-pub use start::{Appliance, StartError, generate_keys, init_log, log_keys_path, read_log_keys, record_event};
+pub use start::{Appliance, StartError, generate_keys, init_log, record_event};

@@ -1,7 +1,8 @@
 //! Token and log together, against a real SoftHSM: one process and one token for each test.
 
 use super::calls::Calls;
-use super::start::{Appliance, StartError, generate_keys, init_log, log_keys_path, read_log_keys};
+use super::checkpoint_key::{log_keys_path, read_log_keys};
+use super::start::{Appliance, StartError, generate_keys, init_log};
 use crate::audit::{OpenError, RecordView, tiles::TileReader};
 use crate::config::{self, Config};
 use crate::hsm::tests::fixture::{self, Token, test};
