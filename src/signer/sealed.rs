@@ -41,7 +41,8 @@ impl Sealed {
 
     /// The point of no return. The record is durable: a crash from here on leaves a record of an answer that may not
     /// have arrived; a crash before leaves no answer.
-    pub fn release(self, receipt: &Receipt) -> Result<Released, NotCovered> {
+    #[expect(clippy::needless_pass_by_value, reason = "a receipt is used up: no record releases two things")]
+    pub fn release(self, receipt: Receipt) -> Result<Released, NotCovered> {
         let sequence = receipt.sequence();
         if receipt.covers(&self.digest) {
             Ok(Released { bytes: self.bytes, sequence })

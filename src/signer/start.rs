@@ -366,7 +366,7 @@ fn sign_metadata(
     let signature = session.sign(key.key(), input.as_bytes()).map_err(StartError::Metadata)?;
     let sealed = Sealed::new(input.with_signature(&signature));
     let receipt = log.record(prepared.with_jws(&sealed)?)?;
-    match sealed.release(&receipt) {
+    match sealed.release(receipt) {
         Ok(released) => Ok(released.into_string()),
         // The log gave a receipt for other bytes: nothing leaves.
         Err(error) => Err(StartError::Record(LogError::Poisoned(error.to_string().into()))),

@@ -2,8 +2,9 @@
 
 use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
+use super::sealed::Sealed;
 use super::start::{Appliance, StartError, generate_keys, init_log};
-use crate::audit::{OpenError, RecordView, tiles::TileReader};
+use crate::audit::{Draft, Entry, Event, OpenError, Outcome, Payload, RecordView, tiles::TileReader};
 use crate::config::{self, Config};
 use crate::hsm::tests::fixture::{self, Token, test};
 use crate::hsm::{FindError, HsmError, PinProblem};
@@ -111,7 +112,7 @@ fn nothing_is_signed_over_a_log_that_does_not_extend_what_a_gateway_kept(token) 
     // As many records as were lost make it no better.
     for _ in 0..3 {
         let _ = appliance.log().record(super::record::system(
-            crate::audit::Event::SelfTest, crate::audit::Outcome::Success, None, None, &appliance.identity(), None,
+            Event::SelfTest, Outcome::Success, None, None, &appliance.identity(), None,
         ).unwrap()).unwrap();
     }
     appliance.close().unwrap();
@@ -151,6 +152,25 @@ fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
     assert_eq!(open(&config).err().unwrap().exit_status(), 78);
     init_log(&config, "operator").unwrap();
     open(&config).unwrap().close().unwrap();
+}
+}
+
+test! {
+fn a_receipt_releases_exactly_what_its_record_covers(token) {
+    let config = made(token);
+    let appliance = open(&config).unwrap();
+    let recorded = |text: &str| {
+        let draft = Draft::new(Event::Answered, Outcome::Success).encode().unwrap();
+        let digest = Some(*Sealed::new(text.to_owned()).digest());
+        appliance.log().record(Entry { draft, digest, payload: Payload::none() }).unwrap()
+    };
+    let released = Sealed::new("answer".to_owned()).release(recorded("answer")).unwrap();
+    assert_eq!(released.as_str(), "answer");
+    assert!(Sealed::new("another answer".to_owned()).release(recorded("answer")).is_err());
+    let plain = Entry::plain(&Draft::new(Event::SelfTest, Outcome::Success)).unwrap();
+    let of_nothing = appliance.log().record(plain).unwrap();
+    assert!(Sealed::new(String::new()).release(of_nothing).is_err(), "a record that covers nothing releases nothing");
+    appliance.close().unwrap();
 }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
         }
         let outcome = match ticket.reply {
             Reply::Say(outcome) => outcome,
-            Reply::Release(sealed) => match sealed.release(&receipt) {
+            Reply::Release(sealed) => match sealed.release(receipt) {
                 Ok(released) => Outcome::Done { body: released.into_string() },
                 Err(error) => {
                     tracing::error!(%error, "an answer was withheld");

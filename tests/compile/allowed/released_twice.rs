@@ -3,10 +3,12 @@
 use chancery::audit::Receipt;
 use chancery::signer::Sealed;
 
-fn release(sealed: Sealed, receipt: &Receipt) {
-    let _ = sealed.release(receipt);
+fn release(sealed: Sealed, receipts: [Receipt; 2]) {
+    let [one, other] = receipts;
+    let _ = sealed.release(one);
+    drop(other);
 }
 
 fn main() {
-    let _: fn(Sealed, &Receipt) = release;
+    let _: fn(Sealed, [Receipt; 2]) = release;
 }
