@@ -15,22 +15,21 @@ use super::shared::{Item, Shared, To, lock};
 use super::space::{For, Room, Space};
 use super::tiles::{TileReader, TileWriter};
 use super::tree::verify_consistency;
-use super::writer::Writer;
+use super::writer::{self, OnDurable, OnFailure, Writer};
 use super::{Draft, Event, Outcome};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{Builder, JoinHandle};
 
-/// What the log calls, on its own thread.
+/// What the log calls.
 pub struct Handlers<T> {
-    /// Called once a batch, after its sync, with each ticket and its receipt, in order; it takes them out. It holds up
-    /// the next batch as long as it runs, and must not call the log.
-    #[expect(clippy::type_complexity, reason = "the type says exactly what is handed over")]
-    pub on_durable: Box<dyn FnMut(&mut Vec<(T, Receipt)>) + Send>,
-    /// Called once when the log fails for good; the process is expected to end.
-    pub on_failure: Box<dyn FnOnce(&LogError) + Send>,
+    /// Called once a batch, after its sync, with each ticket and its receipt, in order; it takes them out. It runs on
+    /// the thread that wrote the batch, holds up the next one as long as it runs, and must not call the log.
+    pub on_durable: OnDurable<T>,
+    /// Called once, on the log's thread, when the log fails for good; the process is expected to end.
+    pub on_failure: OnFailure,
 }
 
 /// How a log stands to a checkpoint that somebody kept.
@@ -54,6 +53,7 @@ pub enum Standing {
 pub struct Log<T> {
     settings: LogSettings,
     shared: Arc<Shared<T>>,
+    writer: Arc<Mutex<Writer<T>>>,
     newest: Arc<Mutex<Option<Arc<Published>>>>,
     threads: Option<Threads>,
     _lock: Lock,
@@ -147,13 +147,16 @@ impl<T: Send + 'static> Log<T> {
             ends: Vec::new(),
         };
         let pen = Pen::new(&settings, &segments, recovered.active, recovered.place);
-        let writer = Writer::new(Arc::clone(&shared), pen, handlers);
+        let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared), pen, handlers.on_durable)));
+        let (of_thread, queued) = (Arc::clone(&writer), Arc::clone(&shared));
         let threads = Threads {
-            writer: spawn(&settings, "audit-log", move || writer.run())?,
+            writer: spawn(&settings, "audit-log", move || {
+                writer::run(&queued, &of_thread, handlers.on_failure);
+            })?,
             keeper: spawn(&settings, "audit-keep", move || keeper.run())?,
             publisher: spawn(&settings, "audit-publish", move || publisher.run())?,
         };
-        let log = Self { settings, shared, newest, threads: Some(threads), _lock: lock };
+        let log = Self { settings, shared, writer, newest, threads: Some(threads), _lock: lock };
         if let Some(repaired) = repaired {
             let _receipt = repaired.recv().map_err(|_| log.shared.ended())?;
         }
@@ -166,16 +169,18 @@ impl<T: Send + 'static> Log<T> {
         self.shared.reserve(bytes, For::Request)
     }
 
-    /// Queues an entry. Its ticket comes back through [`Handlers::on_durable`], or is dropped when the log fails.
+    /// Queues an entry. Its ticket comes back through [`Handlers::on_durable`], or is dropped when the log fails. When
+    /// and by whom it is written, the caller says with what it gets.
     ///
     /// # Errors
     /// The ticket is dropped then as well.
-    pub fn append(&self, room: Room, entry: Entry, ticket: T) -> Result<(), AppendError> {
+    pub fn append(&self, room: Room, entry: Entry, ticket: T) -> Result<Queued<'_, T>, AppendError> {
         if entry.size() > room.bytes() {
             return Err(AppendError::BeyondRoom { room: room.bytes(), needed: entry.size() });
         }
         let item = Item { entry, cost: room.into_cost(), to: To::Ticket(ticket), own: false };
-        Ok(self.shared.push(item)?)
+        self.shared.push(item)?;
+        Ok(Queued { log: self })
     }
 
     /// Records something of the system's own and waits until it is durable. It may use the space that requests must
@@ -267,6 +272,34 @@ impl<T> Log<T> {
         lock(&self.shared.queue).stop = true;
         self.shared.work.notify_one();
         let _ = threads.writer.join();
+    }
+}
+
+/// Something is queued that nobody may be writing yet. Dropped, it leaves that to the log thread.
+pub struct Queued<'a, T> {
+    log: &'a Log<T>,
+}
+
+impl<T> Queued<'_, T> {
+    /// For a thread that has nothing else to do: writes what is queued as one batch and hands out its receipts, unless
+    /// another thread is writing, which then sees to what came meanwhile. Returns whether more has been queued by now.
+    pub fn commit(self) -> Option<Self> {
+        let log = self.log;
+        std::mem::forget(self);
+        // Who finds the pen taken may go: whoever has it looks at the queue again after laying it down.
+        match log.writer.try_lock() {
+            Ok(mut writer) => drop(writer.write_queued()),
+            Err(TryLockError::Poisoned(writer)) => drop(writer.into_inner().write_queued()),
+            Err(TryLockError::WouldBlock) => return None,
+        }
+        let more = !lock(&log.shared.queue).items.is_empty() && !log.shared.failed();
+        more.then(|| Self { log })
+    }
+}
+
+impl<T> Drop for Queued<'_, T> {
+    fn drop(&mut self) {
+        self.log.shared.wake();
     }
 }
 

@@ -1,9 +1,9 @@
 //! The audit log: append-only, and durable before anything that it records is released.
 //!
 //! ```text
-//! reserve ─ sign ─ append ─► queue ─► log thread ─► segment, fdatasync ─► receipts ─► release
-//!                                                        │
-//!                             publisher thread ◄─ durable records ─► tiles, signed checkpoint, its record
+//! reserve ─ sign ─ append ─► queue ─► writer ─► segment, fdatasync ─► receipts ─► release
+//!                                                     │
+//!                          publisher thread ◄─ durable records ─► tiles, signed checkpoint, its record
 //! ```
 //!
 //! What holds:
@@ -54,7 +54,7 @@ pub use error::{
 };
 pub use event::{Event, Outcome};
 pub use frame::Form;
-pub use log::{Handlers, Log, Standing};
+pub use log::{Handlers, Log, Queued, Standing};
 pub use publisher::Published;
 pub use record::{MEMBERS_MAX, Members, RECORD_MAX, TooLong, VERSION};
 pub use recovery::{Recovery, Torn};

@@ -112,13 +112,18 @@ impl<T> Shared<T> {
         self.work.notify_all();
     }
 
+    /// Whether the log ended.
+    pub(super) fn failed(&self) -> bool {
+        self.poison.get().is_some()
+    }
+
     /// Why the log ended, if it did.
     pub(super) fn poisoned(&self) -> Option<LogError> {
         self.poison.get().map(|why| LogError::Poisoned(Arc::clone(why)))
     }
 
     pub(super) fn reserve(&self, bytes: u64, who: For) -> Result<Room, Full> {
-        if self.poison.get().is_some() {
+        if self.failed() {
             return Err(Poisoned.into());
         }
         let waiting = self.waiting.load(Ordering::Relaxed);
@@ -128,20 +133,22 @@ impl<T> Shared<T> {
         self.space.reserve(bytes, who)
     }
 
-    /// Queues an item and wakes the log thread if it sleeps.
+    /// Queues an item, to be followed by [`Self::wake`] or by writing it.
     pub(super) fn push(&self, item: Item<T>) -> Result<(), Poisoned> {
         let mut queue = lock(&self.queue);
-        if queue.closed || self.poison.get().is_some() {
+        if queue.closed || self.failed() {
             return Err(Poisoned);
         }
         queue.items.push(item);
+        Ok(())
+    }
+
+    /// Wakes the log thread if it sleeps.
+    pub(super) fn wake(&self) {
         // Whoever comes while the thread is being woken need not wake it again.
-        let wake = std::mem::take(&mut queue.sleeping);
-        drop(queue);
-        if wake {
+        if std::mem::take(&mut lock(&self.queue).sleeping) {
             self.work.notify_one();
         }
-        Ok(())
     }
 
     /// Queues a record of the system's own.
@@ -158,6 +165,7 @@ impl<T> Shared<T> {
         let (tell, told) = sync_channel(1);
         let item = Item { entry, cost: room.into_cost(), to: To::Waiter(tell), own };
         self.push(item).map_err(|Poisoned| self.ended())?;
+        self.wake();
         Ok(told)
     }
 

@@ -1,18 +1,22 @@
-//! The log thread: takes what is queued, writes one batch, syncs once, hands out the receipts.
+//! Takes what is queued, writes one batch, syncs once, hands out the receipts.
 //!
-//! It never waits for a batch to grow: while one sync runs, the next batch gathers in the queue.
+//! It never waits for a batch to grow: while one sync runs, the next batch gathers in the queue. Whoever appended and
+//! has nothing else to do writes by itself ([`super::Queued::commit`]), without a switch to another thread; whoever
+//! goes on with other work leaves it to the log thread, which runs at low priority: at once when a processor is idle,
+//! and else with all that has gathered meanwhile.
 
 use super::draft::Draft;
 use super::entry::{Entry, Receipt};
 use super::error::LogError;
 use super::event::{Event, Outcome};
-use super::log::Handlers;
 use super::pen::Pen;
 use super::shared::{Item, Shared, To, UNPUBLISHED_WAKE, lock};
 use super::space::For;
-use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How far the log thread stands back behind the threads that sign, as `nice(1)` counts.
+const NICE: i32 = 10;
 
 /// A record that was put and whose batch is not durable yet.
 struct Landing<T> {
@@ -22,66 +26,89 @@ struct Landing<T> {
     own: bool,
 }
 
+/// See [`super::Handlers::on_durable`].
+pub(super) type OnDurable<T> = Box<dyn FnMut(&mut Vec<(T, Receipt)>) + Send>;
+/// See [`super::Handlers::on_failure`].
+pub(super) type OnFailure = Box<dyn FnOnce(&LogError) + Send>;
+
+/// Whoever holds it writes.
 pub(super) struct Writer<T> {
     shared: Arc<Shared<T>>,
     pen: Pen,
-    handlers: Handlers<T>,
+    on_durable: OnDurable<T>,
+    /// Empty between two batches; kept for its memory, as the next two.
+    items: Vec<Item<T>>,
     landing: Vec<Landing<T>>,
+    durable: Vec<(T, Receipt)>,
     /// What the entries of the batch had reserved.
     reserved: u64,
-    /// Emptied by the handler; kept for its memory.
-    durable: Vec<(T, Receipt)>,
+}
+
+/// The log thread: runs until the log is closed or fails.
+pub(super) fn run<T>(shared: &Shared<T>, writer: &Mutex<Writer<T>>, on_failure: OnFailure) {
+    // Without it batches stay small at full load, and each costs a sync. A sandbox may forbid it: no harm.
+    let _ = rustix::process::nice(NICE);
+    while wait(shared) {
+        let _ = lock(writer).write_queued();
+    }
+    // Nothing may be queued behind the last look at the queue: its ticket would wait for ever.
+    let mut queue = lock(&shared.queue);
+    queue.closed = true;
+    let items = std::mem::take(&mut queue.items);
+    drop(queue);
+    // Dropping tickets and waiters tells each of them that there is no receipt.
+    drop(items);
+    if let Some(error) = shared.poisoned() {
+        tracing::error!(%error, "the audit log failed");
+        on_failure(&error);
+    }
+}
+
+/// Waits for something to write; `false` when there will be nothing.
+fn wait<T>(shared: &Shared<T>) -> bool {
+    let mut queue = lock(&shared.queue);
+    loop {
+        if shared.failed() {
+            return false;
+        }
+        if !queue.items.is_empty() {
+            return true;
+        }
+        if queue.stop {
+            return false;
+        }
+        queue.sleeping = true;
+        queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        queue.sleeping = false;
+    }
 }
 
 impl<T> Writer<T> {
-    pub(super) fn new(shared: Arc<Shared<T>>, pen: Pen, handlers: Handlers<T>) -> Self {
-        Self { shared, pen, handlers, landing: Vec::new(), reserved: 0, durable: Vec::new() }
+    pub(super) fn new(shared: Arc<Shared<T>>, pen: Pen, on_durable: OnDurable<T>) -> Self {
+        let (items, landing, durable) = (Vec::new(), Vec::new(), Vec::new());
+        Self { shared, pen, on_durable, items, landing, durable, reserved: 0 }
     }
 
-    /// Runs until the log is closed or fails.
-    pub(super) fn run(mut self) {
-        let mut items = Vec::new();
-        let ended = loop {
-            if !self.take(&mut items) {
-                break self.shared.poisoned();
-            }
-            if let Err(e) = self.write(&mut items) {
-                self.shared.poison(&e.to_string());
-                break self.shared.poisoned();
-            }
-        };
-        // Nothing may be queued behind the last look at the queue: its ticket would wait for ever.
-        let mut queue = lock(&self.shared.queue);
-        queue.closed = true;
-        items.append(&mut queue.items);
-        drop(queue);
-        // Dropping tickets and waiters tells each of them that there is no receipt.
-        drop(items);
-        drop(self.landing);
-        if let Some(error) = ended {
-            tracing::error!(%error, "the audit log failed");
-            (self.handlers.on_failure)(&error);
+    /// Writes what is queued; `false` when nothing was, or the log has failed.
+    pub(super) fn write_queued(&mut self) -> bool {
+        // After a failed write nothing is written any more, whoever tries.
+        if self.shared.failed() {
+            return false;
         }
-    }
-
-    /// Waits for work; `false` when there will be none.
-    fn take(&self, items: &mut Vec<Item<T>>) -> bool {
-        let mut queue = lock(&self.shared.queue);
-        loop {
-            if self.shared.poisoned().is_some() {
-                return false;
-            }
-            if !queue.items.is_empty() {
-                std::mem::swap(&mut queue.items, items);
-                return true;
-            }
-            if queue.stop {
-                return false;
-            }
-            queue.sleeping = true;
-            queue = self.shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            queue.sleeping = false;
+        let mut items = std::mem::take(&mut self.items);
+        std::mem::swap(&mut lock(&self.shared.queue).items, &mut items);
+        if items.is_empty() {
+            self.items = items;
+            return false;
         }
+        let written = self.write(&mut items);
+        self.items = items;
+        if let Err(e) = written {
+            // The log thread ends and drops what is queued behind.
+            self.landing.clear();
+            self.shared.poison(&e.to_string());
+        }
+        true
     }
 
     fn write(&mut self, items: &mut Vec<Item<T>>) -> Result<(), LogError> {
@@ -129,7 +156,7 @@ impl<T> Writer<T> {
             }
         }
         if !self.durable.is_empty() {
-            (self.handlers.on_durable)(&mut self.durable);
+            (self.on_durable)(&mut self.durable);
             self.durable.clear();
         }
         Ok(())

@@ -1,17 +1,24 @@
 //! The gateway's side of the door: many asks in flight over one socket.
 //!
-//! An ask is appended to a buffer that one task writes out, and every answer that one read brings wakes its asker:
-//! under load a call to the system carries many asks, and nothing waits for a batch to fill.
+//! An ask is sent by whoever asks; only what a full socket did not take waits for a task that writes it out. Every
+//! answer that one read brings wakes its asker: under load a call to the system carries many answers, and nothing waits
+//! for a batch to fill.
 
 use super::frame::{self, FrameError, Frames};
 use super::message::{Ask, Outcome, PublishedKey, Request, Response};
 use crate::claims::Purpose;
 use crate::jose::{PublicKey, PublicKeyError};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
 use std::collections::HashMap;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot, watch};
 
 /// The longest that an ask may take: longer than the watchdog's deadline, after which the signer ends by itself.
@@ -98,7 +105,7 @@ pub struct SignerClient(Arc<Inner>);
 
 struct Inner {
     open: Mutex<Open>,
-    /// Bytes wait to be written.
+    /// Bytes wait that the socket did not take.
     wake: Notify,
     state: watch::Sender<SignerState>,
 }
@@ -107,9 +114,33 @@ struct Inner {
 #[derive(Default)]
 struct Open {
     up: bool,
+    /// The socket, as long as there is one.
+    stream: Option<Arc<UnixStream>>,
+    /// One ask while it is written down; kept for its memory.
+    ask: Vec<u8>,
+    /// What the socket did not take.
     out: Vec<u8>,
+    /// The task has taken bytes and not yet written them all.
+    writing: bool,
     waiting: HashMap<u64, oneshot::Sender<Outcome>>,
     next: u64,
+}
+
+impl Open {
+    /// Sends what `ask` holds, or leaves it to the task, which `true` says must be woken.
+    fn send(&mut self) -> bool {
+        let mut rest = self.ask.as_slice();
+        if self.out.is_empty()
+            && !self.writing
+            && let Some(stream) = &self.stream
+            // Any error but a full socket meets the task as well, which tells of it.
+            && let Ok(sent) = send(stream.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+        {
+            rest = rest.get(sent..).unwrap_or_default();
+        }
+        self.out.extend_from_slice(rest);
+        !rest.is_empty()
+    }
 }
 
 impl Default for SignerClient {
@@ -138,10 +169,11 @@ impl SignerClient {
     /// Asks, and waits until the record is durable.
     pub async fn ask(&self, ask: Ask) -> Result<Recorded, AskError> {
         let unavailable = |reason: &str| AskError::Unavailable { reason: reason.to_owned() };
-        let receiver = {
-            let mut open = self.open();
+        let (receiver, wake) = {
+            let mut guard = self.open();
+            let open = &mut *guard;
             if !open.up {
-                drop(open);
+                drop(guard);
                 let reason = match &*self.0.state.borrow() {
                     SignerState::Down { reason } => reason.clone(),
                     SignerState::Ready(_) => "reconnecting".to_owned(),
@@ -155,12 +187,15 @@ impl SignerClient {
             open.next += 1;
             let number = open.next;
             let request = Request { number, ask };
-            frame::append(&mut open.out, &request).map_err(|e| unavailable(&e.to_string()))?;
+            open.ask.clear();
+            frame::append(&mut open.ask, &request).map_err(|e| unavailable(&e.to_string()))?;
             let (sender, receiver) = oneshot::channel();
             open.waiting.insert(number, sender);
-            receiver
+            (receiver, open.send())
         };
-        self.0.wake.notify_one();
+        if wake {
+            self.0.wake.notify_one();
+        }
         match tokio::time::timeout(DEADLINE, receiver).await {
             Ok(Ok(Outcome::Done { body })) => Ok(Recorded { body }),
             Ok(Ok(Outcome::Forbidden { rule })) => Err(AskError::Forbidden { rule }),
@@ -179,29 +214,35 @@ impl SignerClient {
     /// is asked, and reads on for the checkpoint that covers every answer of this connection.
     pub(super) async fn serve(
         &self,
-        stream: tokio::net::UnixStream,
+        stream: UnixStream,
         published: Arc<Published>,
         checkpoints: &watch::Sender<String>,
         stop: &mut watch::Receiver<bool>,
     ) -> FrameError {
-        let (reader, writer) = stream.into_split();
-        self.open().up = true;
+        let stream = Arc::new(stream);
+        {
+            let mut open = self.open();
+            open.up = true;
+            open.stream = Some(Arc::clone(&stream));
+        }
         self.0.state.send_replace(SignerState::Ready(published));
-        let mut read = std::pin::pin!(self.read(reader, checkpoints));
-        // The write half closes when this future is dropped.
+        let mut read = std::pin::pin!(self.read(Arc::clone(&stream), checkpoints));
         let ended = {
-            let mut write = Box::pin(self.write_until_closed(writer));
+            let mut write = Box::pin(self.write_until_closed(Arc::clone(&stream)));
             tokio::select! {
-                () = &mut write => Some(FrameError::Io(std::io::ErrorKind::BrokenPipe.into())),
+                () = &mut write => Some(FrameError::Io(io::ErrorKind::BrokenPipe.into())),
                 end = &mut read => Some(end),
                 _ = stop.wait_for(|stop| *stop) => None,
             }
         };
+        // Nothing more is asked. A socket that has ended already takes no notice.
+        self.open().stream = None;
+        let _ = stream.shutdown(Shutdown::Write);
         let end = match ended {
             Some(end) => end,
             None => match tokio::time::timeout(LAST_WORD, read).await {
                 Ok(end) => end,
-                Err(_) => FrameError::Io(std::io::ErrorKind::TimedOut.into()),
+                Err(_) => FrameError::Io(io::ErrorKind::TimedOut.into()),
             },
         };
         self.down(&format!("the connection to the signer ended: {end}"));
@@ -213,7 +254,9 @@ impl SignerClient {
         let waiting = {
             let mut open = self.open();
             open.up = false;
+            open.stream = None;
             open.out = Vec::new();
+            open.writing = false;
             std::mem::take(&mut open.waiting)
         };
         self.0.state.send_replace(SignerState::Down { reason: reason.to_owned() });
@@ -222,8 +265,8 @@ impl SignerClient {
 
     /// Writes; and when the signer takes no more, because it is ending in order, lets it answer what it has taken: those
     /// records are made, and tokens and used assertions would be lost to whoever asked.
-    async fn write_until_closed(&self, writer: OwnedWriteHalf) {
-        let end = self.write(writer).await;
+    async fn write_until_closed(&self, stream: Arc<UnixStream>) {
+        let end = self.write(&stream).await;
         self.open().up = false;
         let reason = format!("the signer takes no more requests: {end}");
         self.0.state.send_replace(SignerState::Down { reason });
@@ -231,30 +274,50 @@ impl SignerClient {
         tokio::time::sleep(DEADLINE).await;
     }
 
-    async fn write(&self, mut writer: OwnedWriteHalf) -> FrameError {
-        let mut bytes = Vec::new();
+    async fn write(&self, stream: &UnixStream) -> io::Error {
         loop {
             self.0.wake.notified().await;
-            loop {
-                bytes.clear();
-                std::mem::swap(&mut bytes, &mut self.open().out);
-                if bytes.is_empty() {
-                    break;
-                }
-                if let Err(e) = writer.write_all(&bytes).await {
-                    return e.into();
-                }
+            if let Err(end) = self.write_out(stream).await {
+                return end;
             }
         }
     }
 
-    async fn read(&self, mut reader: OwnedReadHalf, checkpoints: &watch::Sender<String>) -> FrameError {
+    /// Writes what a full socket did not take, until nothing waits.
+    async fn write_out(&self, stream: &UnixStream) -> io::Result<()> {
+        // Of its own and for this time only: a socket that is watched for space wakes the runtime with every ask that
+        // the signer takes.
+        let socket = watch_for(stream.try_clone()?, Interest::WRITABLE)?;
+        loop {
+            let bytes = {
+                let mut open = self.open();
+                open.writing = !open.out.is_empty();
+                std::mem::take(&mut open.out)
+            };
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let sent = socket.async_io(Interest::WRITABLE, |to| {
+                    Ok(send(to.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
+                });
+                rest = rest.get(sent.await?..).unwrap_or_default();
+            }
+        }
+    }
+
+    async fn read(&self, stream: Arc<UnixStream>, checkpoints: &watch::Sender<String>) -> FrameError {
+        let socket = match watch_for(stream, Interest::READABLE) {
+            Ok(socket) => socket,
+            Err(error) => return error.into(),
+        };
         let mut buffer = vec![0; 256 << 10];
         let mut frames = Frames::default();
         let mut answers: Vec<Response> = Vec::new();
         loop {
-            match reader.read(&mut buffer).await {
-                Ok(0) => return FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()),
+            match receive(&socket, &mut buffer).await {
+                Ok(0) => return FrameError::Io(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => frames.push(buffer.get(..read).unwrap_or_default()),
                 Err(e) => return e.into(),
             }
@@ -281,6 +344,34 @@ impl SignerClient {
     }
 }
 
+/// Lets the runtime watch a socket for one thing alone, which tokio's own sockets do not offer.
+#[expect(
+    deprecated,
+    reason = "the one to use instead is unsafe; a std socket has its descriptor as long as it lives"
+)]
+fn watch_for<T: AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
+/// Reads what there is.
+async fn receive(socket: &AsyncFd<Arc<UnixStream>>, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        let mut ready = socket.readable().await?;
+        match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(read) => {
+                if read < buffer.len() {
+                    // All that there was: without this the next call asks the socket for nothing.
+                    ready.clear_ready();
+                }
+                return Ok(read);
+            }
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::message::{Ask, Outcome, Request, Response};
@@ -288,16 +379,14 @@ mod tests {
     use std::io::Read;
     use std::net::Shutdown;
 
-    fn connect(client: &SignerClient) -> (std::os::unix::net::UnixStream, tokio::task::JoinHandle<()>) {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let stream = tokio::net::UnixStream::from_std(ours).unwrap();
+    fn connect(client: &SignerClient) -> (UnixStream, tokio::task::JoinHandle<()>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
         let published = Arc::new(Published::new(Vec::new(), String::new()).unwrap());
         let client = client.clone();
         let served = tokio::spawn(async move {
             let (checkpoints, _) = watch::channel(String::new());
             let (_going_on, mut stop) = watch::channel(false);
-            drop(client.serve(stream, published, &checkpoints, &mut stop).await);
+            drop(client.serve(ours, published, &checkpoints, &mut stop).await);
         });
         (theirs, served)
     }

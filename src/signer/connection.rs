@@ -1,8 +1,9 @@
 //! One gateway: frames in, answers out, never waiting for a gateway that does not read.
 
-use super::frame;
-use super::message::{Outcome, Response};
-use nix::sys::socket::{MsgFlags, send};
+use super::frame::{self, FrameError};
+use super::message::{MAX_FRAME, Outcome, Response};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -14,8 +15,20 @@ const MAX_WAITING: usize = 64 << 20;
 /// The signer's end of one socket.
 pub(super) struct Connection {
     stream: UnixStream,
+    reading: Mutex<Reading>,
     waiting: Mutex<Waiting>,
     wake: Condvar,
+}
+
+/// A frame of which not all has come yet.
+#[derive(Default)]
+struct Reading {
+    head: [u8; 4],
+    /// Of the head.
+    have: usize,
+    body: Vec<u8>,
+    /// Of the body.
+    read: usize,
 }
 
 #[derive(Default)]
@@ -29,16 +42,70 @@ struct Waiting {
 impl Connection {
     /// Takes the socket and starts the thread that writes what a full socket buffer did not take.
     pub(super) fn new(stream: UnixStream) -> std::io::Result<Arc<Self>> {
-        let connection =
-            Arc::new(Self { stream, waiting: Mutex::new(Waiting::default()), wake: Condvar::new() });
+        let connection = Arc::new(Self {
+            stream,
+            reading: Mutex::default(),
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+        });
         let writer = Arc::clone(&connection);
         std::thread::Builder::new().name("answers".to_owned()).spawn(move || writer.write_waiting())?;
         Ok(connection)
     }
 
-    /// For reading.
+    /// To be waited for.
     pub(super) const fn stream(&self) -> &UnixStream {
         &self.stream
+    }
+
+    /// What was sent before can still be read, and then the end.
+    pub(super) fn read_no_more(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Read);
+    }
+
+    /// The next whole frame, without waiting; `None` when not all of it has come. No byte of the frame behind it is
+    /// taken: that one stays where another thread finds it.
+    ///
+    /// # Errors
+    /// `None` at the end.
+    pub(super) fn read_ask(&self) -> Result<Option<Vec<u8>>, Option<FrameError>> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Reading { head, have, body, read } = &mut *reading;
+        while *have < head.len() {
+            match self.receive(head.get_mut(*have..).unwrap_or_default())? {
+                Some(bytes) => *have += bytes,
+                None => return Ok(None),
+            }
+            if *have == head.len() {
+                let length = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
+                if length > MAX_FRAME {
+                    return Err(Some(FrameError::TooLong(length)));
+                }
+                *body = vec![0; length];
+                *read = 0;
+            }
+        }
+        while *read < body.len() {
+            match self.receive(body.get_mut(*read..).unwrap_or_default())? {
+                Some(bytes) => *read += bytes,
+                None => return Ok(None),
+            }
+        }
+        *have = 0;
+        Ok(Some(std::mem::take(body)))
+    }
+
+    /// How many bytes there were; `None` for none yet.
+    fn receive(&self, to: &mut [u8]) -> Result<Option<usize>, Option<FrameError>> {
+        loop {
+            return match recv(self.stream.as_raw_fd(), to, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => Err(None),
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(Errno::EAGAIN) => Ok(None),
+                Err(Errno::EINTR) => continue,
+                Err(error) => Err(Some(std::io::Error::from(error).into())),
+            };
+        }
     }
 
     /// Sends whole frames, in one call to the system when the socket takes them.
@@ -51,7 +118,7 @@ impl Connection {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
             match send(self.stream.as_raw_fd(), frames, flags) {
                 Ok(sent) => frames = frames.get(sent..).unwrap_or_default(),
-                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(_) => return self.close_locked(&mut waiting),
             }
         }

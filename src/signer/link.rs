@@ -73,7 +73,6 @@ async fn serve(
         Welcome::Accepted { keys, signed_metadata, checkpoint } => {
             checkpoints.send_replace(checkpoint);
             let published = Published::new(keys, signed_metadata).map_err(|e| text(&e))?;
-            let stream = tokio::net::UnixStream::from_std(stream).map_err(|e| text(&e))?;
             tracing::info!("the signer is connected");
             Err(client.serve(stream, Arc::new(published), checkpoints, stop).await.to_string())
         }

@@ -14,7 +14,7 @@
 //! | `record` | the audit record of each act |
 //! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the one that signs checkpoints, and those that did |
 //! | `start` | from a configuration to an open token and an open log |
-//! | `service`, `queue`, `worker`, `connection` | the signer's side: threads and queues |
+//! | `service`, `inbox`, `worker`, `connection` | the signer's side: sockets and signing threads |
 //! | `kept` | the gateway's checkpoint, compared with the log |
 //! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
@@ -26,11 +26,11 @@ mod client;
 mod connection;
 mod content;
 mod frame;
+mod inbox;
 mod kept;
 mod keyring;
 mod link;
 pub mod message;
-mod queue;
 mod record;
 mod rules;
 mod sealed;

@@ -1,20 +1,19 @@
-//! The signer's side of the door: threads that read gateways, a queue of asks, signing threads, a watchdog.
+//! The signer's side of the door: gateways and their sockets, signing threads, how all of it ends.
 
 use super::connection::Connection;
-use super::frame::{self, Frames};
+use super::frame;
+use super::inbox::Inbox;
 use super::kept::{self, Refused};
 use super::keyring::Keyring;
 use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Welcome};
-use super::queue::Queue;
 use super::record::{self, Identity};
 use super::start::{Appliance, StartError};
-use super::worker::{Job, Ticket, Worker};
+use super::worker::{Ticket, Worker};
 use crate::audit::note::VerifierKey;
 use crate::audit::{Event, Log};
 use crate::claims::Purpose;
 use crate::config::Config;
 use crate::hsm::{ErrorClass, SignError};
-use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -58,7 +57,7 @@ pub(super) struct Shared {
     pub keys: Keyring,
     pub serial: String,
     pub log: Log<Ticket>,
-    pub queue: Queue,
+    pub inbox: Inbox,
     pub verifiers: Vec<VerifierKey>,
     pub signed_metadata: String,
     ending: Mutex<Sender<Ending>>,
@@ -94,15 +93,17 @@ impl Service {
             config: appliance.config,
             keys: appliance.keys,
             log: appliance.log,
-            queue: Queue::default(),
+            inbox: Inbox::new().map_err(StartError::Thread)?,
             verifiers: appliance.verifiers,
             signed_metadata: appliance.signed_metadata,
             ending: Mutex::new(ending),
         });
         let mut workers = Vec::new();
         for session in sessions {
-            let worker = Worker::new(Arc::clone(&shared), session, calls.caller());
-            let thread = std::thread::Builder::new().name("sign".to_owned()).spawn(move || worker.run());
+            let worker = Worker::new(session, calls.caller());
+            let shared = Arc::clone(&shared);
+            let thread =
+                std::thread::Builder::new().name("sign".to_owned()).spawn(move || worker.run(&shared));
             workers.push(thread.map_err(StartError::Thread)?);
         }
         Ok(Arc::new(Self {
@@ -155,12 +156,9 @@ impl Service {
         stream.set_read_timeout(None)?;
         let connection = Connection::new(stream)?;
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&connection));
-        // `finish` shuts down those that it finds in the list; one that came behind it would hold up the end.
-        if self.stopping.load(Ordering::Acquire) {
-            connection.close();
-            return Ok(());
-        }
-        let outcome = self.read(&connection);
+        let ended = self.shared.inbox.add(&connection)?;
+        // Without a word every signing thread has ended.
+        let outcome = ended.recv().unwrap_or(Ok(()));
         if !self.stopping.load(Ordering::Acquire) {
             // The gateway has said its last word. It reads on for the checkpoint that covers all of its answers; one that
             // died reads nothing, and what is still queued is recorded all the same.
@@ -174,28 +172,6 @@ impl Service {
                 .retain(|c| !Arc::ptr_eq(c, &connection));
         }
         outcome
-    }
-
-    fn read(&self, connection: &Arc<Connection>) -> Result<(), frame::FrameError> {
-        let mut buffer = vec![0; 256 << 10];
-        let mut frames = Frames::default();
-        let mut jobs = Vec::new();
-        loop {
-            let read = match connection.stream().read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(read) => read,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e.into()),
-            };
-            frames.push(buffer.get(..read).unwrap_or_default());
-            while let Some(frame) = frames.next()? {
-                jobs.push(Job { connection: Arc::clone(connection), bytes: frame.to_vec() });
-            }
-            self.shared.queue.put(&mut jobs);
-            for job in jobs.drain(..) {
-                refuse(&job);
-            }
-        }
     }
 
     fn send_last_checkpoint(&self, connection: &Connection) {
@@ -258,10 +234,7 @@ impl Service {
     /// and the log has a record of the end.
     pub fn finish(self: Arc<Self>, identity: &Identity) -> bool {
         self.stopping.store(true, Ordering::Release);
-        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let _ = connection.stream().shutdown(std::net::Shutdown::Read);
-        }
-        self.shared.queue.close();
+        self.shared.inbox.close();
         let Some(service) = last(self) else { return false };
         for worker in service.workers {
             // A worker that panicked has aborted the process before this.
@@ -306,15 +279,4 @@ fn last<T>(mut shared: Arc<T>) -> Option<T> {
         "a thread did not end in ten seconds; the log is left as it is, which recovery understands"
     );
     None
-}
-
-fn refuse(job: &Job) {
-    #[derive(serde::Deserialize)]
-    struct Number {
-        number: u64,
-    }
-    if let Ok(Number { number }) = serde_json::from_slice(&job.bytes) {
-        let reason = "too many requests wait for the token already".to_owned();
-        job.connection.answer(number, Outcome::Unavailable { reason });
-    }
 }

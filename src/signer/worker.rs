@@ -1,12 +1,15 @@
-//! One signing thread: takes asks from the queue, decides, signs, and hands the sealed answer to the log.
+//! One signing thread: takes asks from the sockets, decides, signs, and hands the sealed answer to the log.
 //!
-//! Order of effects of every ask: rules → room in the log → signature, verified → record → (log thread, after the
-//! sync) release. Whatever fails before the record leaves nothing behind but an answer that says so.
+//! Order of effects of every ask: rules → room in the log → signature, verified → record → (whoever writes it, after
+//! the sync) release. Whatever fails before the record leaves nothing behind but an answer that says so.
+//!
+//! While asks wait, the log thread writes the records. A thread that finds none to sign writes them by itself.
 
 use super::calls::Caller;
 use super::connection::Connection;
 use super::content::{AccessTokenClaims, Introspection, IntrospectionClaims, SigningInput};
 use super::frame;
+use super::inbox::{Found, Job, Patience};
 use super::keyring::SigningKey;
 use super::message::{
     AccessTokenAsk, Ask, Context, IntrospectionAsk, OpaqueTokenAsk, Outcome, RefusalAsk, Request, Response,
@@ -16,7 +19,7 @@ use super::record::{self, Prepared, RecordError, Signer};
 use super::rules::{self, Broken};
 use super::sealed::Sealed;
 use super::service::{Ending, Shared};
-use crate::audit::{AppendError, Event, Full, Receipt};
+use crate::audit::{AppendError, Entry, Event, Full, Queued, Receipt, Room};
 use crate::claims::{AnswerFormat, NumericDate, Purpose};
 use crate::clock;
 use crate::hsm::{SignError, SigningSession};
@@ -28,12 +31,6 @@ const SELF_TEST: &[u8] = b"\0chancery self-test: no token, no answer, no checkpo
 
 /// Bytes that the log must have room for to be called ready: with less left some answers are refused already.
 const LARGE_ANSWER: u64 = 32 * 1024;
-
-/// One ask as it came from the socket.
-pub(super) struct Job {
-    pub connection: Arc<Connection>,
-    pub bytes: Vec<u8>,
-}
 
 /// What happens once the record is durable.
 pub struct Ticket {
@@ -49,7 +46,7 @@ enum Reply {
     Say(Outcome),
 }
 
-/// Called on the log's thread with every durable batch: releases, and sends all answers of a connection at once.
+/// Called with every durable batch, on the thread that wrote it: releases, and sends all answers of a connection at once.
 pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
     let mut frames = Vec::with_capacity(batch.len() * 1024);
     let mut current: Option<Arc<Connection>> = None;
@@ -111,55 +108,80 @@ impl From<serde_json::Error> for NotDone {
     }
 }
 
+/// What was appended to the log, if anything was.
+type Appended<'s> = Option<Queued<'s, Ticket>>;
+
 /// One thread with a session of its own.
 pub(super) struct Worker {
-    shared: Arc<Shared>,
     session: SigningSession,
     caller: Caller,
 }
 
 impl Worker {
-    pub(super) const fn new(shared: Arc<Shared>, session: SigningSession, caller: Caller) -> Self {
-        Self { shared, session, caller }
+    pub(super) const fn new(session: SigningSession, caller: Caller) -> Self {
+        Self { session, caller }
     }
 
-    /// Until the queue is closed.
-    pub(super) fn run(mut self) {
-        while let Some(job) = self.shared.queue.take() {
-            let request: Request = match serde_json::from_slice(&job.bytes) {
-                Ok(request) => request,
-                Err(error) => {
-                    tracing::error!(%error, "the gateway sent what is no request; closing its connection");
-                    job.connection.close();
-                    continue;
+    /// Until nothing more can come.
+    pub(super) fn run(mut self, shared: &Shared) {
+        let mut appended = None;
+        loop {
+            let patience = if appended.is_some() { Patience::Look } else { Patience::Wait };
+            match shared.inbox.take(patience) {
+                Found::Ask(job) => {
+                    // There is something better to do than to write: the log thread does it.
+                    drop(appended.take());
+                    appended = self.act(shared, &job);
                 }
-            };
-            let number = request.number;
-            let ask = request.ask;
-            if let Err(why) = self.handle(&job.connection, number, &ask) {
-                self.tell(&job.connection, number, ask.context(), why);
+                Found::Nothing => appended = appended.and_then(Queued::commit),
+                Found::End => return,
             }
         }
     }
 
-    fn handle(&mut self, connection: &Arc<Connection>, number: u64, ask: &Ask) -> Result<(), NotDone> {
-        match ask {
-            Ask::Introspection(ask) => self.introspection(connection, number, ask),
-            Ask::AccessToken(ask) => self.access_token(connection, number, ask),
-            Ask::OpaqueToken(ask) => self.opaque_token(connection, number, ask),
-            Ask::Revocation(ask) => self.revocation(connection, number, ask),
-            Ask::Refusal(ask) => self.refusal(connection, number, ask),
-            Ask::SelfTest => self.self_test(connection, number),
+    fn act<'s>(&mut self, shared: &'s Shared, job: &Job) -> Appended<'s> {
+        let request: Request = match serde_json::from_slice(&job.bytes) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::error!(%error, "the gateway sent what is no request; closing its connection");
+                job.connection.close();
+                return None;
+            }
+        };
+        let act = Act { shared, connection: &job.connection, number: request.number };
+        match act.handle(self, &request.ask) {
+            Ok(appended) => appended,
+            Err(why) => act.tell(request.ask.context(), why),
         }
     }
 
-    fn introspection(
-        &mut self,
-        connection: &Arc<Connection>,
-        number: u64,
-        ask: &IntrospectionAsk,
-    ) -> Result<(), NotDone> {
-        let shared = Arc::clone(&self.shared);
+    /// Signs and verifies; the watchdog sees how long the module takes.
+    fn sign(&mut self, key: &SigningKey, input: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.caller.run(1, || self.session.sign(key.key(), input))
+    }
+}
+
+/// One ask that is being done.
+struct Act<'s, 'c> {
+    shared: &'s Shared,
+    connection: &'c Arc<Connection>,
+    number: u64,
+}
+
+impl<'s> Act<'s, '_> {
+    fn handle(&self, worker: &mut Worker, ask: &Ask) -> Result<Appended<'s>, NotDone> {
+        match ask {
+            Ask::Introspection(ask) => self.introspection(worker, ask),
+            Ask::AccessToken(ask) => self.access_token(worker, ask),
+            Ask::OpaqueToken(ask) => self.opaque_token(ask),
+            Ask::Revocation(ask) => self.revocation(ask),
+            Ask::Refusal(ask) => self.refusal(ask),
+            Ask::SelfTest => self.self_test(worker),
+        }
+    }
+
+    fn introspection(&self, worker: &mut Worker, ask: &IntrospectionAsk) -> Result<Appended<'s>, NotDone> {
+        let shared = self.shared;
         let issuer = &shared.config.issuer;
         let rs = rules::introspection(&shared.config, ask, now())?;
         if ask.rules.len() > 64 || !ask.rules.iter().all(|r| rules::is_rule_name(r)) {
@@ -172,8 +194,7 @@ impl Worker {
             let room = shared.log.reserve(prepared.room(body.len()))?;
             let sealed = Sealed::new(body);
             let entry = prepared.with_body(&sealed)?;
-            let ticket = Ticket { connection: Arc::clone(connection), number, reply: Reply::Release(sealed) };
-            return Ok(shared.log.append(room, entry, ticket)?);
+            return self.append(room, entry, Reply::Release(sealed));
         }
         let key = shared.keys.get(Purpose::Introspection, rs.introspection_alg).ok_or(NotDone::NoKey)?;
         let jti = rs.response_jti.then(|| base64url(crate::random::bytes::<16>()));
@@ -181,158 +202,125 @@ impl Worker {
         let prepared = record::introspection(ask, rs, &signer, jti.as_deref())?;
         let claims = IntrospectionClaims::new(issuer, rs, ask, jti.as_deref());
         let input = SigningInput::new(key.header(), &claims)?;
-        self.sign_and_append(connection, number, key, input, prepared)
+        self.sign_and_append(worker, key, input, prepared)
     }
 
-    fn access_token(
-        &mut self,
-        connection: &Arc<Connection>,
-        number: u64,
-        ask: &AccessTokenAsk,
-    ) -> Result<(), NotDone> {
-        let shared = Arc::clone(&self.shared);
+    fn access_token(&self, worker: &mut Worker, ask: &AccessTokenAsk) -> Result<Appended<'s>, NotDone> {
+        let shared = self.shared;
         let issuer = &shared.config.issuer;
         let rs = rules::access_token(&shared.config, ask, now())?;
         let key = shared.keys.get(Purpose::AccessToken, rs.access_token_alg).ok_or(NotDone::NoKey)?;
         let signer = Signer { key: Some(key), serial: &shared.serial, issuer };
         let prepared = record::access_token(ask, &signer)?;
         let input = SigningInput::new(key.header(), &AccessTokenClaims::new(issuer, ask))?;
-        self.sign_and_append(connection, number, key, input, prepared)
+        self.sign_and_append(worker, key, input, prepared)
     }
 
     fn sign_and_append(
-        &mut self,
-        connection: &Arc<Connection>,
-        number: u64,
+        &self,
+        worker: &mut Worker,
         key: &SigningKey,
         input: SigningInput,
         prepared: Prepared,
-    ) -> Result<(), NotDone> {
+    ) -> Result<Appended<'s>, NotDone> {
         // The longest signature (RSA-4096) in base64url and its dot.
         let room = self.shared.log.reserve(prepared.room(input.as_bytes().len() + 684))?;
-        let signature = self.sign(key, input.as_bytes())?;
+        let signature = worker.sign(key, input.as_bytes())?;
         let sealed = Sealed::new(input.with_signature(&signature));
         let entry = prepared.with_jws(&sealed)?;
-        let ticket = Ticket { connection: Arc::clone(connection), number, reply: Reply::Release(sealed) };
-        Ok(self.shared.log.append(room, entry, ticket)?)
+        self.append(room, entry, Reply::Release(sealed))
     }
 
-    fn opaque_token(
-        &self,
-        connection: &Arc<Connection>,
-        number: u64,
-        ask: &OpaqueTokenAsk,
-    ) -> Result<(), NotDone> {
+    fn append(&self, room: Room, entry: Entry, reply: Reply) -> Result<Appended<'s>, NotDone> {
+        let ticket = Ticket { connection: Arc::clone(self.connection), number: self.number, reply };
+        Ok(Some(self.shared.log.append(room, entry, ticket)?))
+    }
+
+    fn opaque_token(&self, ask: &OpaqueTokenAsk) -> Result<Appended<'s>, NotDone> {
         rules::opaque_token(&self.shared.config, ask, now())?;
-        let prepared = record::opaque_token(ask, &self.shared.config.issuer)?;
-        self.append_and_say(connection, number, prepared, Outcome::Done { body: String::new() })
+        self.append_and_say(record::opaque_token(ask, &self.shared.config.issuer)?)
     }
 
-    fn revocation(
-        &self,
-        connection: &Arc<Connection>,
-        number: u64,
-        ask: &RevocationAsk,
-    ) -> Result<(), NotDone> {
+    fn revocation(&self, ask: &RevocationAsk) -> Result<Appended<'s>, NotDone> {
         rules::client(&self.shared.config, &ask.context)?;
-        let prepared = record::revocation(ask)?;
-        self.append_and_say(connection, number, prepared, Outcome::Done { body: String::new() })
+        self.append_and_say(record::revocation(ask)?)
     }
 
-    fn refusal(&self, connection: &Arc<Connection>, number: u64, ask: &RefusalAsk) -> Result<(), NotDone> {
+    fn refusal(&self, ask: &RefusalAsk) -> Result<Appended<'s>, NotDone> {
         rules::known_caller(&self.shared.config, &ask.context.caller)?;
         if !rules::is_rule_name(&ask.rule) {
             return Err(NotDone::Broken("rule-names-not-valid"));
         }
-        let prepared = record::refusal(ask)?;
-        self.append_and_say(connection, number, prepared, Outcome::Done { body: String::new() })
+        self.append_and_say(record::refusal(ask)?)
     }
 
-    fn append_and_say(
-        &self,
-        connection: &Arc<Connection>,
-        number: u64,
-        prepared: Prepared,
-        outcome: Outcome,
-    ) -> Result<(), NotDone> {
+    fn append_and_say(&self, prepared: Prepared) -> Result<Appended<'s>, NotDone> {
         let room = self.shared.log.reserve(prepared.room(0))?;
-        let entry = prepared.with_nothing()?;
-        let ticket = Ticket { connection: Arc::clone(connection), number, reply: Reply::Say(outcome) };
-        Ok(self.shared.log.append(room, entry, ticket)?)
+        self.append(room, prepared.with_nothing()?, Reply::Say(Outcome::Done { body: String::new() }))
     }
 
-    fn self_test(&mut self, connection: &Arc<Connection>, number: u64) -> Result<(), NotDone> {
-        let shared = Arc::clone(&self.shared);
+    fn self_test(&self, worker: &mut Worker) -> Result<Appended<'s>, NotDone> {
         // A log that takes no answer makes the service unready as much as a token that signs nothing.
-        drop(shared.log.reserve(LARGE_ANSWER)?);
-        for key in shared.keys.iter() {
-            self.sign(key, SELF_TEST)?;
+        drop(self.shared.log.reserve(LARGE_ANSWER)?);
+        for key in self.shared.keys.iter() {
+            worker.sign(key, SELF_TEST)?;
         }
-        connection.answer(number, Outcome::Done { body: String::new() });
-        Ok(())
+        self.say(Outcome::Done { body: String::new() });
+        Ok(None)
     }
 
-    /// Signs and verifies; the watchdog sees how long the module takes.
-    fn sign(&mut self, key: &SigningKey, input: &[u8]) -> Result<Vec<u8>, SignError> {
-        self.caller.run(1, || self.session.sign(key.key(), input))
+    fn say(&self, outcome: Outcome) {
+        self.connection.answer(self.number, outcome);
     }
 
     /// Answers what was not done, records it where it matters, and ends the process where only that helps.
-    fn tell(&self, connection: &Arc<Connection>, number: u64, context: Option<&Context>, why: NotDone) {
+    fn tell(&self, context: Option<&Context>, why: NotDone) -> Appended<'s> {
         let unavailable = |reason: String| Outcome::Unavailable { reason };
         match why {
             NotDone::Broken(rule) => {
                 tracing::error!(rule, "the gateway asked for what the rules forbid");
                 let forbidden = Outcome::Forbidden { rule: rule.to_owned() };
-                self.record_and_say(connection, number, context, (Event::Denied, rule), forbidden);
+                self.record_and_say(context, (Event::Denied, rule), forbidden)
             }
             NotDone::NoKey => {
                 let reason = "no key for this purpose and algorithm";
-                self.record_and_say(
-                    connection,
-                    number,
-                    context,
-                    (Event::Failed, reason),
-                    unavailable(reason.to_owned()),
-                );
+                self.record_and_say(context, (Event::Failed, reason), unavailable(reason.to_owned()))
             }
-            NotDone::Full(full) => connection.answer(number, unavailable(full.to_string())),
+            NotDone::Full(full) => {
+                self.say(unavailable(full.to_string()));
+                None
+            }
             NotDone::Record(error) => {
                 tracing::error!(%error, "an answer is too large to be recorded, so it was not made");
-                let forbidden = Outcome::Forbidden { rule: "record-too-large".to_owned() };
-                self.record_and_say(
-                    connection,
-                    number,
-                    context,
-                    (Event::Denied, "record-too-large"),
-                    forbidden,
-                );
+                let rule = "record-too-large";
+                let forbidden = Outcome::Forbidden { rule: rule.to_owned() };
+                self.record_and_say(context, (Event::Denied, rule), forbidden)
             }
             NotDone::Log(error) => {
                 // A poisoned log ends the process through its own handler.
                 tracing::error!(%error, "the audit log took no record");
-                connection.answer(number, unavailable(error.to_string()));
+                self.say(unavailable(error.to_string()));
+                None
             }
             NotDone::Token(error) => {
                 let reason = error.to_string();
                 tracing::error!(error = %reason, alarm = error.is_alarm(), "the token did not sign");
                 let event = (Event::Failed, reason.as_str());
-                self.record_and_say(connection, number, context, event, unavailable(reason.clone()));
+                let appended = self.record_and_say(context, event, unavailable(reason.clone()));
                 if let Some(ending) = Ending::after(&error) {
                     self.shared.end(ending);
                 }
+                appended
             }
         }
     }
 
     fn record_and_say(
         &self,
-        connection: &Arc<Connection>,
-        number: u64,
         context: Option<&Context>,
         (event, reason): (Event, &str),
         outcome: Outcome,
-    ) {
+    ) -> Appended<'s> {
         let outcome_of_record = match event {
             Event::Denied => crate::audit::Outcome::Refused,
             _ => crate::audit::Outcome::Failure,
@@ -342,14 +330,14 @@ impl Worker {
             && let Ok(room) = self.shared.log.reserve(prepared.room(0))
             && let Ok(entry) = prepared.with_nothing()
         {
-            let ticket = Ticket { connection: Arc::clone(connection), number, reply: Reply::Say(outcome) };
-            if self.shared.log.append(room, entry, ticket).is_ok() {
-                return;
-            }
-            return connection
-                .answer(number, Outcome::Unavailable { reason: "the audit log failed".to_owned() });
+            let appended = self.append(room, entry, Reply::Say(outcome));
+            return appended.unwrap_or_else(|_| {
+                self.say(Outcome::Unavailable { reason: "the audit log failed".to_owned() });
+                None
+            });
         }
-        connection.answer(number, outcome);
+        self.say(outcome);
+        None
     }
 }
 

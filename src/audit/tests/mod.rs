@@ -1,5 +1,6 @@
 //! The whole log, on real files.
 
+mod commits;
 mod crash;
 mod life;
 mod space;

@@ -60,8 +60,7 @@ fn an_entry_larger_than_its_room_is_refused() {
     let bench = Bench::new();
     let opened = bench.open();
     let room = opened.log.reserve(answer(1, 10).size()).unwrap();
-    let refused = opened.log.append(room, answer(1, 11), 1);
-    assert!(matches!(refused, Err(AppendError::BeyondRoom { .. })));
+    assert!(matches!(opened.log.append(room, answer(1, 11), 1), Err(AppendError::BeyondRoom { .. })));
     opened.log.close().unwrap();
 }
 
@@ -113,6 +112,7 @@ fn nothing_written_behind_the_end_of_a_cut_segment_gets_a_receipt() {
     let entry = answer(1, 10);
     let room = opened.log.reserve(entry.size()).unwrap();
     drop(opened.log.append(room, entry, 1));
+    assert!(opened.log.close().is_err());
     assert!(opened.durable.recv().is_err());
 }
 
@@ -140,5 +140,6 @@ fn nothing_written_into_a_deleted_segment_gets_a_receipt() {
     let entry = answer(1, 10);
     let room = opened.log.reserve(entry.size()).unwrap();
     drop(opened.log.append(room, entry, 1));
+    assert!(opened.log.close().is_err());
     assert!(opened.durable.recv().is_err());
 }

@@ -1,0 +1,300 @@
+//! Asks wait in the gateways' sockets, signing threads wait for them: the system is the only queue between the two.
+//!
+//! A socket that can be read wakes one thread, which takes one ask and lets the socket wake the next one before it
+//! begins with the work. What waits is bounded by the socket's buffer; a gateway that asks for more keeps it to itself.
+
+use super::connection::Connection;
+use super::frame::FrameError;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The name of [`Inbox::end`] among the sockets, which are numbered from 1.
+const END: u64 = 0;
+
+/// One ask as it came from the socket.
+pub(super) struct Job {
+    pub connection: Arc<Connection>,
+    pub bytes: Vec<u8>,
+}
+
+/// What a signing thread finds.
+pub(super) enum Found {
+    /// Something to do.
+    Ask(Job),
+    /// Nothing at the moment.
+    Nothing,
+    /// The inbox is closed and empty: nothing will come.
+    End,
+}
+
+/// Whether a signing thread has something else to do.
+#[derive(Clone, Copy)]
+pub(super) enum Patience {
+    /// Look, and come back.
+    Look,
+    /// Wait.
+    Wait,
+}
+
+/// The sockets of the gateways.
+pub(super) struct Inbox {
+    sockets: Epoll,
+    /// Readable from the end on; wakes every thread.
+    end: EventFd,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    open: HashMap<u64, Open>,
+    last: u64,
+    closed: bool,
+}
+
+struct Open {
+    connection: Arc<Connection>,
+    /// Hears how the reading ended.
+    ended: SyncSender<Result<(), FrameError>>,
+}
+
+impl Inbox {
+    pub(super) fn new() -> io::Result<Self> {
+        let sockets = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let end = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        sockets.add(&end, EpollEvent::new(EpollFlags::EPOLLIN, END))?;
+        Ok(Self { sockets, end, state: Mutex::default() })
+    }
+
+    /// Takes asks from this socket too, until its other end says that there will be none, or until [`Self::close`];
+    /// then the receiver hears of it.
+    pub(super) fn add(&self, connection: &Arc<Connection>) -> io::Result<Receiver<Result<(), FrameError>>> {
+        let (ended, hears) = sync_channel(1);
+        let mut state = self.state();
+        if state.closed {
+            let _ = ended.try_send(Ok(()));
+            return Ok(hears);
+        }
+        state.last += 1;
+        let name = state.last;
+        state.open.insert(name, Open { connection: Arc::clone(connection), ended });
+        let added = self.sockets.add(connection.stream(), once(name));
+        if added.is_err() {
+            state.open.remove(&name);
+        }
+        drop(state);
+        Ok(added.map(|()| hears)?)
+    }
+
+    /// The next ask of any gateway, each in its turn.
+    pub(super) fn take(&self, patience: Patience) -> Found {
+        loop {
+            let mut found = [EpollEvent::empty()];
+            let patience = match patience {
+                Patience::Look => EpollTimeout::ZERO,
+                Patience::Wait => EpollTimeout::NONE,
+            };
+            match self.sockets.wait(&mut found, patience) {
+                Ok(0) => return Found::Nothing,
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(error) => {
+                    // Nothing that can happen to an epoll of ours; a thread must not spin on it in any case.
+                    tracing::error!(%error, "a signing thread cannot wait for requests; it ends");
+                    return Found::End;
+                }
+            }
+            let name = found.map(|event| event.data())[0];
+            if name == END {
+                return Found::End;
+            }
+            // Held by one thread at a time: the socket says nothing more until it is armed again.
+            let Some(connection) = self.state().open.get(&name).map(|o| Arc::clone(&o.connection)) else {
+                continue;
+            };
+            let read = connection.read_ask();
+            let armed = match read {
+                Ok(_) => self.sockets.modify(connection.stream(), &mut once(name)).map_err(io::Error::from),
+                Err(_) => Ok(()),
+            };
+            match (read, armed) {
+                (Ok(Some(bytes)), Ok(())) => return Found::Ask(Job { connection, bytes }),
+                (Ok(None), Ok(())) => {}
+                (Err(None), _) => self.remove(name, Ok(())),
+                (Err(Some(error)), _) => self.remove(name, Err(error)),
+                (Ok(_), Err(error)) => self.remove(name, Err(error.into())),
+            }
+        }
+    }
+
+    /// Takes nothing more than what was sent already; every thread comes back with [`Found::End`] after that.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        for open in state.open.values() {
+            open.connection.read_no_more();
+        }
+        self.end_if_done(&state);
+    }
+
+    fn remove(&self, name: u64, how: Result<(), FrameError>) {
+        let mut state = self.state();
+        if let Some(open) = state.open.remove(&name) {
+            let _ = self.sockets.delete(open.connection.stream());
+            // Whoever listened may have gone.
+            let _ = open.ended.try_send(how);
+        }
+        self.end_if_done(&state);
+    }
+
+    fn end_if_done(&self, state: &State) {
+        if state.closed && state.open.is_empty() {
+            // Fails only when it has been written 2^64 - 2 times.
+            let _ = self.end.write(1);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// To be told once, by waking one thread, that a socket can be read.
+fn once(name: u64) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame;
+    use super::super::message::MAX_FRAME;
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    type Ended = Receiver<Result<(), FrameError>>;
+
+    fn gateway(inbox: &Inbox) -> (UnixStream, Ended) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let ended = inbox.add(&Connection::new(ours).unwrap()).unwrap();
+        (theirs, ended)
+    }
+
+    fn ask(gateway: &mut UnixStream, what: u64) {
+        frame::write_one(gateway, &what).unwrap();
+    }
+
+    fn taken(found: Found) -> u64 {
+        match found {
+            Found::Ask(job) => serde_json::from_slice(&job.bytes).unwrap(),
+            Found::Nothing => panic!("nothing"),
+            Found::End => panic!("the end"),
+        }
+    }
+
+    #[test]
+    fn what_one_write_brings_is_taken_by_as_many_threads_as_there_are() {
+        let inbox = Arc::new(Inbox::new().unwrap());
+        let (mut gateway, _ended) = gateway(&inbox);
+        let (tell, told) = std::sync::mpsc::channel();
+        let both = Arc::new(std::sync::Barrier::new(2));
+        for _ in 0..2 {
+            let (inbox, tell, both) = (Arc::clone(&inbox), tell.clone(), Arc::clone(&both));
+            std::thread::spawn(move || {
+                let ask = taken(inbox.take(Patience::Wait));
+                // Nobody gets past this alone: a thread that keeps the socket to itself while it works hangs the test.
+                both.wait();
+                tell.send(ask).unwrap();
+            });
+        }
+        let mut bytes = Vec::new();
+        for n in [1_u64, 2] {
+            frame::append(&mut bytes, &n).unwrap();
+        }
+        gateway.write_all(&bytes).unwrap();
+        let mut asks: Vec<u64> =
+            (0..2).map(|_| told.recv_timeout(Duration::from_secs(60)).unwrap()).collect();
+        asks.sort_unstable();
+        assert_eq!(asks, [1, 2]);
+    }
+
+    #[test]
+    fn an_ask_that_comes_in_pieces_is_taken_when_it_is_whole() {
+        let inbox = Inbox::new().unwrap();
+        let (mut gateway, _ended) = gateway(&inbox);
+        let mut bytes = Vec::new();
+        frame::append(&mut bytes, &7_u64).unwrap();
+        frame::append(&mut bytes, &"x".repeat(1000)).unwrap();
+        frame::append(&mut bytes, &8_u64).unwrap();
+        let mut found = Vec::new();
+        for byte in bytes {
+            gateway.write_all(&[byte]).unwrap();
+            if let Found::Ask(job) = inbox.take(Patience::Look) {
+                found.push(job.bytes.len());
+            }
+        }
+        assert_eq!(found, [1, 1002, 1]);
+    }
+
+    #[test]
+    fn gateways_take_turns() {
+        let inbox = Inbox::new().unwrap();
+        let (mut one, _ended) = gateway(&inbox);
+        let (mut other, _ended_too) = gateway(&inbox);
+        for n in 0..10 {
+            ask(&mut one, n);
+        }
+        ask(&mut other, 100);
+        let first: Vec<u64> = (0..3).map(|_| taken(inbox.take(Patience::Look))).collect();
+        assert!(first.contains(&100), "{first:?}");
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_ends_its_own_connection_alone() {
+        let inbox = Inbox::new().unwrap();
+        let (mut bad, ended) = gateway(&inbox);
+        let (mut good, _ended) = gateway(&inbox);
+        bad.write_all(&u32::try_from(MAX_FRAME + 1).unwrap().to_le_bytes()).unwrap();
+        assert!(matches!(inbox.take(Patience::Look), Found::Nothing));
+        assert!(matches!(ended.recv().unwrap(), Err(FrameError::TooLong(_))));
+        ask(&mut good, 1);
+        assert_eq!(taken(inbox.take(Patience::Look)), 1);
+    }
+
+    #[test]
+    fn a_gateway_that_says_no_more_is_heard_to_its_last_word() {
+        let inbox = Inbox::new().unwrap();
+        let (mut gateway, ended) = gateway(&inbox);
+        ask(&mut gateway, 1);
+        gateway.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(taken(inbox.take(Patience::Look)), 1);
+        assert!(ended.try_recv().is_err());
+        assert!(matches!(inbox.take(Patience::Look), Found::Nothing));
+        assert!(matches!(ended.recv().unwrap(), Ok(())));
+    }
+
+    #[test]
+    fn a_closed_inbox_is_emptied_first_and_then_ends_for_every_thread() {
+        let inbox = Arc::new(Inbox::new().unwrap());
+        let (mut gateway, ended) = gateway(&inbox);
+        for n in 0..3 {
+            ask(&mut gateway, n);
+        }
+        inbox.close();
+        assert!(frame::write_one(&gateway, &9_u64).is_err(), "nothing more is taken");
+        assert_eq!([(); 3].map(|()| taken(inbox.take(Patience::Wait))), [0, 1, 2]);
+        let threads = [(); 3].map(|()| {
+            let inbox = Arc::clone(&inbox);
+            std::thread::spawn(move || matches!(inbox.take(Patience::Wait), Found::End))
+        });
+        assert!(threads.into_iter().all(|t| t.join().unwrap()));
+        assert!(matches!(ended.recv().unwrap(), Ok(())));
+        let (_late, ended) = self::gateway(&inbox);
+        assert!(matches!(ended.recv().unwrap(), Ok(())));
+    }
+}
