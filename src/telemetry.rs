@@ -1,13 +1,17 @@
 //! Log lines on standard error: for people or as JSON, through a buffer that never holds a request up.
 //!
 //! A line is formatted on the thread that says it and appended to a buffer of bounded size; one thread writes the
-//! buffer out. When the reader of standard error is slow and the buffer full, lines are dropped and counted, and the
+//! buffer out. It looks by itself every 20 ms as long as lines keep coming, so that no request pays for waking it, and
+//! is woken only when none came for a second. When the reader of standard error is slow and the buffer full, lines are dropped and counted, and the
 //! count is written when there is room again. `CHANCERY_LOG` chooses what is said (the grammar of `RUST_LOG`; `info`
 //! unless given).
 //!
 //! Never in a line: tokens, secrets, assertions, `Authorization` headers, PINs, subjects, request bodies. The address
 //! of a caller stands only in the line of a request that was refused or failed.
 
+mod json;
+
+use json::JsonLine;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -21,8 +25,15 @@ pub const FILTER_VARIABLE: &str = "CHANCERY_LOG";
 /// Bytes of lines that wait to be written; more are dropped and counted.
 const BUFFER: usize = 1 << 20;
 
-/// How long the writing thread gathers after the first line: under load one write carries many lines.
-const GATHER: Duration = Duration::from_millis(5);
+/// Bytes of the buffer that are kept while there are no lines.
+const SPARE: usize = 1 << 16;
+
+/// How long the writing thread gathers: under load one write carries many lines, and waking it costs a request more
+/// than its line.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How often it looks in vain before it sleeps until it is woken.
+const LOOKS: u32 = 50;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +81,7 @@ pub fn init(lines: Lines) -> Result<Telemetry, TelemetryError> {
         .with_writer(LineWriter(Arc::clone(&telemetry.queue)));
     let installed = match lines {
         Lines::Human => format.with_ansi(io::stderr().is_terminal()).try_init(),
-        Lines::Json => format.json().flatten_event(true).with_current_span(false).try_init(),
+        Lines::Json => format.event_format(JsonLine).try_init(),
     };
     installed.map_err(|_| TelemetryError::Twice)?;
     QUEUE.set(Arc::clone(&telemetry.queue)).map_err(|_| TelemetryError::Twice)?;
@@ -99,7 +110,7 @@ fn write_out_before_an_abort() {
 
 impl Telemetry {
     fn start(lines: Lines, mut to: impl Write + Send + 'static) -> Result<Self, TelemetryError> {
-        let queue = Arc::new(Queue { lines, waiting: Mutex::default(), filled: Condvar::new() });
+        let queue = Arc::new(Queue { lines, waiting: Mutex::default(), called: Condvar::new() });
         let writer = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("log-lines".to_owned())
@@ -117,7 +128,7 @@ impl Telemetry {
 impl Drop for Telemetry {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
-        self.queue.filled.notify_one();
+        self.queue.called.notify_one();
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has ended the process already.
             drop(thread.join());
@@ -128,13 +139,16 @@ impl Drop for Telemetry {
 struct Queue {
     lines: Lines,
     waiting: Mutex<Waiting>,
-    filled: Condvar,
+    /// Heard by the writing thread: it sleeps and there is a line, or this is the end.
+    called: Condvar,
 }
 
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
     dropped: u64,
+    /// The writing thread waits until it is called.
+    asleep: bool,
     closed: bool,
 }
 
@@ -149,35 +163,52 @@ impl Queue {
             waiting.dropped += 1;
             return;
         }
-        let was_empty = waiting.bytes.is_empty();
         waiting.bytes.extend_from_slice(line);
+        let asleep = std::mem::take(&mut waiting.asleep);
         drop(waiting);
-        if was_empty {
-            self.filled.notify_one();
+        if asleep {
+            self.called.notify_one();
         }
     }
 
-    /// Waits for a first line and gathers more; `false` when nothing more will come.
+    /// Waits until there are lines to write; `false` when nothing more will come.
     fn wait(&self) -> bool {
         let mut waiting = self.lock();
-        while waiting.bytes.is_empty() && !waiting.closed {
-            waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        let mut looks = 0;
+        while !waiting.closed {
+            if looks < LOOKS {
+                let waited = self.called.wait_timeout(waiting, GATHER);
+                waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+                looks += 1;
+                if !waiting.bytes.is_empty() {
+                    break;
+                }
+            } else {
+                waiting.asleep = true;
+                while waiting.asleep && !waiting.closed {
+                    waiting = self.called.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                }
+                // Others may follow the line that called.
+                looks = 0;
+            }
         }
-        let closed = waiting.closed;
-        drop(waiting);
-        if !closed {
-            std::thread::sleep(GATHER);
-        }
-        !closed
+        !waiting.closed
     }
 
     fn write_out(&self, to: &mut impl Write) {
         let mut waiting = self.lock();
-        let bytes = std::mem::take(&mut waiting.bytes);
+        let mut bytes = std::mem::take(&mut waiting.bytes);
         let dropped = std::mem::take(&mut waiting.dropped);
         drop(waiting);
         // Nobody is left to be told when standard error itself is gone.
         drop(to.write_all(&bytes));
+        bytes.clear();
+        bytes.shrink_to(SPARE);
+        let mut waiting = self.lock();
+        if waiting.bytes.capacity() == 0 {
+            waiting.bytes = bytes;
+        }
+        drop(waiting);
         if dropped > 0 {
             drop(match self.lines {
                 Lines::Human => {
@@ -248,6 +279,27 @@ mod tests {
         telemetry.queue.push(b"two\n");
         drop(telemetry);
         assert_eq!(out.lock().unwrap().as_slice(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_line_after_a_long_silence_wakes_the_thread_that_writes() {
+        let out = Arc::new(Mutex::new(Vec::new()));
+        let (go, stuck) = mpsc::channel();
+        drop(go);
+        let telemetry = Telemetry::start(Lines::Json, Stuck { go: stuck, out: Arc::clone(&out) }).unwrap();
+        let until = |what: &dyn Fn() -> bool| {
+            let looks = (0..1_000).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                what()
+            });
+            assert!(looks, "it never came");
+        };
+        for round in 1..=2 {
+            until(&|| telemetry.queue.lock().asleep);
+            telemetry.queue.push(b"line\n");
+            until(&|| out.lock().unwrap().len() == round * b"line\n".len());
+        }
+        drop(telemetry);
     }
 
     #[test]
