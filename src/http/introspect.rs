@@ -71,7 +71,7 @@ impl Introspection {
         let known = self.tokens.find(token, &published.access_token_keys)?;
 
         // Rule: what this resource server may be told.
-        let View { active, rules } = view(rs, &self.config, known.as_ref().map(|known| &known.facts), iat);
+        let View { active, rules } = view(rs, &self.config, known.as_ref().map(|known| &*known.facts), iat);
         if active.is_none() {
             self.spend_inactive(rs)?;
         }

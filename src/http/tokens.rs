@@ -22,7 +22,7 @@ pub(super) struct Known {
     /// Its row.
     pub(super) key: TokenKey,
     /// What the row says.
-    pub(super) facts: TokenFacts,
+    pub(super) facts: Arc<TokenFacts>,
 }
 
 impl Tokens {

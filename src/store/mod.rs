@@ -1,18 +1,21 @@
 //! Facts about tokens: what was granted, what was revoked, which assertions were used up. SQLite on one node.
 //!
 //! ```text
-//! find   ── caller's thread ── a connection that only reads ──┐
-//!                                                             ├── state.db (WAL)
-//! insert ┐                                                    │
-//! revoke ├─ queue (1,024) ── one thread, one transaction and ─┘
-//! …      ┘                   one sync for all that wait
+//! find   ── caller's thread ── what was read lately, or else a connection that only reads ─┐
+//!                                                                                          ├── state.db (WAL)
+//! insert ┐                                                                                 │
+//! revoke ├─ queue (1,024) ── one thread, one transaction and one sync for all that wait ───┘
+//! …      ┘
 //! ```
 //!
+//! * One process of ours has the file at a time. What another program changes in it is seen within a second.
 //! * A write whose future returned `Ok` is on disk, and every [`Store::find`] that begins later sees it.
 //! * Opaque tokens are known by their SHA-256 only; an `at+jwt` is known by its `jti`.
 //! * A failed write is its caller's error and changes nothing else: later writes work again when the disk does.
 //! * A row that does not read back as written is an error, never an inactive token and never a guess.
 
+mod alone;
+mod cache;
 mod error;
 mod readers;
 mod row;
@@ -24,6 +27,8 @@ mod writer;
 pub use error::{InsertError, StoreError};
 
 use crate::claims::{Issuer, Jti, NumericDate, TokenFacts, TokenHash};
+use alone::Alone;
+use cache::{Cache, Lookup};
 use readers::Readers;
 use row::TokenRow;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -38,7 +43,7 @@ const QUEUE: usize = 1024;
 const STEP: u32 = 500;
 
 /// How a token is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TokenKey {
     /// An opaque token by the SHA-256 of its text.
     Opaque(TokenHash),
@@ -68,33 +73,47 @@ struct Inner {
     // Dropped first, so that the writer closes the file as the last one and empties the log of changes.
     readers: Readers,
     writer: Writer,
+    cache: Cache,
+    // Dropped last: others come when all is closed.
+    _alone: Alone,
 }
 
 impl Store {
     /// Opens the file at `path`; makes it with mode 0600 if there is none (its directory must be there).
     ///
-    /// Refuses a file that others may read, another program's database, and a newer schema.
+    /// Refuses a file that others may read, one that another daemon has open, another program's database, and a newer
+    /// schema.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         // Absolute, so that no name can be read as one of SQLite's URIs.
         let path = std::path::absolute(path)
             .map_err(|e| StoreError::unusable(path, format!("expected the path of a file: {e}")))?;
         schema::prepare_file(&path)?;
+        let alone = Alone::with(&path)?;
         let connection = schema::writer(&path)?;
         let readers = Readers::open(&path)?;
-        let writer = Writer::start(connection)
+        let cache = Cache::default();
+        let writer = Writer::start(connection, cache.clone())
             .map_err(|e| StoreError::unusable(&path, format!("cannot start the thread that writes: {e}")))?;
-        Ok(Self { inner: Arc::new(Inner { readers, writer }) })
+        Ok(Self { inner: Arc::new(Inner { readers, writer, cache, _alone: alone }) })
     }
 
     /// What is known of a token; `None` if it is unknown or forgotten. Runs on the caller's thread in a few
     /// microseconds; sees every write whose future has returned.
-    pub fn find(&self, key: &TokenKey) -> Result<Option<TokenFacts>, StoreError> {
-        self.read("look up a token", |conn| match key {
+    pub fn find(&self, key: &TokenKey) -> Result<Option<Arc<TokenFacts>>, StoreError> {
+        let ticket = match self.inner.cache.get(key) {
+            Lookup::Known(facts) => return Ok(Some(facts)),
+            Lookup::Unknown(ticket) => ticket,
+        };
+        let found = self.read("look up a token", |conn| match key {
             TokenKey::Opaque(hash) => conn.prepare_cached(row::FIND_OPAQUE)?.query_row([hash.0], row::facts),
             TokenKey::AtJwt(jti) => {
                 conn.prepare_cached(row::FIND_AT_JWT)?.query_row([jti.as_str()], row::facts)
             }
-        })
+        })?;
+        let Some(row::Found { facts, text }) = found else { return Ok(None) };
+        let facts = Arc::new(facts);
+        self.inner.cache.keep(ticket, key.clone(), Arc::clone(&facts), text);
+        Ok(Some(facts))
     }
 
     /// Uses up the assertion, if there is one, and inserts the token: both durable on return, or neither done.
@@ -114,9 +133,14 @@ impl Store {
         const OPAQUE: &str = "UPDATE token SET revoked_at = ?2 WHERE hash = ?1 AND revoked_at IS NULL";
         const AT_JWT: &str =
             "UPDATE token SET revoked_at = ?2 WHERE jti = ?1 AND hash IS NULL AND revoked_at IS NULL";
-        let act = move |conn: &Connection| match &key {
-            TokenKey::Opaque(hash) => conn.prepare_cached(OPAQUE)?.execute(params![hash.0, at.0]),
-            TokenKey::AtJwt(jti) => conn.prepare_cached(AT_JWT)?.execute(params![jti.as_str(), at.0]),
+        let change = self.inner.cache.change_one(&key);
+        let act = move |conn: &Connection| {
+            // The write is dropped after its commit, and so is what it holds.
+            let _until_the_commit = &change;
+            match &key {
+                TokenKey::Opaque(hash) => conn.prepare_cached(OPAQUE)?.execute(params![hash.0, at.0]),
+                TokenKey::AtJwt(jti) => conn.prepare_cached(AT_JWT)?.execute(params![jti.as_str(), at.0]),
+            }
         };
         Ok(self.inner.writer.write("revoke a token", act).await? > 0)
     }
@@ -149,7 +173,11 @@ impl Store {
         let mut forgotten = 0;
         for sql in [TOKENS, ASSERTIONS] {
             loop {
-                let act = move |conn: &Connection| conn.prepare_cached(sql)?.execute(params![before.0, STEP]);
+                let change = self.inner.cache.change(|_, facts| facts.expires_at < before);
+                let act = move |conn: &Connection| {
+                    let _until_the_commit = &change;
+                    conn.prepare_cached(sql)?.execute(params![before.0, STEP])
+                };
                 let step = self.inner.writer.write("forget what has expired", act).await? as u64;
                 forgotten += step;
                 if step < u64::from(STEP) {

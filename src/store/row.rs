@@ -98,11 +98,19 @@ fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|_| StoreError::Inconsistent("expected facts that JSON can hold"))
 }
 
+/// A row that was found.
+pub(super) struct Found {
+    /// What it says.
+    pub(super) facts: TokenFacts,
+    /// Bytes of its texts: what it takes in memory is a small multiple.
+    pub(super) text: usize,
+}
+
 /// Reads the columns of [`FIND_OPAQUE`] and [`FIND_AT_JWT`].
-pub(super) fn facts(row: &Row<'_>) -> rusqlite::Result<TokenFacts> {
+pub(super) fn facts(row: &Row<'_>) -> rusqlite::Result<Found> {
     // In the order of `columns!`: fields of a struct expression are evaluated as they are written.
-    let mut columns = Columns { row, next: 0 };
-    Ok(TokenFacts {
+    let mut columns = Columns { row, next: 0, text: 0 };
+    let facts = TokenFacts {
         jti: columns.word()?,
         format: columns.format()?,
         client_id: columns.word()?,
@@ -121,13 +129,15 @@ pub(super) fn facts(row: &Row<'_>) -> rusqlite::Result<TokenFacts> {
         not_before: columns.plain::<Option<i64>>()?.map(NumericDate),
         expires_at: NumericDate(columns.plain()?),
         revoked: columns.plain::<Option<i64>>()?.is_some(),
-    })
+    };
+    Ok(Found { facts, text: columns.text })
 }
 
 /// One row, column after column.
 struct Columns<'a, 'row> {
     row: &'a Row<'row>,
     next: usize,
+    text: usize,
 }
 
 impl Columns<'_, '_> {
@@ -142,6 +152,7 @@ impl Columns<'_, '_> {
         T: TryFrom<String, Error: Error + Send + Sync + 'static>,
     {
         let text: String = self.plain()?;
+        self.text += text.len();
         T::try_from(text).map_err(|e| self.damaged(e))
     }
 
@@ -150,6 +161,7 @@ impl Columns<'_, '_> {
         T: TryFrom<String, Error: Error + Send + Sync + 'static>,
     {
         let text: Option<String> = self.plain()?;
+        self.text += text.as_ref().map_or(0, String::len);
         text.map(|text| T::try_from(text).map_err(|e| self.damaged(e))).transpose()
     }
 
@@ -157,6 +169,7 @@ impl Columns<'_, '_> {
         let index = self.next;
         self.next += 1;
         let text = self.row.get_ref(index)?.as_str().map_err(|e| self.damaged(e))?;
+        self.text += text.len();
         serde_json::from_str(text).map_err(|e| self.damaged(e))
     }
 

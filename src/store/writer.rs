@@ -1,17 +1,22 @@
 //! The one thread that writes. While one commit waits for the disk the next writes gather; all that wait go into one
 //! transaction with one sync, and none is answered before that sync has returned.
 
-use super::{QUEUE, StoreError};
+use super::{Cache, QUEUE, StoreError};
 use rusqlite::{Connection, TransactionBehavior};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Writes in one transaction at most.
 const BATCH: usize = 256;
+
+/// How often it is asked whether another program has changed the file (an operator's shell: no other process of ours
+/// has it open).
+const ASK: Duration = Duration::from_millis(500);
 
 /// One write that waits, its result's type left out so that different ones share a transaction.
 trait Write: Send {
@@ -53,13 +58,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(conn: Connection) -> io::Result<Self> {
+    /// Empties `cache` when another program has changed the file.
+    pub(super) fn start(conn: Connection, cache: Cache) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&commits);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(conn, &waiting, &counted))?;
+            .spawn(move || run(conn, &waiting, &counted, &cache))?;
         Ok(Self { queue: Some(queue), thread: Some(thread), commits })
     }
 
@@ -94,27 +100,62 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut conn: Connection, waiting: &Receiver<Box<dyn Write>>, commits: &AtomicU64) {
-    while let Ok(first) = waiting.recv() {
-        let mut batch = vec![first];
+fn run(mut conn: Connection, waiting: &Receiver<Box<dyn Write>>, commits: &AtomicU64, cache: &Cache) {
+    let mut others = Others { version: None, asked: Instant::now() };
+    let mut batch = Vec::new();
+    loop {
+        match waiting.recv_timeout(ASK) {
+            Ok(first) => batch.push(first),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        others.look(&conn, cache);
+        if batch.is_empty() {
+            continue;
+        }
         batch.extend(waiting.try_iter().take(BATCH - 1));
         match commit(&mut conn, &mut batch, commits) {
-            Ok(()) => answer_all(batch, None),
+            Ok(()) => answer_all(&mut batch, None),
             Err(failed) if failed.worth_single_tries() && batch.len() > 1 => {
                 // One write broke the transaction of all: the others must not suffer for it.
-                for mut single in batch.into_iter().map(|write| vec![write]) {
+                for mut single in batch.drain(..).map(|write| vec![write]) {
                     let error = commit(&mut conn, &mut single, commits).err().map(|f| f.error);
-                    answer_all(single, error.as_ref());
+                    answer_all(&mut single, error.as_ref());
                 }
             }
-            Err(failed) => answer_all(batch, Some(&failed.error)),
+            Err(failed) => answer_all(&mut batch, Some(&failed.error)),
         }
     }
 }
 
-fn answer_all(batch: Vec<Box<dyn Write>>, error: Option<&rusqlite::Error>) {
-    for write in batch {
+fn answer_all(batch: &mut Vec<Box<dyn Write>>, error: Option<&rusqlite::Error>) {
+    for write in batch.drain(..) {
         write.answer(error.map_or(Ok(()), Err));
+    }
+}
+
+/// What others do to the file.
+struct Others {
+    version: Option<i64>,
+    asked: Instant,
+}
+
+impl Others {
+    /// Empties the cache if another connection than this one, which is the only one of ours that writes, has committed
+    /// since the last time.
+    fn look(&mut self, conn: &Connection, cache: &Cache) {
+        if self.version.is_some() && self.asked.elapsed() < ASK {
+            return;
+        }
+        self.asked = Instant::now();
+        let version =
+            conn.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |r| r.get(0)));
+        // What cannot be read counts as changed.
+        let version = version.ok();
+        if version.is_none() || version != self.version {
+            drop(cache.change(|_, _| true));
+        }
+        self.version = version;
     }
 }
 

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 fn refused(path: &Path) -> StoreError {
     Store::open(path).err().unwrap()
@@ -37,6 +38,20 @@ fn a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(error, StoreError::Newer { path: place.path(), found: 2, known: 1 });
     assert!(error.to_string().contains("expected schema version 1 or lower, found 2"));
     assert_eq!(fs::read(place.path()).unwrap(), before);
+}
+
+#[test]
+fn a_file_that_another_daemon_has_open_is_waited_for_and_then_refused() {
+    let place = Place::new();
+    let store = place.open();
+    assert!(refused(&place.path()).to_string().contains("another process holds it"));
+    place.insert(&store, 1, None).unwrap();
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(store);
+    });
+    drop(place.open());
+    ending.join().unwrap();
 }
 
 #[test]

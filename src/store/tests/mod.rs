@@ -70,7 +70,7 @@ impl Place {
     }
 }
 
-fn opaque(n: u64) -> TokenKey {
+pub(super) fn opaque(n: u64) -> TokenKey {
     TokenKey::Opaque(TokenHash::of(&n.to_string()))
 }
 
@@ -82,7 +82,7 @@ fn used(jti: &str) -> UsedAssertion {
     }
 }
 
-fn facts(n: u64) -> TokenFacts {
+pub(super) fn facts(n: u64) -> TokenFacts {
     TokenFacts {
         format: TokenFormat::Opaque,
         jti: format!("jti-{n}").parse().unwrap(),

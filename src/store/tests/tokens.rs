@@ -4,6 +4,8 @@ use super::{Place, at_jwt, facts, opaque, used};
 use crate::claims::{NumericDate, TokenFacts};
 use crate::store::{InsertError, StoreError, TokenKey};
 use rusqlite::Connection;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 #[test]
@@ -15,11 +17,11 @@ fn a_token_is_found_as_it_was_inserted_also_after_a_restart() {
         assert_eq!(store.find(&opaque(1)), Ok(None));
         place.insert(&store, 1, None).unwrap();
         place.runtime.block_on(store.insert(key.clone(), jwt.clone(), None)).unwrap();
-        assert_eq!(store.find(&opaque(1)), Ok(Some(facts(1))));
+        assert_eq!(store.find(&opaque(1)), Ok(Some(facts(1).into())));
     }
     let store = place.open();
-    assert_eq!(store.find(&opaque(1)), Ok(Some(facts(1))));
-    assert_eq!(store.find(&key), Ok(Some(jwt)));
+    assert_eq!(store.find(&opaque(1)), Ok(Some(facts(1).into())));
+    assert_eq!(store.find(&key), Ok(Some(jwt.into())));
 }
 
 #[test]
@@ -72,6 +74,56 @@ fn a_revocation_is_seen_by_every_thread_as_soon_as_it_returns() {
 }
 
 #[test]
+fn those_who_ask_all_the_time_see_a_revocation_at_once_and_never_lose_sight_of_it() {
+    const TOKENS: u64 = 40;
+    let place = Place::new();
+    let store = place.open();
+    (0..TOKENS).for_each(|n| place.insert(&store, n, None).unwrap());
+    let returned = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut seen = [false; TOKENS as usize];
+                loop {
+                    let certain = returned.load(Ordering::SeqCst);
+                    for n in 0..TOKENS {
+                        let revoked = store.find(&opaque(n)).unwrap().unwrap().revoked;
+                        let before = std::mem::replace(&mut seen[usize::try_from(n).unwrap()], revoked);
+                        assert!(revoked || (n >= certain && !before), "{n} of {certain}");
+                    }
+                    if certain == TOKENS {
+                        break;
+                    }
+                }
+            });
+        }
+        for n in 0..TOKENS {
+            assert_eq!(place.revoke(&store, opaque(n)), Ok(true));
+            returned.store(n + 1, Ordering::SeqCst);
+            // Others have time to read it again.
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    });
+}
+
+#[test]
+fn what_another_program_changes_in_the_file_is_seen_within_a_second() {
+    let place = Place::new();
+    let store = place.open();
+    place.insert(&store, 1, None).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1_200) {
+        assert!(!store.find(&opaque(1)).unwrap().unwrap().revoked);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let other = Connection::open(place.path()).unwrap();
+    other.execute("UPDATE token SET revoked_at = 7", []).unwrap();
+    std::thread::sleep(Duration::from_millis(1_000));
+    assert!(store.find(&opaque(1)).unwrap().unwrap().revoked);
+    place.insert(&store, 2, None).unwrap();
+}
+
+#[test]
 fn no_find_leaves_a_read_transaction_open() {
     let place = Place::new();
     let store = place.open();
@@ -114,7 +166,7 @@ fn a_token_that_is_there_already_stays_as_it_was_and_uses_up_nothing() {
     // Another hash with the same `jti` is no better.
     let outcome = place.runtime.block_on(store.insert(opaque(2), again, Some(used("a"))));
     assert_eq!(outcome, Err(InsertError::Duplicate));
-    assert_eq!(store.find(&opaque(1)), Ok(Some(facts(1))));
+    assert_eq!(store.find(&opaque(1)), Ok(Some(facts(1).into())));
     place.insert(&store, 3, Some(used("a"))).unwrap();
 }
 
@@ -146,6 +198,8 @@ fn what_has_expired_is_forgotten_and_nothing_else() {
         }
         all.join_all().await;
         assert_eq!(store.forget_expired(NumericDate(999)).await, Ok(0));
+        // Also what was read a moment ago.
+        assert!(store.find(&opaque(599)).unwrap().is_some());
         assert_eq!(store.forget_expired(NumericDate(1000)).await, Ok(1200));
     });
     assert_eq!(store.find(&opaque(599)), Ok(None));

@@ -104,7 +104,7 @@ fn a_write_whose_caller_went_away_is_done_all_the_same() {
         drop(insert);
         drop(held);
     }
-    assert_eq!(place.open().find(&opaque(1)), Ok(Some(facts(1))));
+    assert_eq!(place.open().find(&opaque(1)), Ok(Some(facts(1).into())));
 }
 
 #[test]
@@ -177,5 +177,5 @@ fn a_full_disk_fails_the_write_spares_revocations_and_heals_when_space_returns()
         conn.pragma_update_and_check(None, "max_page_count", 1_000_000, |row| row.get::<_, i64>(0)).unwrap();
     });
     place.insert(&store, inserted, Some(used(&inserted.to_string()))).unwrap();
-    assert_eq!(store.find(&opaque(inserted)), Ok(Some(facts(inserted))));
+    assert_eq!(store.find(&opaque(inserted)), Ok(Some(facts(inserted).into())));
 }
