@@ -101,6 +101,7 @@ impl Drop for Writer {
 }
 
 fn run(mut conn: Connection, waiting: &Receiver<Box<dyn Write>>, commits: &AtomicU64, cache: &Cache) {
+    give_way();
     let mut others = Others { version: None, asked: Instant::now() };
     let mut batch = Vec::new();
     loop {
@@ -125,6 +126,14 @@ fn run(mut conn: Connection, waiting: &Receiver<Box<dyn Write>>, commits: &Atomi
             }
             Err(failed) => answer_all(&mut batch, Some(&failed.error)),
         }
+    }
+}
+
+/// Threads that answer requests come first where there is too little CPU for all: what waits meanwhile shares a
+/// commit. Counts on Linux for the calling thread alone; where it is refused nothing is lost but speed.
+fn give_way() {
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::debug!(%error, "the thread that writes the state keeps its priority");
     }
 }
 
