@@ -24,8 +24,9 @@ impl Parameters {
     /// Reads a body of at most `most` parameters. An empty value counts as left out (§3.2), yet its name may not stand
     /// again. `invalid_request` for everything that is no such form.
     pub fn parse(body: &[u8], most: usize) -> Result<Self, OAuthError> {
-        let mut names: Vec<String> = Vec::new();
-        let mut values = Vec::new();
+        // Names of parameters that were left out.
+        let mut empty: Vec<String> = Vec::new();
+        let mut values: Vec<(String, Zeroizing<String>)> = Vec::new();
         let pairs = body.split(|b| *b == b'&').filter(|pair| !pair.is_empty());
         for (i, pair) in pairs.enumerate() {
             if i >= most {
@@ -33,24 +34,24 @@ impl Parameters {
                 return Err(refused("parameters-too-many", text));
             }
             let mut halves = pair.splitn(2, |b| *b == b'=');
-            let name = decoded(halves.next().unwrap_or_default())?;
+            let mut name = decoded(halves.next().unwrap_or_default())?;
             let value = decoded(halves.next().unwrap_or_default())?;
+            let name = std::mem::take(&mut *name);
             if name.is_empty() {
                 return Err(refused(
                     "parameter-malformed",
                     "expected name=value, found a value without name",
                 ));
             }
-            if names.contains(&name) {
-                if *name != REPEATABLE {
-                    let text = format!("the parameter {} stands more than once", shown(&name));
-                    return Err(refused("parameter-repeated", text));
-                }
-            } else {
-                names.push(String::clone(&name));
+            let stands = empty.contains(&name) || values.iter().any(|(other, _)| *other == name);
+            if stands && name != REPEATABLE {
+                let text = format!("the parameter {} stands more than once", shown(&name));
+                return Err(refused("parameter-repeated", text));
             }
-            if !value.is_empty() {
-                values.push((String::clone(&name), value));
+            if value.is_empty() {
+                empty.push(name);
+            } else {
+                values.push((name, value));
             }
         }
         Ok(Self(values))
@@ -132,9 +133,10 @@ fn decoded(raw: &[u8]) -> Result<Zeroizing<String>, OAuthError> {
             other => other,
         });
     }
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| refused("parameter-malformed", "a parameter is not UTF-8 after percent-decoding"))?;
-    Ok(Zeroizing::new(text.to_owned()))
+    String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        refused("parameter-malformed", "a parameter is not UTF-8 after percent-decoding")
+    })
 }
 
 fn hex_digit(byte: Option<&u8>) -> Option<u8> {
