@@ -30,24 +30,41 @@ const REST: Duration = Duration::from_secs(75);
 /// The smallest buffer that hyper works with.
 const SMALLEST_BUFFER: usize = 8_192;
 
+/// What answers the requests of one listener: the public edge, or the operators' router.
+pub(super) trait Site: Clone + Send + Sync + 'static {
+    /// One request; whatever it asks for, there is a reply.
+    fn answer(&self, peer: Peer, request: Request<Incoming>) -> Answer;
+}
+
+/// A reply to come.
+pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+impl Site for Router {
+    fn answer(&self, _: Peer, request: Request<Incoming>) -> Answer {
+        // A router is always ready; its clone is one counter.
+        let answer = tower_service::Service::call(&mut self.clone(), request);
+        Box::pin(async move { answer.await.unwrap_or_else(|never: Infallible| match never {}) })
+    }
+}
+
 /// What every connection of one listener has in common.
 #[derive(Clone)]
-pub(super) struct Shape {
+pub(super) struct Shape<R> {
     http: http1::Builder,
-    router: Router,
+    site: R,
     request_time: Duration,
 }
 
-impl Shape {
+impl<R: Site> Shape<R> {
     /// Heads of at most `header_bytes` (431 beyond; hyper itself takes at most 100 fields), each within `request_time`.
-    pub(super) fn new(router: Router, header_bytes: usize, request_time: Duration) -> Self {
+    pub(super) fn new(site: R, header_bytes: usize, request_time: Duration) -> Self {
         let mut http = http1::Builder::new();
         http.half_close(false)
             .keep_alive(true)
             .header_read_timeout(None)
             .max_buf_size(header_bytes.max(SMALLEST_BUFFER))
             .max_header_size(header_bytes);
-        Self { http, router, request_time }
+        Self { http, site, request_time }
     }
 
     /// How long a caller may take to send something.
@@ -62,7 +79,7 @@ impl Shape {
     {
         let progress = Arc::new(Progress::new(monotonic_nanos()));
         let watched = Watched { socket, progress: Arc::clone(&progress) };
-        let routes = Routes { router: self.router, peer: Peer(peer), progress: Arc::clone(&progress) };
+        let routes = Requests { site: self.site, peer: Peer(peer), progress: Arc::clone(&progress) };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(watched), routes));
         let mut timer = pin!(tokio::time::sleep(self.request_time));
         let mut stopping = false;
@@ -98,7 +115,7 @@ struct Progress {
 const RESTING: u8 = 0;
 /// A head is arriving.
 const HEAD: u8 = 1;
-/// A request is being answered.
+/// A request is being answered; nobody asks since when.
 const BUSY: u8 = 2;
 
 impl Progress {
@@ -132,32 +149,37 @@ impl Progress {
     }
 }
 
-/// The routes as hyper calls them.
-struct Routes {
-    router: Router,
+/// The requests of one connection as hyper brings them.
+struct Requests<R> {
+    site: R,
     peer: Peer,
     progress: Arc<Progress>,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-impl hyper::service::Service<Request<Incoming>> for Routes {
+impl<R: Site> hyper::service::Service<Request<Incoming>> for Requests<R> {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Answered;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answer {
-        let progress = Arc::clone(&self.progress);
-        progress.enter(BUSY, monotonic_nanos());
-        request.extensions_mut().insert(self.peer);
-        // A router is always ready; its clone is one counter.
-        let mut router = self.router.clone();
-        let answer = tower_service::Service::call(&mut router, request);
-        Box::pin(async move {
-            let answer = answer.await;
-            progress.enter(RESTING, monotonic_nanos());
-            answer
-        })
+    fn call(&self, request: Request<Incoming>) -> Answered {
+        self.progress.phase.store(BUSY, Ordering::Relaxed);
+        Answered { answer: self.site.answer(self.peer, request), progress: Arc::clone(&self.progress) }
+    }
+}
+
+/// An answer under way; after it the connection rests.
+struct Answered {
+    answer: Answer,
+    progress: Arc<Progress>,
+}
+
+impl Future for Answered {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(self.answer.as_mut().poll(cx));
+        self.progress.enter(RESTING, monotonic_nanos());
+        Poll::Ready(Ok(response))
     }
 }
 

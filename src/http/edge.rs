@@ -1,20 +1,22 @@
 //! Which path leads where: the endpoints of the issuer, and JSON for everything else.
+//!
+//! A handful of paths that are known from the start: compared as they are, without a router's patterns, layers and
+//! boxes for each request.
 
-use super::introspect::{Introspection, introspect};
-use super::jwks::{KeySet, jwks};
-use super::metadata::{MetadataDocument, metadata};
+use super::connection::{Answer, Site};
+use super::introspect::Introspection;
+use super::jwks::KeySet;
+use super::metadata::MetadataDocument;
+use super::meters::Endpoint;
 use super::reply::Reply;
-use super::revoke::{Revocation, revoke};
-use super::token::{Issuance, token};
+use super::revoke::Revocation;
+use super::token::Issuance;
 use super::visit::{Peer, Visits};
 use crate::claims::Issuer;
 use crate::protocol::{endpoint, metadata_path};
-use axum::Router;
 use axum::body::Body;
-use axum::extract::Extension;
-use axum::http::Response;
-use axum::routing::{get, post};
-use std::future::{Ready, ready};
+use axum::http::{Method, Request, Response};
+use hyper::body::Incoming;
 use std::sync::Arc;
 
 /// What stands behind each path.
@@ -33,38 +35,53 @@ pub(super) struct Endpoints {
     pub(super) unknown: Visits,
 }
 
-/// The public routes of `issuer`.
-pub(super) fn routes(issuer: &Issuer, endpoints: Endpoints) -> Router {
-    let Endpoints { introspection, issuance, revocation, metadata: document, keys, unknown } = endpoints;
-    let not_posted = || stray(&unknown, || Reply::wrong_method("POST"));
-    let not_fetched = || stray(&unknown, || Reply::wrong_method("GET, HEAD"));
-    let path = |name| literal(&endpoint(issuer, name));
-    Router::new()
-        .without_v07_checks()
-        .route(
-            &path("introspect"),
-            post(introspect).fallback(not_posted()).with_state(Arc::new(introspection)),
-        )
-        .route(&path("token"), post(token).fallback(not_posted()).with_state(Arc::new(issuance)))
-        .route(&path("revoke"), post(revoke).fallback(not_posted()).with_state(Arc::new(revocation)))
-        .route(&path("jwks"), get(jwks).fallback(not_fetched()).with_state(Arc::new(keys)))
-        .route(
-            &literal(&metadata_path(issuer)),
-            get(metadata).fallback(not_fetched()).with_state(Arc::new(document)),
-        )
-        .fallback(stray(&unknown, Reply::unknown_path))
+/// The public side. Clones share it.
+#[derive(Clone)]
+pub(super) struct Edge(Arc<Paths>);
+
+struct Paths {
+    paths: [(String, Endpoint); 5],
+    endpoints: Endpoints,
 }
 
-/// A request that no endpoint takes.
-fn stray(
-    visits: &Visits,
-    reply: fn() -> Reply,
-) -> impl Fn(Option<Extension<Peer>>) -> Ready<Response<Body>> + Clone + Send + Sync + 'static {
-    let visits = visits.clone();
-    move |peer| ready(visits.begin(peer.map(|Extension(peer)| peer)).end(reply()))
+impl Edge {
+    /// The public paths of `issuer`.
+    pub(super) fn new(issuer: &Issuer, endpoints: Endpoints) -> Self {
+        let paths = [
+            (endpoint(issuer, "introspect"), Endpoint::Introspect),
+            (endpoint(issuer, "token"), Endpoint::Token),
+            (endpoint(issuer, "revoke"), Endpoint::Revoke),
+            (endpoint(issuer, "jwks"), Endpoint::Jwks),
+            (metadata_path(issuer), Endpoint::Metadata),
+        ];
+        Self(Arc::new(Paths { paths, endpoints }))
+    }
+
+    /// Whatever is asked for gets a reply. A path is what stands in the request, escapes and all.
+    pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
+        let Paths { paths, endpoints } = &*self.0;
+        let posted = request.method() == Method::POST;
+        let fetched = request.method() == Method::GET || request.method() == Method::HEAD;
+        let known = paths.iter().find(|(path, _)| path == request.uri().path());
+        let stray = match known.map(|(_, endpoint)| endpoint) {
+            Some(Endpoint::Introspect) if posted => {
+                return endpoints.introspection.reply(peer, request).await;
+            }
+            Some(Endpoint::Token) if posted => return endpoints.issuance.reply(peer, request).await,
+            Some(Endpoint::Revoke) if posted => return endpoints.revocation.reply(peer, request).await,
+            Some(Endpoint::Jwks) if fetched => return endpoints.keys.reply(peer),
+            Some(Endpoint::Metadata) if fetched => return endpoints.metadata.reply(peer),
+            Some(Endpoint::Introspect | Endpoint::Token | Endpoint::Revoke) => Reply::wrong_method("POST"),
+            Some(Endpoint::Jwks | Endpoint::Metadata) => Reply::wrong_method("GET, HEAD"),
+            Some(Endpoint::Unknown) | None => Reply::unknown_path(),
+        };
+        endpoints.unknown.begin(peer).end(stray)
+    }
 }
 
-/// A path as a route in which nothing is a pattern: it comes from the operator's issuer.
-fn literal(path: &str) -> String {
-    path.replace('{', "{{").replace('}', "}}")
+impl Site for Edge {
+    fn answer(&self, peer: Peer, request: Request<Incoming>) -> Answer {
+        let edge = self.clone();
+        Box::pin(async move { edge.reply(Some(peer), request.map(Body::new)).await })
+    }
 }

@@ -12,9 +12,8 @@ use crate::clock;
 use crate::config::Config;
 use crate::protocol::{ClientParameters, Parameters};
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -64,7 +63,7 @@ impl Front {
     pub(super) async fn admit(
         &self,
         visit: &mut Visit,
-        request: Request,
+        request: Request<Body>,
         most: usize,
     ) -> Result<Admitted, Reply> {
         // Behind a proxy all callers share one address, and so one limit: the manual says so.

@@ -13,9 +13,8 @@ use crate::config::{Config, ResourceServer};
 use crate::protocol::{NegotiationError, View, negotiate, view};
 use crate::signer::message::{Ask, IntrospectionAsk};
 use axum::body::Body;
-use axum::extract::{Extension, Request, State};
 use axum::http::header::ACCEPT;
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, Request, Response};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -45,25 +44,23 @@ impl Introspection {
     }
 }
 
-/// The endpoint.
-pub(super) async fn introspect(
-    State(at): State<Arc<Introspection>>,
-    peer: Option<Extension<Peer>>,
-    request: Request,
-) -> Response<Body> {
-    let mut visit = at.visits.begin(peer.map(|Extension(peer)| peer));
-    let reply = at.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
-    visit.end(reply.varying_with_accept())
-}
-
 impl Introspection {
-    async fn answer(&self, visit: &mut Visit, request: Request) -> Result<Reply, Reply> {
+    /// The endpoint.
+    pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
+        let mut visit = self.visits.begin(peer);
+        let reply = self.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
+        visit.end(reply.varying_with_accept())
+    }
+
+    async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a resource server, identified and authorized (RFC 9701 §3, D5).
         let most = self.config.http.limits.introspection_body_bytes;
         let Admitted { caller, parameters, headers } = self.front.admit(visit, request, most).await?;
         let Party::ResourceServer(rs) = caller.party() else { return Err(Reply::not_a_resource_server()) };
         let token = parameters.required("token").map_err(|error| Reply::refused(&error))?;
         let format = wanted(&headers, rs).map_err(Reply::not_negotiable)?;
+        // They share the connection's buffer, which can be read into again once nobody holds a part of it.
+        drop(headers);
 
         // Facts: read after the time that becomes `iat`, so that they are never older than the answer says.
         let (place, published) = self.gate.enter()?;

@@ -6,7 +6,6 @@ use super::visit::{Peer, Visits};
 use crate::jose::Jwk;
 use crate::signer::Published;
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, State};
 use axum::http::Response;
 use serde_json::json;
 use std::sync::Arc;
@@ -22,15 +21,15 @@ impl KeySet {
     pub(super) fn new(visits: Visits, gate: Arc<Gate>) -> Self {
         Self { visits, gate }
     }
-}
 
-/// The endpoint.
-pub(super) async fn jwks(State(at): State<Arc<KeySet>>, peer: Option<Extension<Peer>>) -> Response<Body> {
-    let visit = at.visits.begin(peer.map(|Extension(peer)| peer));
-    visit.end(match at.gate.published() {
-        Some(published) => Reply::document(published.jwks.clone()),
-        None => Reply::unavailable("signer-down"),
-    })
+    /// The endpoint.
+    pub(super) fn reply(&self, peer: Option<Peer>) -> Response<Body> {
+        let visit = self.visits.begin(peer);
+        visit.end(match self.gate.published() {
+            Some(published) => Reply::document(published.jwks.clone()),
+            None => Reply::unavailable("signer-down"),
+        })
+    }
 }
 
 /// The JWK Set of what the signer published. Each key stands there with `use`, `alg` and `kid`.

@@ -1,6 +1,6 @@
 //! The accept loop of one listener.
 
-use super::connection::Shape;
+use super::connection::{Shape, Site};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,10 +59,10 @@ impl Drop for Place {
 }
 
 /// Serves `listener` until `stop` says so, then lets requests under way end, and returns: after 30 s at the latest.
-pub(super) async fn listen(
+pub(super) async fn listen<R: Site>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    shape: Shape,
+    shape: Shape<R>,
     places: Places,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -103,11 +103,11 @@ pub(super) async fn listen(
     }
 }
 
-async fn connection(
+async fn connection<R: Site>(
     socket: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    shape: Shape,
+    shape: Shape<R>,
     stop: watch::Receiver<bool>,
 ) {
     let request_time = shape.request_time();

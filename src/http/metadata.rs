@@ -7,7 +7,6 @@ use crate::config::Config;
 use crate::protocol::metadata as claims;
 use crate::signer::Published;
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, State};
 use axum::http::Response;
 use serde_json::Value;
 use std::sync::Arc;
@@ -23,18 +22,15 @@ impl MetadataDocument {
     pub(super) fn new(visits: Visits, gate: Arc<Gate>) -> Self {
         Self { visits, gate }
     }
-}
 
-/// The endpoint. It was signed and recorded when it last changed: nobody unknown makes the token sign.
-pub(super) async fn metadata(
-    State(at): State<Arc<MetadataDocument>>,
-    peer: Option<Extension<Peer>>,
-) -> Response<Body> {
-    let visit = at.visits.begin(peer.map(|Extension(peer)| peer));
-    visit.end(match at.gate.published() {
-        Some(published) => Reply::document(published.metadata.clone()),
-        None => Reply::unavailable("signer-down"),
-    })
+    /// The endpoint. It was signed and recorded when it last changed: nobody unknown makes the token sign.
+    pub(super) fn reply(&self, peer: Option<Peer>) -> Response<Body> {
+        let visit = self.visits.begin(peer);
+        visit.end(match self.gate.published() {
+            Some(published) => Reply::document(published.metadata.clone()),
+            None => Reply::unavailable("signer-down"),
+        })
+    }
 }
 
 /// The metadata with the signer's signature over it; without a metadata key there is none (§2.1 makes it optional).

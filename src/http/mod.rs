@@ -43,7 +43,7 @@ use crate::config::Config;
 use crate::signer::SignerClient;
 use crate::store::Store;
 use connection::Shape;
-use edge::Endpoints;
+use edge::{Edge, Endpoints};
 use front::Front;
 use gate::Gate;
 use listen::{Places, listen};
@@ -106,7 +106,7 @@ pub async fn serve(
     let gate = Arc::new(Gate::new(Arc::clone(&config), signer));
     let front = Arc::new(Front::new(&config));
     let places = Places::new(http.limits.connections);
-    let routes = public_routes(&config, &store, &gate, &front, &meters);
+    let edge = public_edge(&config, &store, &gate, &front, &meters);
     let told = operations::Operations::new(
         Arc::clone(&meters),
         Arc::clone(&gate),
@@ -118,13 +118,14 @@ pub async fn serve(
 
     // Operators can look until the last request has ended.
     let (drained, ended) = watch::channel(false);
-    let shape = |routes| Shape::new(routes, http.limits.header_bytes, http.limits.request_time);
-    let inward =
-        listen(operations, None, shape(operations::routes(told)), Places::new(OPERATORS), ended.clone());
+    let (header_bytes, request_time) = (http.limits.header_bytes, http.limits.request_time);
+    let inside = Shape::new(operations::routes(told), header_bytes, request_time);
+    let inward = listen(operations, None, inside, Places::new(OPERATORS), ended.clone());
     let inward = tokio::spawn(inward);
     let upkeep = tokio::spawn(keep_house(front, Arc::clone(&gate), meters, ended));
 
-    let outward = tokio::spawn(listen(public, tls, shape(routes), places, shutdown));
+    let outside = Shape::new(edge, header_bytes, request_time);
+    let outward = tokio::spawn(listen(public, tls, outside, places, shutdown));
     let unfinished = outward.await.is_err();
     if tokio::time::timeout(EFFECTS, gate.empty()).await.is_err() || unfinished {
         tracing::warn!("the service ends while something is still under way at the signer");
@@ -144,13 +145,13 @@ async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener,
     Ok(listener)
 }
 
-fn public_routes(
+fn public_edge(
     config: &Arc<Config>,
     store: &Store,
     gate: &Arc<Gate>,
     front: &Arc<Front>,
     meters: &Arc<Meters>,
-) -> axum::Router {
+) -> Edge {
     let names = Arc::new(RequestNames::new());
     let visits = |endpoint| Visits::new(endpoint, Arc::clone(meters), Arc::clone(&names));
     let tokens = Arc::new(tokens::Tokens::new(Arc::clone(config), store.clone()));
@@ -181,7 +182,7 @@ fn public_routes(
         keys: jwks::KeySet::new(visits(Endpoint::Jwks), Arc::clone(gate)),
         unknown: visits(Endpoint::Unknown),
     };
-    edge::routes(&config.issuer, endpoints)
+    Edge::new(&config.issuer, endpoints)
 }
 
 /// What has to be done now and then, until the end.

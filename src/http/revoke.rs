@@ -11,8 +11,7 @@ use crate::clock;
 use crate::signer::message::{Ask, RevocationAsk};
 use crate::store::Store;
 use axum::body::Body;
-use axum::extract::{Extension, Request, State};
-use axum::http::Response;
+use axum::http::{Request, Response};
 use std::sync::Arc;
 
 /// What revocation needs.
@@ -39,19 +38,15 @@ impl Revocation {
     }
 }
 
-/// The endpoint.
-pub(super) async fn revoke(
-    State(at): State<Arc<Revocation>>,
-    peer: Option<Extension<Peer>>,
-    request: Request,
-) -> Response<Body> {
-    let mut visit = at.visits.begin(peer.map(|Extension(peer)| peer));
-    let reply = at.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
-    visit.end(reply)
-}
-
 impl Revocation {
-    async fn answer(&self, visit: &mut Visit, request: Request) -> Result<Reply, Reply> {
+    /// The endpoint.
+    pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
+        let mut visit = self.visits.begin(peer);
+        let reply = self.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
+        visit.end(reply)
+    }
+
+    async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
         let Admitted { caller, parameters, .. } = self.front.admit(visit, request, self.body_bytes).await?;
         let Party::Client(client) = caller.party() else { return Err(Reply::not_a_client()) };

@@ -11,7 +11,6 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tower_service::Service;
 
 /// `payments-api`, `signed-api` (signed answers only) and `shop`, each with the secret `secret-of-` and its name.
 fn config() -> Config {
@@ -96,7 +95,7 @@ fn config() -> Config {
 
 /// A gateway whose signer never came.
 struct Alone {
-    routes: axum::Router,
+    edge: Edge,
     store: Store,
     _directory: tempfile::TempDir,
 }
@@ -107,8 +106,8 @@ fn alone() -> Alone {
     let store = Store::open(&directory.path().join("state.db")).unwrap();
     let gate = Arc::new(Gate::new(Arc::clone(&config), SignerClient::new()));
     let front = Arc::new(Front::new(&config));
-    let routes = public_routes(&config, &store, &gate, &front, &Arc::new(Meters::new()));
-    Alone { routes, store, _directory: directory }
+    let edge = public_edge(&config, &store, &gate, &front, &Arc::new(Meters::new()));
+    Alone { edge, store, _directory: directory }
 }
 
 fn post(path: &str, caller: Option<&str>, body: impl Into<Body>) -> Request<Body> {
@@ -129,7 +128,8 @@ fn basic(name: &str, secret: &str) -> String {
 
 impl Alone {
     async fn reply(&self, request: Request<Body>) -> Response<Body> {
-        self.routes.clone().call(request).await.unwrap()
+        let peer = request.extensions().get().copied();
+        self.edge.reply(peer, request).await
     }
 
     /// Status, `error`, and the rest of the response.

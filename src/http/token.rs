@@ -17,8 +17,7 @@ use crate::random;
 use crate::signer::message::{AccessTokenAsk, Ask, Context, OpaqueTokenAsk, RefusalAsk};
 use crate::store::{InsertError, Store, TokenKey, UsedAssertion};
 use axum::body::Body;
-use axum::extract::{Extension, Request, State};
-use axum::http::Response;
+use axum::http::{Request, Response};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -44,17 +43,6 @@ impl Issuance {
     }
 }
 
-/// The endpoint.
-pub(super) async fn token(
-    State(at): State<Arc<Issuance>>,
-    peer: Option<Extension<Peer>>,
-    request: Request,
-) -> Response<Body> {
-    let mut visit = at.visits.begin(peer.map(|Extension(peer)| peer));
-    let reply = at.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
-    visit.end(reply)
-}
-
 /// A grant that the rules allow, and the assertion that it uses up.
 struct Granted {
     issue: Issue,
@@ -62,7 +50,14 @@ struct Granted {
 }
 
 impl Issuance {
-    async fn answer(&self, visit: &mut Visit, request: Request) -> Result<Reply, Reply> {
+    /// The endpoint.
+    pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
+        let mut visit = self.visits.begin(peer);
+        let reply = self.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
+        visit.end(reply)
+    }
+
+    async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
         let most = self.config.http.limits.body_bytes;
         let Admitted { caller, parameters, .. } = self.front.admit(visit, request, most).await?;
