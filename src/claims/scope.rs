@@ -2,14 +2,16 @@
 //! payment schemes put opaque identifiers into scopes (`PIS:1234-wertiq-983`).
 
 use super::WordError;
+use super::words::by_text;
+use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One scope token: 1 to 255 of `%x21 / %x23-5B / %x5D-7E`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-pub struct ScopeToken(String);
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScopeToken(Arc<str>);
 
 /// Why a text is no scope.
 pub type ScopeError = WordError;
@@ -21,9 +23,9 @@ impl ScopeToken {
     }
 }
 
-impl TryFrom<String> for ScopeToken {
-    type Error = WordError;
-    fn try_from(text: String) -> Result<Self, WordError> {
+impl FromStr for ScopeToken {
+    type Err = WordError;
+    fn from_str(text: &str) -> Result<Self, WordError> {
         let expected = "1 to 255 printable ASCII characters without space, quote and backslash";
         if text.is_empty() || text.len() > 255 {
             return Err(WordError::new(expected, "an empty or longer token"));
@@ -31,7 +33,20 @@ impl TryFrom<String> for ScopeToken {
         if !text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
             return Err(WordError::new(expected, "another character"));
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
+    }
+}
+
+impl TryFrom<String> for ScopeToken {
+    type Error = WordError;
+    fn try_from(text: String) -> Result<Self, WordError> {
+        text.parse()
+    }
+}
+
+impl<'de> Deserialize<'de> for ScopeToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        by_text(deserializer)
     }
 }
 
@@ -55,8 +70,7 @@ impl fmt::Debug for ScopeToken {
 }
 
 /// A list of scope tokens without repetition, at most 64, in the order given. As JSON: one text with spaces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope(Vec<ScopeToken>);
 
 impl Scope {
@@ -115,7 +129,7 @@ impl FromStr for Scope {
         }
         let mut list: Vec<ScopeToken> = Vec::new();
         for part in text.split(' ') {
-            let token = ScopeToken::try_from(part.to_owned())?;
+            let token = part.parse()?;
             if !list.contains(&token) {
                 list.push(token);
             }
@@ -131,6 +145,12 @@ impl TryFrom<String> for Scope {
     type Error = WordError;
     fn try_from(text: String) -> Result<Self, WordError> {
         text.parse()
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        by_text(deserializer)
     }
 }
 

@@ -1,8 +1,11 @@
 //! What is known of an access token, and what of it is told to one resource server.
 
+use super::words::by_text;
 use super::{
     Acr, AuthorizationDetail, ClaimName, ClientId, Issuer, Jti, NumericDate, Resource, Scope, Subject,
 };
+use serde::de::Deserializer;
+use serde::ser::{Error, Serializer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -90,8 +93,7 @@ impl FromStr for Purpose {
 }
 
 /// SHA-256 of a token as its holder has it: what is stored and recorded instead of the token. As JSON: lower-case hex.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
 impl TokenHash {
@@ -104,18 +106,26 @@ impl TokenHash {
     }
 }
 
-impl TryFrom<String> for TokenHash {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, &'static str> {
+impl FromStr for TokenHash {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         let mut out = [0; 32];
-        hex::decode_to_slice(&text, &mut out).map_err(|_| "expected 64 hexadecimal digits")?;
+        hex::decode_to_slice(text, &mut out).map_err(|_| "expected 64 hexadecimal digits")?;
         Ok(Self(out))
     }
 }
 
-impl From<TokenHash> for String {
-    fn from(hash: TokenHash) -> Self {
-        hex::encode(hash.0)
+impl Serialize for TokenHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = [0; 64];
+        hex::encode_to_slice(self.0, &mut text).map_err(Error::custom)?;
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        by_text(deserializer)
     }
 }
 

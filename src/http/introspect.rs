@@ -65,7 +65,8 @@ impl Introspection {
         // Facts: read after the time that becomes `iat`, so that they are never older than the answer says.
         let (place, published) = self.gate.enter()?;
         let iat = NumericDate::from(clock::now());
-        let known = self.tokens.find(token, &published.access_token_keys)?;
+        let hash = TokenHash::of(token);
+        let known = self.tokens.find(token, hash, &published.access_token_keys)?;
 
         // Rule: what this resource server may be told.
         let View { active, rules } = view(rs, &self.config, known.as_ref().map(|known| &*known.facts), iat);
@@ -78,7 +79,7 @@ impl Introspection {
         let ask = IntrospectionAsk {
             context: visit.context(&caller),
             format,
-            token: TokenHash::of(token),
+            token: hash,
             iat,
             active: active.map(Box::new),
             rules: rules.into_iter().map(str::to_owned).collect(),

@@ -57,7 +57,8 @@ impl Revocation {
         let place = self.gate.place()?;
         // Without any keys a JWT of ours would look unknown, and 200 be a lie.
         let last = self.gate.published().ok_or_else(|| Reply::unavailable("signer-down"))?;
-        let Some(known) = self.tokens.find(token, &last.published.access_token_keys)? else {
+        let hash = TokenHash::of(token);
+        let Some(known) = self.tokens.find(token, hash, &last.published.access_token_keys)? else {
             return Ok(Reply::nothing_to_revoke());
         };
 
@@ -70,7 +71,7 @@ impl Revocation {
         // client closes its connection in between.
         let record = RevocationAsk {
             context: visit.context(&caller),
-            token: TokenHash::of(token),
+            token: hash,
             format: known.facts.format,
             jti: known.facts.jti.clone(),
         };

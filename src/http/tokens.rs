@@ -31,12 +31,17 @@ impl Tokens {
         Self { config, store }
     }
 
-    /// The token with this text; `None` when we issued none like it. `token_type_hint` is not asked: its form tells
+    /// The token with this text and its hash; `None` when we issued none like it. `token_type_hint` is not asked: its form tells
     /// (RFC 7662 §2.1 lets a hint be ignored, and a wrong one must change nothing).
     ///
     /// A state that cannot be read is 503: neither active nor inactive can be said then.
-    pub(super) fn find(&self, token: &str, keys: &[PublicKey]) -> Result<Option<Known>, Reply> {
-        let Some(key) = self.key_of(token, keys) else { return Ok(None) };
+    pub(super) fn find(
+        &self,
+        token: &str,
+        hash: TokenHash,
+        keys: &[PublicKey],
+    ) -> Result<Option<Known>, Reply> {
+        let Some(key) = self.key_of(token, hash, keys) else { return Ok(None) };
         match self.store.find(&key) {
             Ok(facts) => Ok(facts.map(|facts| Known { key, facts })),
             Err(error) => {
@@ -46,7 +51,7 @@ impl Tokens {
         }
     }
 
-    fn key_of(&self, token: &str, keys: &[PublicKey]) -> Option<TokenKey> {
+    fn key_of(&self, token: &str, hash: TokenHash, keys: &[PublicKey]) -> Option<TokenKey> {
         if token.len() > LONGEST {
             return None;
         }
@@ -54,7 +59,7 @@ impl Tokens {
         if token.contains('.') {
             own_access_token(&self.config, keys, token).map(TokenKey::AtJwt)
         } else {
-            Some(TokenKey::Opaque(TokenHash::of(token)))
+            Some(TokenKey::Opaque(hash))
         }
     }
 }

@@ -41,7 +41,7 @@ impl RequestNames {
     #[expect(clippy::expect_used, reason = "base64url, a hyphen and digits are what a RequestId is made of")]
     fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{number:x}", self.process).try_into().expect("the grammar of RequestId")
+        format!("{}-{number:x}", self.process).parse().expect("the grammar of RequestId")
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::{StoreError, TokenKey};
 use crate::claims::{Authentication, NumericDate, Scope, TokenFacts, TokenFormat};
-use rusqlite::types::{FromSql, Type};
+use rusqlite::types::{FromSql, Type, ValueRef};
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
+use std::str::FromStr;
 
 macro_rules! columns {
     () => {
@@ -140,7 +141,14 @@ struct Columns<'a, 'row> {
     text: usize,
 }
 
-impl Columns<'_, '_> {
+impl<'a> Columns<'a, '_> {
+    /// The next column as SQLite has it.
+    fn column(&mut self) -> rusqlite::Result<ValueRef<'a>> {
+        let index = self.next;
+        self.next += 1;
+        self.row.get_ref(index)
+    }
+
     fn plain<T: FromSql>(&mut self) -> rusqlite::Result<T> {
         let index = self.next;
         self.next += 1;
@@ -149,34 +157,30 @@ impl Columns<'_, '_> {
 
     fn word<T>(&mut self) -> rusqlite::Result<T>
     where
-        T: TryFrom<String, Error: Error + Send + Sync + 'static>,
+        T: FromStr<Err: Error + Send + Sync + 'static>,
     {
-        let text: String = self.plain()?;
+        let text = self.column()?.as_str().map_err(|e| self.damaged(e))?;
         self.text += text.len();
-        T::try_from(text).map_err(|e| self.damaged(e))
+        text.parse().map_err(|e| self.damaged(e))
     }
 
     fn optional_word<T>(&mut self) -> rusqlite::Result<Option<T>>
     where
-        T: TryFrom<String, Error: Error + Send + Sync + 'static>,
+        T: FromStr<Err: Error + Send + Sync + 'static>,
     {
-        let text: Option<String> = self.plain()?;
-        self.text += text.as_ref().map_or(0, String::len);
-        text.map(|text| T::try_from(text).map_err(|e| self.damaged(e))).transpose()
+        let text = self.column()?.as_str_or_null().map_err(|e| self.damaged(e))?;
+        self.text += text.map_or(0, str::len);
+        text.map(|text| text.parse().map_err(|e| self.damaged(e))).transpose()
     }
 
     fn json<T: DeserializeOwned>(&mut self) -> rusqlite::Result<T> {
-        let index = self.next;
-        self.next += 1;
-        let text = self.row.get_ref(index)?.as_str().map_err(|e| self.damaged(e))?;
+        let text = self.column()?.as_str().map_err(|e| self.damaged(e))?;
         self.text += text.len();
         serde_json::from_str(text).map_err(|e| self.damaged(e))
     }
 
     fn format(&mut self) -> rusqlite::Result<TokenFormat> {
-        let index = self.next;
-        self.next += 1;
-        match self.row.get_ref(index)?.as_str().map_err(|e| self.damaged(e))? {
+        match self.column()?.as_str().map_err(|e| self.damaged(e))? {
             "opaque" => Ok(TokenFormat::Opaque),
             "at+jwt" => Ok(TokenFormat::AtJwt),
             _ => Err(self.damaged("expected opaque or at+jwt")),
