@@ -193,17 +193,21 @@ fn a_missing_log_is_an_error_and_never_a_fresh_start() {
 }
 
 #[test]
-fn a_second_signer_on_the_same_log_is_refused() {
-    let appliance = Appliance::start(Settings::new(Way::Child));
-    let token = appliance.token_of_the_case();
-    let other = Appliance::output(&appliance, &["audit", "init"]);
-    assert!(!other.status.success());
-    let mut second: Process = appliance.process("serve");
-    second.wait_for("the refusal of the log", |line| line.to_string().contains("lock").then_some(()));
-    second.signal(Signal::SIGTERM);
-    second.wait_all();
-    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true, "the first goes on");
-    appliance.finish();
+fn a_second_gateway_on_the_same_state_and_a_second_signer_on_the_same_log_are_refused() {
+    let (gateway, signer) = (("serve", "another process holds it"), ("signer", "lock"));
+    for (way, refused) in [(Way::Child, vec![gateway]), (Way::Separate, vec![gateway, signer])] {
+        let appliance = Appliance::start(Settings::new(way));
+        let token = appliance.token_of_the_case();
+        let other = Appliance::output(&appliance, &["audit", "init"]);
+        assert!(!other.status.success());
+        for (command, reason) in refused {
+            let mut second: Process = appliance.process(command);
+            assert!(!second.wait_all().success());
+            assert!(second.said().contains(reason), "{command} in {way:?}: {}", second.said());
+        }
+        assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true, "the first goes on");
+        appliance.finish();
+    }
 }
 
 #[test]
