@@ -2,9 +2,9 @@
 //!
 //! A line is formatted on the thread that says it and appended to a buffer of bounded size; one thread writes the
 //! buffer out. It looks by itself every 20 ms as long as lines keep coming, so that no request pays for waking it, and
-//! is woken only when none came for a second. When the reader of standard error is slow and the buffer full, lines are dropped and counted, and the
-//! count is written when there is room again. `CHANCERY_LOG` chooses what is said (the grammar of `RUST_LOG`; `info`
-//! unless given).
+//! is woken only when none came for a second. When the reader of standard error is slow and the buffer full, lines are
+//! dropped and counted, and the count is written when there is room again. `CHANCERY_LOG` chooses what is said (the
+//! grammar of `RUST_LOG`; `info` unless given).
 //!
 //! Never in a line: tokens, secrets, assertions, `Authorization` headers, PINs, subjects, request bodies. The address
 //! of a caller stands only in the line of a request that was refused or failed.
