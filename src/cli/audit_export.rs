@@ -52,8 +52,7 @@ fn kept(config: &Config) -> Result<Option<String>, (String, Status)> {
     if !matches!(config.signer, SignerMode::Child) || !config.store.path.exists() {
         return Ok(None);
     }
-    let kept = Store::open(&config.store.path).and_then(|store| store.checkpoint(&config.audit.origin));
-    kept.map_err(|e| (e.to_string(), 74))
+    Store::checkpoint_in(&config.store.path, &config.audit.origin).map_err(|e| (e.to_string(), 74))
 }
 
 /// Does it.

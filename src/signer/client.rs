@@ -13,7 +13,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -236,7 +236,11 @@ impl SignerClient {
             }
         };
         // Nothing more is asked. A socket that has ended already takes no notice.
-        self.open().stream = None;
+        {
+            let mut open = self.open();
+            open.up = false;
+            open.stream = None;
+        }
         let _ = stream.shutdown(Shutdown::Write);
         let end = match ended {
             Some(end) => end,
@@ -275,9 +279,14 @@ impl SignerClient {
     }
 
     async fn write(&self, stream: &UnixStream) -> io::Error {
+        // Another descriptor, since the runtime watches the first for answers; now, while there is one to be had.
+        let own = match stream.try_clone() {
+            Ok(own) => own,
+            Err(end) => return end,
+        };
         loop {
             self.0.wake.notified().await;
-            if let Err(end) = self.write_out(stream).await {
+            if let Err(end) = self.write_out(&own).await {
                 return end;
             }
         }
@@ -285,9 +294,8 @@ impl SignerClient {
 
     /// Writes what a full socket did not take, until nothing waits.
     async fn write_out(&self, stream: &UnixStream) -> io::Result<()> {
-        // Of its own and for this time only: a socket that is watched for space wakes the runtime with every ask that
-        // the signer takes.
-        let socket = watch_for(stream.try_clone()?, Interest::WRITABLE)?;
+        // For this time only: a socket that is watched for space wakes the runtime with every ask that the signer takes.
+        let socket = watch_for(stream.as_fd(), Interest::WRITABLE)?;
         loop {
             let bytes = {
                 let mut open = self.open();

@@ -30,6 +30,8 @@ pub(super) enum Found {
     Nothing,
     /// The inbox is closed and empty: nothing will come.
     End,
+    /// The system does not say any more what can be read.
+    Broken(Errno),
 }
 
 /// Whether a signing thread has something else to do.
@@ -102,11 +104,7 @@ impl Inbox {
                 Ok(0) => return Found::Nothing,
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
-                Err(error) => {
-                    // Nothing that can happen to an epoll of ours; a thread must not spin on it in any case.
-                    tracing::error!(%error, "a signing thread cannot wait for requests; it ends");
-                    return Found::End;
-                }
+                Err(error) => return Found::Broken(error),
             }
             let name = found.map(|event| event.data())[0];
             if name == END {
@@ -193,7 +191,7 @@ mod tests {
         match found {
             Found::Ask(job) => serde_json::from_slice(&job.bytes).unwrap(),
             Found::Nothing => panic!("nothing"),
-            Found::End => panic!("the end"),
+            Found::End | Found::Broken(_) => panic!("the end"),
         }
     }
 

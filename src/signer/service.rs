@@ -74,7 +74,7 @@ impl Shared {
 /// A running signer.
 pub struct Service {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
     connections: Mutex<Vec<Arc<Connection>>>,
     gateways: AtomicUsize,
     stopping: AtomicBool,
@@ -108,7 +108,7 @@ impl Service {
         }
         Ok(Arc::new(Self {
             shared,
-            workers,
+            workers: Mutex::new(workers),
             connections: Mutex::default(),
             gateways: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -156,12 +156,13 @@ impl Service {
         stream.set_read_timeout(None)?;
         let connection = Connection::new(stream)?;
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&connection));
-        let ended = self.shared.inbox.add(&connection)?;
-        // Without a word every signing thread has ended.
-        let outcome = ended.recv().unwrap_or(Ok(()));
+        let outcome = match self.shared.inbox.add(&connection) {
+            Ok(ended) => ended.recv().unwrap_or(Ok(())),
+            Err(error) => Err(error.into()),
+        };
         if !self.stopping.load(Ordering::Acquire) {
-            // The gateway has said its last word. It reads on for the checkpoint that covers all of its answers; one that
-            // died reads nothing, and what is still queued is recorded all the same.
+            // The gateway has said its last word. It reads on for the checkpoint that covers its answers; one that died
+            // reads nothing, and what other threads are still signing for it is recorded all the same.
             self.send_last_checkpoint(&connection);
             connection.close();
         }
@@ -235,11 +236,13 @@ impl Service {
     pub fn finish(self: Arc<Self>, identity: &Identity) -> bool {
         self.stopping.store(true, Ordering::Release);
         self.shared.inbox.close();
-        let Some(service) = last(self) else { return false };
-        for worker in service.workers {
+        // First those who sign: whoever serves a gateway waits until they have read all that it sent, and a slow token
+        // takes its time for that. The watchdog and the end's own deadline see to one that hangs.
+        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // A worker that panicked has aborted the process before this.
             let _ = worker.join();
         }
+        let Some(service) = last(self) else { return false };
         let stopped =
             record::system(Event::Stopped, crate::audit::Outcome::Success, None, None, identity, None);
         let Some(shared) = last(service.shared) else { return false };

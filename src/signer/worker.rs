@@ -135,6 +135,11 @@ impl Worker {
                 }
                 Found::Nothing => appended = appended.and_then(Queued::commit),
                 Found::End => return,
+                Found::Broken(error) => {
+                    // None that an epoll of ours can have; a thread must neither spin on it nor be missing in silence.
+                    let reason = format!("a signing thread cannot wait for requests: {error}");
+                    return shared.end(Ending::TokenLost { reason, pin: false });
+                }
             }
         }
     }

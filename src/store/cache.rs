@@ -1,5 +1,5 @@
 //! What was read of active use lately, so that a token that is asked about again and again is not parsed again and
-//! again. It never says what the file does not say.
+//! again. It never says other than what we last wrote into the file; what another program writes is heard of later.
 //!
 //! Whoever is about to change rows takes a [`Change`] first and keeps it until the commit: it takes the rows out, and
 //! as long as it lives nothing new comes in. Nor does what was read from the file before it began: it may be older than

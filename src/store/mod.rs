@@ -8,7 +8,8 @@
 //! …      ┘
 //! ```
 //!
-//! * One process of ours has the file at a time. What another program changes in it is seen within a second.
+//! * One process of ours has the file at a time. What another program changes in it is seen within a
+//!   second, or when a commit that waits for the disk is done.
 //! * A write whose future returned `Ok` is on disk, and every [`Store::find`] that begins later sees it.
 //! * Opaque tokens are known by their SHA-256 only; an `at+jwt` is known by its `jti`.
 //! * A failed write is its caller's error and changes nothing else: later writes work again when the disk does.
@@ -156,10 +157,13 @@ impl Store {
 
     /// The checkpoint kept last for `origin`.
     pub fn checkpoint(&self, origin: &str) -> Result<Option<String>, StoreError> {
-        self.read("read the checkpoint", |conn| {
-            conn.prepare_cached("SELECT note FROM checkpoint WHERE origin = ?1")?
-                .query_row([origin], |row| row.get(0))
-        })
+        self.read("read the checkpoint", |conn| kept_checkpoint(conn, origin))
+    }
+
+    /// The checkpoint kept last for `origin` in the file at `path`, which a daemon may have open.
+    pub fn checkpoint_in(path: &Path, origin: &str) -> Result<Option<String>, StoreError> {
+        let kept = kept_checkpoint(&schema::reader(path)?, origin);
+        kept.optional().map_err(|e| StoreError::of("read the checkpoint", &e))
     }
 
     /// Forgets tokens and used assertions that ended before `before`; returns how many. In steps of 500 rows, each
@@ -200,6 +204,11 @@ impl Store {
     ) -> Result<Option<T>, StoreError> {
         self.inner.readers.with(read).optional().map_err(|e| StoreError::of(doing, &e))
     }
+}
+
+fn kept_checkpoint(conn: &Connection, origin: &str) -> rusqlite::Result<String> {
+    conn.prepare_cached("SELECT note FROM checkpoint WHERE origin = ?1")?
+        .query_row([origin], |row| row.get(0))
 }
 
 /// Inside the writer's transaction, so that nothing changes between looking and writing. The outer result ends the

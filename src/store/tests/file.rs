@@ -80,3 +80,18 @@ fn what_is_no_state_store_is_refused_and_left_alone() {
         refused(&place.directory.path().join("no/such/state.db")).to_string().contains("cannot create it")
     );
 }
+
+#[test]
+fn the_kept_checkpoint_is_read_from_a_file_that_a_daemon_has_open() {
+    let place = Place::new();
+    let store = place.open();
+    assert_eq!(Store::checkpoint_in(&place.path(), "log"), Ok(None));
+    place.runtime.block_on(store.keep_checkpoint("log".to_owned(), "note".to_owned())).unwrap();
+    assert_eq!(Store::checkpoint_in(&place.path(), "log"), Ok(Some("note".to_owned())));
+    drop(store);
+    assert_eq!(
+        Store::checkpoint_in(&place.path(), "log"),
+        Ok(Some("note".to_owned())),
+        "and when it has ended"
+    );
+}
