@@ -4,6 +4,7 @@
 //! compares it with every answer that a caller received.
 
 mod appliance;
+mod asks;
 mod calls;
 mod front;
 mod jwt;
