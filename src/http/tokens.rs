@@ -31,8 +31,8 @@ impl Tokens {
         Self { config, store }
     }
 
-    /// The token with this text and its hash; `None` when we issued none like it. `token_type_hint` is not asked: its form tells
-    /// (RFC 7662 §2.1 lets a hint be ignored, and a wrong one must change nothing).
+    /// The token with this text and its hash; `None` when we issued none like it. `token_type_hint` is not asked: its
+    /// form tells (RFC 7662 §2.1 lets a hint be ignored, and a wrong one must change nothing).
     ///
     /// A state that cannot be read is 503: neither active nor inactive can be said then.
     pub(super) fn find(

@@ -6,19 +6,15 @@
 
 use super::frame::{self, FrameError, Frames};
 use super::message::{Ask, Outcome, PublishedKey, Request, Response};
+use super::wire::{Incoming, send_all, send_now};
 use crate::claims::Purpose;
 use crate::jose::{PublicKey, PublicKeyError};
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot, watch};
 
 /// The longest that an ask may take: longer than the watchdog's deadline, after which the signer ends by itself.
@@ -133,8 +129,8 @@ impl Open {
         if self.out.is_empty()
             && !self.writing
             && let Some(stream) = &self.stream
-            // Any error but a full socket meets the task as well, which tells of it.
-            && let Ok(sent) = send(stream.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+            // An error meets the task as well, which tells of it.
+            && let Ok(sent) = send_now(stream, rest)
         {
             rest = rest.get(sent..).unwrap_or_default();
         }
@@ -294,8 +290,6 @@ impl SignerClient {
 
     /// Writes what a full socket did not take, until nothing waits.
     async fn write_out(&self, stream: &UnixStream) -> io::Result<()> {
-        // For this time only: a socket that is watched for space wakes the runtime with every ask that the signer takes.
-        let socket = watch_for(stream.as_fd(), Interest::WRITABLE)?;
         loop {
             let bytes = {
                 let mut open = self.open();
@@ -305,18 +299,12 @@ impl SignerClient {
             if bytes.is_empty() {
                 return Ok(());
             }
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
-                let sent = socket.async_io(Interest::WRITABLE, |to| {
-                    Ok(send(to.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?)
-                });
-                rest = rest.get(sent.await?..).unwrap_or_default();
-            }
+            send_all(stream, &bytes).await?;
         }
     }
 
     async fn read(&self, stream: Arc<UnixStream>, checkpoints: &watch::Sender<String>) -> FrameError {
-        let socket = match watch_for(stream, Interest::READABLE) {
+        let socket = match Incoming::of(stream) {
             Ok(socket) => socket,
             Err(error) => return error.into(),
         };
@@ -324,7 +312,7 @@ impl SignerClient {
         let mut frames = Frames::default();
         let mut answers: Vec<Response> = Vec::new();
         loop {
-            match receive(&socket, &mut buffer).await {
+            match socket.receive(&mut buffer).await {
                 Ok(0) => return FrameError::Io(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => frames.push(buffer.get(..read).unwrap_or_default()),
                 Err(e) => return e.into(),
@@ -348,34 +336,6 @@ impl SignerClient {
                     let _ = waiter.send(answer.outcome);
                 }
             }
-        }
-    }
-}
-
-/// Lets the runtime watch a socket for one thing alone, which tokio's own sockets do not offer.
-#[expect(
-    deprecated,
-    reason = "the one to use instead is unsafe; a std socket has its descriptor as long as it lives"
-)]
-fn watch_for<T: AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-    AsyncFd::with_interest(socket, interest)
-}
-
-/// Reads what there is.
-async fn receive(socket: &AsyncFd<Arc<UnixStream>>, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        let mut ready = socket.readable().await?;
-        match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-            Ok(read) => {
-                if read < buffer.len() {
-                    // All that there was: without this the next call asks the socket for nothing.
-                    ready.clear_ready();
-                }
-                return Ok(read);
-            }
-            Err(Errno::EAGAIN) => ready.clear_ready(),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The gateway's side against a signer that the test plays.
 
-use super::super::message::{Ask, Outcome, Request, Response};
+use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response};
 use super::*;
+use crate::config::AuthMethod;
 use std::io::Read;
 use std::net::Shutdown;
 
@@ -67,4 +68,68 @@ async fn a_signer_that_ends_fails_every_waiter() {
     drop(signer);
     assert!(asked.await.unwrap().is_err());
     served.await.unwrap();
+}
+
+/// On one thread, so that the test decides when the task that writes goes on.
+#[tokio::test]
+async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
+    const FIRST: usize = 30;
+    let client = SignerClient::new();
+    let (mut signer, served) = connect(&client);
+    client.watch().wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
+    let ask = |n: usize| {
+        let context = Context {
+            request_id: "request".parse().unwrap(),
+            caller: format!("client-{n}").parse().unwrap(),
+            method: AuthMethod::ClientSecretBasic,
+            peer: None,
+        };
+        // Larger than what the system takes at once: some are sent in part.
+        let rule = "r".repeat(100_000);
+        let (client, ask) = (client.clone(), Ask::Refusal(RefusalAsk { context, rule, jti: None }));
+        async move { client.ask(ask).await }
+    };
+    let mut asked: Vec<_> = (0..FIRST).map(|n| tokio::spawn(ask(n))).collect();
+    until(|| client.open().writing && client.open().out.is_empty()).await;
+    // There is space now, and the task that writes, in the middle of a frame, has not heard of it when the next one asks.
+    let mut bytes = vec![0; 150_000];
+    signer.read_exact(&mut bytes).unwrap();
+    let mut late = Box::pin(ask(FIRST));
+    tokio::select! {
+        biased;
+        _ = &mut late => panic!("nobody has answered"),
+        () = std::future::ready(()) => {}
+    }
+    asked.push(tokio::spawn(late));
+    let reads = std::thread::spawn(move || {
+        for n in 0..=FIRST {
+            let request: Request = frame::read_one((&mut bytes.as_slice()).chain(&signer)).unwrap();
+            let read = bytes.len().min(4 + serde_json::to_vec(&request).unwrap().len());
+            bytes.drain(..read);
+            let caller = request.ask.context().unwrap().caller.as_str().to_owned();
+            assert_eq!(caller, format!("client-{n}"));
+            frame::write_one(
+                &signer,
+                &Response { number: request.number, outcome: Outcome::Done { body: caller } },
+            )
+            .unwrap();
+        }
+        signer
+    });
+    for (n, asked) in asked.into_iter().enumerate() {
+        assert_eq!(asked.await.unwrap().unwrap().into_body(), format!("client-{n}"));
+    }
+    drop(reads.join().unwrap());
+    served.await.unwrap();
+}
+
+/// Waits for what should happen by itself.
+async fn until(what: impl Fn() -> bool) {
+    for _ in 0..3000 {
+        if what() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came");
 }

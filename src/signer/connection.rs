@@ -2,10 +2,8 @@
 
 use super::frame::{self, FrameError};
 use super::message::{MAX_FRAME, Outcome, Response};
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use super::wire::{receive_now, send_now};
 use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -97,14 +95,9 @@ impl Connection {
 
     /// How many bytes there were; `None` for none yet.
     fn receive(&self, to: &mut [u8]) -> Result<Option<usize>, Option<FrameError>> {
-        loop {
-            return match recv(self.stream.as_raw_fd(), to, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => Err(None),
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(Errno::EAGAIN) => Ok(None),
-                Err(Errno::EINTR) => continue,
-                Err(error) => Err(Some(std::io::Error::from(error).into())),
-            };
+        match receive_now(&self.stream, to) {
+            Ok(Some(0)) => Err(None),
+            received => received.map_err(|error| Some(error.into())),
         }
     }
 
@@ -115,10 +108,8 @@ impl Connection {
             return;
         }
         if waiting.bytes.is_empty() && !waiting.writing {
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.stream.as_raw_fd(), frames, flags) {
+            match send_now(&self.stream, frames) {
                 Ok(sent) => frames = frames.get(sent..).unwrap_or_default(),
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(_) => return self.close_locked(&mut waiting),
             }
         }

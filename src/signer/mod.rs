@@ -6,7 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `message`, `frame` | what crosses the socket, and how |
+//! | `message`, `frame`, `wire` | what crosses the socket, and how |
 //! | `client`, `link` | the gateway's side: many requests in flight over one socket, and who keeps it open |
 //! | `sealed` | [`Sealed`] (signed, unreadable) and [`Released`]; the whole file fits a page |
 //! | `rules` | what may be said, from the signer's own reading of the configuration |
@@ -38,6 +38,7 @@ mod service;
 mod start;
 #[cfg(test)]
 mod tests;
+mod wire;
 mod worker;
 
 pub use admin::{AdminAnswer, AdminAsk, AdminError, act, ask_admin, listen};

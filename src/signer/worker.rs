@@ -46,7 +46,8 @@ enum Reply {
     Say(Outcome),
 }
 
-/// Called with every durable batch, on the thread that wrote it: releases, and sends all answers of a connection at once.
+/// Called with every durable batch, on the thread that wrote it: releases, and sends all answers of a connection at
+/// once.
 pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
     let mut frames = Vec::with_capacity(batch.len() * 1024);
     let mut current: Option<Arc<Connection>> = None;

@@ -1,0 +1,79 @@
+//! The socket between the two processes, for whoever must not wait on it: what both sides do, and what the gateway's
+//! runtime does beside that.
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Sends what the socket takes now and says how much that was: 0 when it is full.
+pub(super) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    match send(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
+        sent => Ok(sent?),
+    }
+}
+
+/// Receives what has come: how many bytes, 0 at the end; `None` when nothing has.
+pub(super) fn receive_now(stream: &UnixStream, to: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match recv(stream.as_raw_fd(), to, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            read => return Ok(Some(read?)),
+        }
+    }
+}
+
+/// Sends all of it, as the socket takes it.
+///
+/// The socket is watched for this time only: one that is always watched for space wakes the runtime with every message
+/// that the other side takes. It must be another descriptor than one that [`Incoming`] watches.
+pub(super) async fn send_all(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    let socket = watch_for(stream.as_fd(), Interest::WRITABLE)?;
+    while !bytes.is_empty() {
+        let mut ready = socket.writable().await?;
+        match send_now(stream, bytes)? {
+            0 => ready.clear_ready(),
+            sent => bytes = bytes.get(sent..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
+
+/// A socket that is watched for what comes, and for nothing else.
+pub(super) struct Incoming(AsyncFd<Arc<UnixStream>>);
+
+impl Incoming {
+    pub(super) fn of(stream: Arc<UnixStream>) -> io::Result<Self> {
+        watch_for(stream, Interest::READABLE).map(Self)
+    }
+
+    /// Waits until something has come, and takes it: how many bytes, 0 at the end.
+    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let read = receive_now(self.0.get_ref(), buffer)?;
+            if read.is_none_or(|read| read < buffer.len()) {
+                // All that there was: without this the next call asks the socket for nothing.
+                ready.clear_ready();
+            }
+            if let Some(read) = read {
+                return Ok(read);
+            }
+        }
+    }
+}
+
+/// Lets the runtime watch a socket for one thing alone, which tokio's own sockets do not offer.
+#[expect(
+    deprecated,
+    reason = "the one to use instead is unsafe; a std socket has its descriptor as long as it lives"
+)]
+fn watch_for<T: AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(socket, interest)
+}
