@@ -52,7 +52,7 @@ pub enum Standing {
 /// dropped. Dropping the log does what [`Log::close`] does, without telling whether it succeeded.
 pub struct Log<T> {
     settings: LogSettings,
-    shared: Arc<Shared<T>>,
+    pub(super) shared: Arc<Shared<T>>,
     writer: Arc<Mutex<Writer<T>>>,
     newest: Arc<Mutex<Option<Arc<Published>>>>,
     threads: Option<Threads>,

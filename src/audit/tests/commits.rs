@@ -5,13 +5,15 @@ use super::*;
 use std::thread::current;
 use std::time::Duration;
 
-/// Tells on which thread each batch was released.
+/// Tells on which thread each batch was released, which is held up there as long as the gate is held.
 fn open(bench: &Bench) -> (Log<u64>, Receiver<(u64, Option<String>)>) {
     let (tell, told) = channel();
+    let gate = Arc::clone(&bench.gate);
     let handlers = Handlers {
         on_durable: Box::new(move |batch| {
             let name = current().name().map(str::to_owned);
             batch.drain(..).for_each(|(ticket, _)| drop(tell.send((ticket, name.clone()))));
+            drop(gate.lock());
         }),
         on_failure: Box::new(|_| ()),
     };
@@ -53,6 +55,28 @@ fn one_commit_writes_what_others_appended_too() {
     log.close().unwrap();
 }
 
+#[test]
+fn what_comes_while_somebody_writes_is_not_forgotten_by_whoever_that_is() {
+    let bench = Bench::new();
+    let (log, told) = open(&bench);
+    std::thread::scope(|scope| {
+        let held = bench.gate.lock().unwrap();
+        let writing = scope.spawn(|| {
+            let mut queued = Some(append(&log, 1));
+            while let Some(more) = queued {
+                queued = more.commit();
+            }
+        });
+        assert_eq!(told.recv().unwrap().0, 1);
+        assert!(append(&log, 2).commit().is_none(), "the pen is taken");
+        assert!(told.try_recv().is_err());
+        drop(held);
+        writing.join().unwrap();
+        assert_eq!(told.try_recv().unwrap().0, 2);
+    });
+    log.close().unwrap();
+}
+
 /// However appends, commits and leaving it to the log thread fall together, nothing stays queued.
 #[test]
 fn nothing_is_forgotten_between_two_who_write() {
@@ -85,6 +109,19 @@ fn nothing_is_forgotten_between_two_who_write() {
         assert!(told.recv_timeout(Duration::from_secs(60)).is_ok(), "{n} of 1200 came");
     }
     log.close().unwrap();
+}
+
+#[test]
+fn who_finds_the_log_failed_writes_nothing() {
+    let bench = Bench::new();
+    let (log, told) = open(&bench);
+    let before = bench.records().len();
+    let queued = append(&log, 1);
+    log.shared.poison("the test says so");
+    assert!(queued.commit().is_none());
+    assert!(log.close().is_err());
+    assert_eq!(bench.records().len(), before);
+    assert!(told.recv().is_err(), "the ticket was dropped");
 }
 
 #[test]
