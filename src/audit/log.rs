@@ -295,6 +295,13 @@ impl<T> Queued<'_, T> {
         let more = !lock(&log.shared.queue).items.is_empty() && !log.shared.failed();
         more.then(|| Self { log })
     }
+
+    /// Both as one: whoever writes the first writes what was queued behind it as well.
+    #[must_use]
+    pub fn and(self, behind: Self) -> Self {
+        std::mem::forget(behind);
+        self
+    }
 }
 
 impl<T> Drop for Queued<'_, T> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Settings, Pin ──► Hsm::open ──► Hsm ──► find, generate ──► Key ─┐
-//!                                  └────► session ──► SigningSession::sign ──► a signature that verified
+//!                                  └────► session ──► SigningSession::call ──► verify ──► a signature
 //! ```
 //!
 //! | file | holds |
@@ -58,7 +58,7 @@ pub use key::Key;
 pub use label::{KeyLabel, KeyLabelError};
 pub use open::{OpenError, Settings};
 pub use pin::{Pin, PinFileError};
-pub use session::{SignError, SigningSession};
+pub use session::{SignError, SigningSession, UnverifiedSignature};
 pub use token::TokenInfo;
 pub use uri::{TokenUri, TokenUriError};
 

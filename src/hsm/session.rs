@@ -1,6 +1,7 @@
 //! Signing, on one thread, with the recovery that a signature may cost.
 
 use super::access::{Epoch, Recovery};
+use super::mechanism::Unverified;
 use super::{ErrorClass, FindError, Hsm, HsmError, Key, find, mechanism};
 use crate::jose::ToBeSigned;
 use cryptoki::context::Function;
@@ -13,6 +14,16 @@ pub struct SigningSession {
     hsm: Hsm,
     /// Thrown away with every error: after a failed `C_Sign` a session may answer `CKR_OPERATION_ACTIVE` for ever.
     pub(super) session: Option<Session>,
+}
+
+/// What the token returned for one message. Its bytes come out through [`SigningSession::verify`] alone; a failure there
+/// destroys them.
+pub struct UnverifiedSignature<'a> {
+    key: &'a Key,
+    message: ToBeSigned<'a>,
+    /// In which the key's handle was valid.
+    epoch: Epoch,
+    signature: Unverified,
 }
 
 /// Why there is no signature. Nothing that the token returned is left over.
@@ -79,22 +90,60 @@ impl SigningSession {
         Ok(Self { hsm, session: Some(session) })
     }
 
-    /// Signs `message` with the key's one algorithm and verifies the signature with the key's public half.
-    ///
-    /// Returns the signature in JWS form: r‖s of 64 or 96 bytes for ES256 and ES384, as long as the modulus for RS256 and
-    /// PS256, 64 bytes for `EdDSA`. Blocks for as long as the token takes; a call that hangs can be ended only with the
-    /// process. A lost session or login is made good once; after an error of [`ErrorClass::Module`] the caller
-    /// ends the process.
+    /// Signs `message` with the key's one algorithm and verifies the signature: [`Self::call`] and [`Self::verify`].
     pub fn sign(&mut self, key: &Key, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let signature = self.call(key, message)?;
+        self.verify(signature)
+    }
+
+    /// Lets the token sign `message` with the key's one algorithm. What it returned is kept until [`Self::verify`] has
+    /// seen it.
+    ///
+    /// Blocks for as long as the token takes; a call that hangs can be ended only with the process. A lost session or
+    /// login is made good once; after an error of [`ErrorClass::Module`] the caller ends the process.
+    pub fn call<'a>(
+        &mut self,
+        key: &'a Key,
+        message: &'a [u8],
+    ) -> Result<UnverifiedSignature<'a>, SignError> {
         if !self.hsm.is(key.hsm()) {
             return Err(SignError::Foreign { label: key.label().to_owned() });
         }
-        let message = ToBeSigned::new(key.public().algorithm(), message);
+        self.call_for(key, ToBeSigned::new(key.public().algorithm(), message))
+    }
+
+    /// Verifies with the key's public half, and returns the signature in JWS form: r‖s of 64 or 96 bytes for ES256 and
+    /// ES384, as long as the modulus for RS256 and PS256, 64 bytes for `EdDSA`.
+    pub fn verify(&mut self, signature: UnverifiedSignature<'_>) -> Result<Vec<u8>, SignError> {
+        let UnverifiedSignature { key, message, epoch, signature } = signature;
+        if let Ok(signature) = signature.verified_by(key.public(), &message) {
+            return Ok(signature);
+        }
+        let unverified = || SignError::Unverified { label: key.label().to_owned() };
+        if self.hsm.access().epoch() == epoch {
+            return Err(unverified());
+        }
+        // Another thread logged in between handle and signature, so the handle may have named another key. Once more.
+        let UnverifiedSignature { message, epoch, signature, .. } = self.call_for(key, message)?;
+        signature.verified_by(key.public(), &message).map_err(|_| {
+            if self.hsm.access().epoch() == epoch {
+                return unverified();
+            }
+            let error = HsmError::lost(RvError::KeyHandleInvalid, Function::Sign);
+            SignError::Call { label: key.label().to_owned(), error }
+        })
+    }
+
+    fn call_for<'a>(
+        &mut self,
+        key: &'a Key,
+        message: ToBeSigned<'a>,
+    ) -> Result<UnverifiedSignature<'a>, SignError> {
         let mut recovery = Recovery::default();
         loop {
             let epoch = self.hsm.access().epoch();
             match self.attempt(key, &message) {
-                Ok(signature) => return Ok(signature),
+                Ok((epoch, signature)) => return Ok(UnverifiedSignature { key, message, epoch, signature }),
                 Err(failure) => {
                     self.session = None;
                     let failed = |error| SignError::Call { label: key.label().to_owned(), error };
@@ -105,7 +154,7 @@ impl SigningSession {
         }
     }
 
-    fn attempt(&mut self, key: &Key, message: &ToBeSigned<'_>) -> Result<Vec<u8>, SignError> {
+    fn attempt(&mut self, key: &Key, message: &ToBeSigned<'_>) -> Result<(Epoch, Unverified), SignError> {
         let failed = |error| SignError::Call { label: key.label().to_owned(), error };
         let session = match &mut self.session {
             Some(session) => session,
@@ -116,16 +165,7 @@ impl SigningSession {
             Some(handle) => handle,
             None => find_again(session, key, epoch)?,
         };
-        let signature = mechanism::sign(session, handle, message).map_err(failed)?;
-        // The token has signed, but nothing has left: a failure here destroys the signature.
-        signature.verified_by(key.public(), message).map_err(|_| {
-            if self.hsm.access().epoch() == epoch {
-                SignError::Unverified { label: key.label().to_owned() }
-            } else {
-                // Another thread logged in between handle and signature, so the handle may have named another key.
-                failed(HsmError::lost(RvError::KeyHandleInvalid, Function::Sign))
-            }
-        })
+        Ok((epoch, mechanism::sign(session, handle, message).map_err(failed)?))
     }
 }
 

@@ -1,11 +1,14 @@
 //! One gateway: frames in, answers out, never waiting for a gateway that does not read.
 
 use super::frame::{self, FrameError};
-use super::message::{MAX_FRAME, Outcome, Response};
-use super::wire::{receive_now, send_now};
+use super::message::{Outcome, Response};
+use super::wire::{look, receive_now, send_now};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Bytes that a thread looks at to see how many asks wait; some forty of them.
+const SEEN: usize = 16 << 10;
 
 /// Bytes that may wait for a gateway; beyond it the connection is closed.
 const MAX_WAITING: usize = 64 << 20;
@@ -18,15 +21,40 @@ pub(super) struct Connection {
     wake: Condvar,
 }
 
-/// A frame of which not all has come yet.
 #[derive(Default)]
 struct Reading {
-    head: [u8; 4],
-    /// Of the head.
-    have: usize,
-    body: Vec<u8>,
-    /// Of the body.
-    read: usize,
+    /// What a look at the socket showed; kept for its memory.
+    seen: Vec<u8>,
+    /// Whole frames with their heads, or one of which not all has come yet.
+    begun: Vec<u8>,
+    /// Bytes that `begun` is to have; 4 for the head of a frame whose length nobody knows yet.
+    wanted: usize,
+}
+
+/// How many of the asks that wait one thread takes.
+#[derive(Clone, Copy)]
+pub(super) struct Share {
+    /// Not more than these.
+    pub most: usize,
+    /// Threads that share them; each leaves the others theirs.
+    pub threads: usize,
+}
+
+impl Share {
+    /// Bytes of the whole frames that are the share of one thread: at least one frame if one is whole.
+    fn of(self, seen: &[u8]) -> usize {
+        let mut ends = Vec::new();
+        let mut end = 0;
+        while ends.len() < self.most.saturating_mul(self.threads)
+            // One that is too long is told when it is the first.
+            && let Ok(Some(ask)) = frame::first(seen.get(end..).unwrap_or_default())
+        {
+            end += 4 + ask.len();
+            ends.push(end);
+        }
+        let share = ends.len().div_ceil(self.threads.max(1)).min(self.most.max(1));
+        share.checked_sub(1).and_then(|last| ends.get(last).copied()).unwrap_or(0)
+    }
 }
 
 #[derive(Default)]
@@ -61,43 +89,35 @@ impl Connection {
         let _ = self.stream.shutdown(std::net::Shutdown::Read);
     }
 
-    /// The next whole frame, without waiting; `None` when not all of it has come. No byte of the frame behind it is
-    /// taken: that one stays where another thread finds it.
+    /// The next whole frames, without waiting: this thread's share of those that have come, `None` when not one has. No
+    /// byte behind them is taken: what follows stays where another thread finds it.
     ///
     /// # Errors
     /// `None` at the end.
-    pub(super) fn read_ask(&self) -> Result<Option<Vec<u8>>, Option<FrameError>> {
+    pub(super) fn read_asks(&self, share: Share) -> Result<Option<Vec<u8>>, Option<FrameError>> {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let Reading { head, have, body, read } = &mut *reading;
-        while *have < head.len() {
-            match self.receive(head.get_mut(*have..).unwrap_or_default())? {
-                Some(bytes) => *have += bytes,
-                None => return Ok(None),
-            }
-            if *have == head.len() {
-                let length = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
-                if length > MAX_FRAME {
-                    return Err(Some(FrameError::TooLong(length)));
-                }
-                *body = vec![0; length];
-                *read = 0;
-            }
+        let Reading { seen, begun, wanted } = &mut *reading;
+        if begun.is_empty() {
+            seen.resize(SEEN, 0);
+            let Some(have) = there(look(&self.stream, seen))? else { return Ok(None) };
+            *wanted = share.of(seen.get(..have).unwrap_or_default()).max(4);
         }
-        while *read < body.len() {
-            match self.receive(body.get_mut(*read..).unwrap_or_default())? {
-                Some(bytes) => *read += bytes,
-                None => return Ok(None),
+        loop {
+            let have = begun.len();
+            begun.resize(*wanted, 0);
+            let read = there(receive_now(&self.stream, begun.get_mut(have..).unwrap_or_default()))?;
+            begun.truncate(have + read.unwrap_or(0));
+            if read.is_none() {
+                return Ok(None);
             }
-        }
-        *have = 0;
-        Ok(Some(std::mem::take(body)))
-    }
-
-    /// How many bytes there were; `None` for none yet.
-    fn receive(&self, to: &mut [u8]) -> Result<Option<usize>, Option<FrameError>> {
-        match receive_now(&self.stream, to) {
-            Ok(Some(0)) => Err(None),
-            received => received.map_err(|error| Some(error.into())),
+            if let Some(head) = begun.first_chunk::<4>()
+                && *wanted == 4
+            {
+                *wanted += frame::length(*head)?;
+            }
+            if begun.len() == *wanted {
+                return Ok(Some(std::mem::take(begun)));
+            }
         }
     }
 
@@ -168,5 +188,16 @@ impl Connection {
                 return self.close_locked(&mut waiting);
             }
         }
+    }
+}
+
+/// How many bytes there were; `None` for none yet.
+///
+/// # Errors
+/// `None` at the end.
+fn there(received: std::io::Result<Option<usize>>) -> Result<Option<usize>, Option<FrameError>> {
+    match received {
+        Ok(Some(0)) => Err(None),
+        received => received.map_err(|error| Some(error.into())),
     }
 }

@@ -40,6 +40,20 @@ pub(super) fn append(out: &mut Vec<u8>, message: &impl Serialize) -> Result<(), 
     }
 }
 
+/// Bytes of the body that follows this head.
+pub(super) fn length(head: [u8; 4]) -> Result<usize, FrameError> {
+    match usize::try_from(u32::from_le_bytes(head)).unwrap_or(usize::MAX) {
+        length if length > MAX_FRAME => Err(FrameError::TooLong(length)),
+        length => Ok(length),
+    }
+}
+
+/// The body of the first frame, `None` when not all of it is there.
+pub(super) fn first(bytes: &[u8]) -> Result<Option<&[u8]>, FrameError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    Ok(rest.get(..length(*head)?))
+}
+
 /// Bytes as they arrive, cut into frames.
 #[derive(Default)]
 pub(super) struct Frames {
@@ -60,18 +74,9 @@ impl Frames {
     /// The next whole frame, if there is one.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let rest = self.bytes.get(self.read..).unwrap_or_default();
-        let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
-        let length = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
-        if length > MAX_FRAME {
-            return Err(FrameError::TooLong(length));
-        }
-        match body.get(..length) {
-            Some(frame) => {
-                self.read += 4 + length;
-                Ok(Some(frame))
-            }
-            None => Ok(None),
-        }
+        let Some(frame) = first(rest)? else { return Ok(None) };
+        self.read += 4 + frame.len();
+        Ok(Some(frame))
     }
 }
 
@@ -81,11 +86,7 @@ pub(super) fn read_one<T: serde::de::DeserializeOwned>(
 ) -> Result<T, FrameError> {
     let mut head = [0; 4];
     stream.read_exact(&mut head)?;
-    let length = usize::try_from(u32::from_le_bytes(head)).unwrap_or(usize::MAX);
-    if length > MAX_FRAME {
-        return Err(FrameError::TooLong(length));
-    }
-    let mut body = vec![0; length];
+    let mut body = vec![0; length(head)?];
     stream.read_exact(&mut body)?;
     serde_json::from_slice(&body).map_err(FrameError::Encoding)
 }

@@ -1,10 +1,11 @@
 //! Asks wait in the gateways' sockets, signing threads wait for them: the system is the only queue between the two.
 //!
-//! A socket that can be read wakes one thread, which takes one ask and lets the socket wake the next one before it
-//! begins with the work. What waits is bounded by the socket's buffer; a gateway that asks for more keeps it to itself.
+//! A socket that can be read wakes one thread, which takes its share of the asks that wait and lets the socket wake the
+//! next one before it begins with the work. What waits is bounded by the socket's buffer; a gateway that asks for more
+//! keeps it to itself.
 
-use super::connection::Connection;
-use super::frame::FrameError;
+use super::connection::{Connection, Share};
+use super::frame::{self, FrameError};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -16,16 +17,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The name of [`Inbox::end`] among the sockets, which are numbered from 1.
 const END: u64 = 0;
 
-/// One ask as it came from the socket.
-pub(super) struct Job {
+/// Asks as they came from one socket, at least one.
+pub(super) struct Asks {
     pub connection: Arc<Connection>,
-    pub bytes: Vec<u8>,
+    frames: Vec<u8>,
+}
+
+impl Asks {
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.frames.as_slice();
+        std::iter::from_fn(move || {
+            let ask = frame::first(rest).ok().flatten()?;
+            rest = rest.get(4 + ask.len()..).unwrap_or_default();
+            Some(ask)
+        })
+    }
 }
 
 /// What a signing thread finds.
 pub(super) enum Found {
     /// Something to do.
-    Ask(Job),
+    Asks(Asks),
     /// Nothing at the moment.
     Nothing,
     /// The inbox is closed and empty: nothing will come.
@@ -92,8 +105,8 @@ impl Inbox {
         Ok(added.map(|()| hears)?)
     }
 
-    /// The next ask of any gateway, each in its turn.
-    pub(super) fn take(&self, patience: Patience) -> Found {
+    /// The next asks of any gateway, each in its turn.
+    pub(super) fn take(&self, patience: Patience, share: Share) -> Found {
         loop {
             let mut found = [EpollEvent::empty()];
             let patience = match patience {
@@ -114,13 +127,13 @@ impl Inbox {
             let Some(connection) = self.state().open.get(&name).map(|o| Arc::clone(&o.connection)) else {
                 continue;
             };
-            let read = connection.read_ask();
+            let read = connection.read_asks(share);
             let armed = match read {
                 Ok(_) => self.sockets.modify(connection.stream(), &mut once(name)).map_err(io::Error::from),
                 Err(_) => Ok(()),
             };
             match (read, armed) {
-                (Ok(Some(bytes)), Ok(())) => return Found::Ask(Job { connection, bytes }),
+                (Ok(Some(frames)), Ok(())) => return Found::Asks(Asks { connection, frames }),
                 (Ok(None), Ok(())) => {}
                 (Err(None), _) => self.remove(name, Ok(())),
                 (Err(Some(error)), _) => self.remove(name, Err(error)),
@@ -168,7 +181,6 @@ fn once(name: u64) -> EpollEvent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame;
     use super::super::message::MAX_FRAME;
     use super::*;
     use std::io::Write;
@@ -187,12 +199,20 @@ mod tests {
         frame::write_one(gateway, &what).unwrap();
     }
 
-    fn taken(found: Found) -> u64 {
+    const ONE: Share = Share { most: 1, threads: 2 };
+
+    fn all(found: Found) -> Vec<u64> {
         match found {
-            Found::Ask(job) => serde_json::from_slice(&job.bytes).unwrap(),
+            Found::Asks(asks) => asks.iter().map(|ask| serde_json::from_slice(ask).unwrap()).collect(),
             Found::Nothing => panic!("nothing"),
             Found::End | Found::Broken(_) => panic!("the end"),
         }
+    }
+
+    fn taken(found: Found) -> u64 {
+        let asks = all(found);
+        assert_eq!(asks.len(), 1);
+        asks[0]
     }
 
     #[test]
@@ -204,7 +224,7 @@ mod tests {
         for _ in 0..2 {
             let (inbox, tell, both) = (Arc::clone(&inbox), tell.clone(), Arc::clone(&both));
             std::thread::spawn(move || {
-                let ask = taken(inbox.take(Patience::Wait));
+                let ask = taken(inbox.take(Patience::Wait, ONE));
                 // Nobody gets past this alone: a thread that keeps the socket to itself while it works hangs the test.
                 both.wait();
                 tell.send(ask).unwrap();
@@ -232,11 +252,52 @@ mod tests {
         let mut found = Vec::new();
         for byte in bytes {
             gateway.write_all(&[byte]).unwrap();
-            if let Found::Ask(job) = inbox.take(Patience::Look) {
-                found.push(job.bytes.len());
+            if let Found::Asks(asks) = inbox.take(Patience::Look, ONE) {
+                found.extend(asks.iter().map(<[u8]>::len));
             }
         }
         assert_eq!(found, [1, 1002, 1]);
+    }
+
+    #[test]
+    fn a_thread_takes_its_share_of_what_waits_and_leaves_the_others_theirs() {
+        let inbox = Inbox::new().unwrap();
+        let (mut gateway, _ended) = gateway(&inbox);
+        let takes = |most, threads| all(inbox.take(Patience::Look, Share { most, threads }));
+        (0..10).for_each(|n| ask(&mut gateway, n));
+        assert_eq!(takes(16, 2), [0, 1, 2, 3, 4]);
+        assert_eq!(takes(2, 2), [5, 6], "not more than it may");
+        assert_eq!(takes(16, 2), [7, 8]);
+        assert_eq!(takes(16, 2), [9], "the last is for whoever comes");
+        assert!(matches!(inbox.take(Patience::Look, Share { most: 16, threads: 2 }), Found::Nothing));
+        (0..3).for_each(|n| ask(&mut gateway, n));
+        assert_eq!(takes(16, 8), [0], "there are more threads than asks");
+        assert_eq!(takes(0, 0), [1], "a share is never nothing");
+        assert_eq!(takes(16, 1), [2]);
+    }
+
+    #[test]
+    fn a_share_ends_where_an_ask_begins_that_has_not_come_or_is_longer_than_a_look() {
+        let inbox = Inbox::new().unwrap();
+        let (mut gateway, _ended) = gateway(&inbox);
+        let share = Share { most: 16, threads: 1 };
+        let long = "x".repeat(40_000);
+        let mut bytes = Vec::new();
+        for text in ["a", "b", &long, "c", "d"] {
+            frame::append(&mut bytes, &text).unwrap();
+        }
+        let (first, last) = bytes.split_at(bytes.len() - 1);
+        gateway.write_all(first).unwrap();
+        let take = || match inbox.take(Patience::Look, share) {
+            Found::Asks(asks) => asks.iter().map(<[u8]>::len).collect(),
+            _ => Vec::new(),
+        };
+        assert_eq!(take(), [3, 3]);
+        assert_eq!(take(), [long.len() + 2]);
+        assert_eq!(take(), [3]);
+        assert!(take().is_empty(), "the last has not come as a whole");
+        gateway.write_all(last).unwrap();
+        assert_eq!(take(), [3]);
     }
 
     #[test]
@@ -248,7 +309,7 @@ mod tests {
             ask(&mut one, n);
         }
         ask(&mut other, 100);
-        let first: Vec<u64> = (0..3).map(|_| taken(inbox.take(Patience::Look))).collect();
+        let first: Vec<u64> = (0..3).map(|_| taken(inbox.take(Patience::Look, ONE))).collect();
         assert!(first.contains(&100), "{first:?}");
     }
 
@@ -258,10 +319,10 @@ mod tests {
         let (mut bad, ended) = gateway(&inbox);
         let (mut good, _ended) = gateway(&inbox);
         bad.write_all(&u32::try_from(MAX_FRAME + 1).unwrap().to_le_bytes()).unwrap();
-        assert!(matches!(inbox.take(Patience::Look), Found::Nothing));
+        assert!(matches!(inbox.take(Patience::Look, ONE), Found::Nothing));
         assert!(matches!(ended.recv().unwrap(), Err(FrameError::TooLong(_))));
         ask(&mut good, 1);
-        assert_eq!(taken(inbox.take(Patience::Look)), 1);
+        assert_eq!(taken(inbox.take(Patience::Look, ONE)), 1);
     }
 
     #[test]
@@ -270,9 +331,9 @@ mod tests {
         let (mut gateway, ended) = gateway(&inbox);
         ask(&mut gateway, 1);
         gateway.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(taken(inbox.take(Patience::Look)), 1);
+        assert_eq!(taken(inbox.take(Patience::Look, ONE)), 1);
         assert!(ended.try_recv().is_err());
-        assert!(matches!(inbox.take(Patience::Look), Found::Nothing));
+        assert!(matches!(inbox.take(Patience::Look, ONE), Found::Nothing));
         assert!(matches!(ended.recv().unwrap(), Ok(())));
     }
 
@@ -285,10 +346,10 @@ mod tests {
         }
         inbox.close();
         assert!(frame::write_one(&gateway, &9_u64).is_err(), "nothing more is taken");
-        assert_eq!([(); 3].map(|()| taken(inbox.take(Patience::Wait))), [0, 1, 2]);
+        assert_eq!([(); 3].map(|()| taken(inbox.take(Patience::Wait, ONE))), [0, 1, 2]);
         let threads = [(); 3].map(|()| {
             let inbox = Arc::clone(&inbox);
-            std::thread::spawn(move || matches!(inbox.take(Patience::Wait), Found::End))
+            std::thread::spawn(move || matches!(inbox.take(Patience::Wait, ONE), Found::End))
         });
         assert!(threads.into_iter().all(|t| t.join().unwrap()));
         assert!(matches!(ended.recv().unwrap(), Ok(())));

@@ -2,6 +2,7 @@
 
 use super::calls::Caller;
 use super::content::{Typ, encoded_header};
+use super::pace::Pace;
 use crate::claims::Purpose;
 use crate::config::{Config, KeySeries};
 use crate::hsm::{FindError, Hsm, HsmError, Key, KeyLabel};
@@ -29,6 +30,7 @@ pub(super) struct SigningKey {
     purpose: Purpose,
     key: Key,
     header: String,
+    pace: Pace,
 }
 
 impl SigningKey {
@@ -40,7 +42,7 @@ impl SigningKey {
             // Signs notes, never a JWS: it has no header.
             Purpose::AuditCheckpoint => String::new(),
         };
-        Self { purpose, key, header }
+        Self { purpose, key, header, pace: Pace::default() }
     }
 
     /// What it signs.
@@ -51,6 +53,11 @@ impl SigningKey {
     /// The key in the token.
     pub(super) const fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// How long the token takes for it.
+    pub(super) const fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Its encoded JOSE header with the dot.

@@ -14,12 +14,14 @@
 //! | `record` | the audit record of each act |
 //! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the one that signs checkpoints, and those that did |
 //! | `start` | from a configuration to an open token and an open log |
-//! | `service`, `inbox`, `worker`, `connection` | the signer's side: sockets and signing threads |
+//! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |
+//! | `worker`, `answer`, `pace` | the signing threads; from an ask to its answer; which of them calls the token when |
 //! | `kept` | the gateway's checkpoint, compared with the log |
 //! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
 
 mod admin;
+mod answer;
 mod calls;
 mod checkpoint_key;
 mod client;
@@ -31,6 +33,7 @@ mod kept;
 mod keyring;
 mod link;
 pub mod message;
+mod pace;
 mod record;
 mod rules;
 mod sealed;

@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub serial: String,
     pub log: Log<Ticket>,
     pub inbox: Inbox,
+    /// Whoever holds it is the only thread in the token that makes short calls: [`Pace`](super::pace::Pace).
+    pub turn: Mutex<()>,
     pub verifiers: Vec<VerifierKey>,
     pub signed_metadata: String,
     ending: Mutex<Sender<Ending>>,
@@ -94,13 +96,15 @@ impl Service {
             keys: appliance.keys,
             log: appliance.log,
             inbox: Inbox::new().map_err(StartError::Thread)?,
+            turn: Mutex::default(),
             verifiers: appliance.verifiers,
             signed_metadata: appliance.signed_metadata,
             ending: Mutex::new(ending),
         });
         let mut workers = Vec::new();
+        let threads = sessions.len();
         for session in sessions {
-            let worker = Worker::new(session, calls.caller());
+            let worker = Worker::new(session, calls.caller(), threads);
             let shared = Arc::clone(&shared);
             let thread =
                 std::thread::Builder::new().name("sign".to_owned()).spawn(move || worker.run(&shared));

@@ -2,13 +2,22 @@
 
 use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
+use super::frame;
+use super::message::{self, Hello, Outcome as Told, PROTOCOL_VERSION, Welcome};
 use super::sealed::Sealed;
+use super::service::Service;
 use super::start::{Appliance, StartError, generate_keys, init_log};
 use crate::audit::{Draft, Entry, Event, OpenError, Outcome, Payload, RecordView, tiles::TileReader};
+use crate::claims::{NumericDate, Purpose, TokenHash};
 use crate::config::{self, Config};
 use crate::hsm::tests::fixture::{self, Token, test};
 use crate::hsm::{FindError, HsmError, PinProblem};
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, PublicKey};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -22,9 +31,11 @@ fn made(token: &Token) -> Arc<Config> {
     config
 }
 
+/// With one signing thread.
 fn configured(token: &Token) -> Arc<Config> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/minimal.toml");
-    let text = std::fs::read_to_string(example).unwrap().replace("token=chancery", "token=test%20token");
+    let text = std::fs::read_to_string(example).unwrap();
+    let text = text.replace("token=chancery\"", "token=test%20token\"\nsessions = 1");
     let path = token.path("chancery.toml");
     std::fs::write(&path, text).unwrap();
     Arc::new(config::load(&path).map_err(|mistakes| panic!("{mistakes}")).unwrap())
@@ -43,7 +54,7 @@ fn published(config: &Config) -> Vec<(String, String)> {
         .records(0, size.unwrap().size)
         .map(|record| {
             let record = record.unwrap();
-            let label = serde_json::from_slice::<serde_json::Value>(&record).unwrap();
+            let label = serde_json::from_slice::<Value>(&record).unwrap();
             let label = label["key_label"].as_str().unwrap_or_default().to_owned();
             (RecordView::parse(&record).unwrap().event.into_owned(), label)
         })
@@ -171,6 +182,85 @@ fn a_receipt_releases_exactly_what_its_record_covers(token) {
     let of_nothing = appliance.log().record(plain).unwrap();
     assert!(Sealed::new(String::new()).release(of_nothing).is_err(), "a record that covers nothing releases nothing");
     appliance.close().unwrap();
+}
+}
+
+/// What the gateway of these tests is told for each of these requests, which it sends in one piece.
+fn told(gateway: &mut UnixStream, asks: Vec<Value>) -> Vec<Told> {
+    let mut bytes = Vec::new();
+    let count = asks.len();
+    for (number, ask) in (1..).zip(asks) {
+        frame::append(&mut bytes, &json!({"number": number, "ask": ask})).unwrap();
+    }
+    gateway.write_all(&bytes).unwrap();
+    let mut told: Vec<message::Response> = Vec::new();
+    while told.len() < count {
+        let response: message::Response = frame::read_one(&mut *gateway).unwrap();
+        // 0 is a checkpoint that nobody asked for.
+        told.extend((response.number > 0).then_some(response));
+    }
+    told.sort_by_key(|response| response.number);
+    assert_eq!(told.iter().map(|r| r.number).collect::<Vec<_>>(), (1..=count as u64).collect::<Vec<_>>());
+    told.into_iter().map(|response| response.outcome).collect()
+}
+
+test! {
+fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
+    let config = made(token);
+    let appliance = open(&config).unwrap();
+    let identity = appliance.identity();
+    let (ending, ended) = channel();
+    let service = Service::start(appliance, ending).unwrap();
+    let (mut gateway, theirs) = UnixStream::pair().unwrap();
+    let serving = Arc::clone(&service);
+    let serving = std::thread::spawn(move || serving.serve(theirs));
+    let hello = Hello { version: PROTOCOL_VERSION, config: hex::encode(config.digest.0), checkpoint: None };
+    frame::write_one(&gateway, &hello).unwrap();
+    let Welcome::Accepted { keys, .. } = frame::read_one(&gateway).unwrap() else { panic!("refused") };
+    let key = keys.iter().find(|key| key.purpose == Purpose::Introspection).unwrap();
+    let key = PublicKey::from_jwk(Algorithm::ES256, &key.jwk).unwrap();
+
+    let now: NumericDate = crate::clock::now().into();
+    let context = |caller: &str| {
+        json!({"request_id": "r-1", "caller": caller, "method": "client_secret_basic", "peer": "192.0.2.1"})
+    };
+    let inactive = |caller: &str, format: &str| {
+        json!({"introspection": {
+            "context": context(caller), "format": format, "token": TokenHash([7; 32]), "iat": now, "active": null,
+            "rules": ["unknown-token"],
+        }})
+    };
+    let jwt = || inactive("payments-api", "jwt");
+    let refusal = json!({"refusal": {"context": context("shop"), "rule": "assertion-replayed", "jti": "a-1"}});
+    // The first is done alone: nobody knows yet how long the token takes. The others are one round.
+    assert!(matches!(told(&mut gateway, vec![jwt()])[0], Told::Done { .. }));
+    let told = told(&mut gateway, vec![
+        jwt(), inactive("nobody", "jwt"), refusal, json!("self-test"), inactive("payments-api", "json"), jwt(),
+    ]);
+    let body = |n: usize| match &told[n] {
+        Told::Done { body } => body.as_str(),
+        other => panic!("{n}: {other:?}"),
+    };
+    for n in [0, 5] {
+        let parts: Vec<&str> = body(n).rsplitn(2, '.').collect();
+        let signature = URL_SAFE_NO_PAD.decode(parts[0]).unwrap();
+        key.verify(parts[1].as_bytes(), &signature).unwrap();
+    }
+    assert_ne!(body(0), body(5), "each has its own signature");
+    assert!(matches!(&told[1], Told::Forbidden { .. }), "{:?}", told[1]);
+    assert_eq!((body(2), body(3)), ("", ""));
+    assert_eq!(body(4), r#"{"active":false}"#);
+
+    // What is no request ends the connection, and nothing else.
+    frame::write_one(&gateway, &"what").unwrap();
+    serving.join().unwrap();
+    assert!(ended.try_recv().is_err());
+    assert!(service.finish(&identity));
+    let records: Vec<String> = published(&config).into_iter().map(|(event, _)| event).collect();
+    // What needed no signature was recorded first: the two signatures were one round, whose records came together.
+    let round = ["denied", "replay-rejected", "answered", "signed", "signed"];
+    let begin = records.iter().position(|event| event == "denied").unwrap();
+    assert_eq!(&records[begin..begin + round.len()], round, "{records:?}");
 }
 }
 

@@ -87,6 +87,28 @@ test! {
 }
 
 test! {
+    fn several_calls_may_wait_for_their_verification_and_a_login_meanwhile_costs_one_more_call(token) {
+        let hsm = token.open();
+        let key = hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
+        let other = hsm.generate(&spec("access-token-es256-1", Algorithm::ES256)).unwrap();
+        let mut session = hsm.session().unwrap();
+        let calls = [(&key, MESSAGE), (&other, b"another message"), (&key, b"a third")];
+        let waiting = calls.map(|(key, message)| session.call(key, message).unwrap());
+        for ((key, message), signature) in calls.into_iter().zip(waiting) {
+            assert_eq!(key.public().verify(message, &session.verify(signature).unwrap()), Ok(()));
+        }
+
+        // A login in between lets handles name other keys: what was signed with such a one is signed again.
+        let epoch = hsm.access().epoch();
+        key.found_again(epoch, other.handle_in(epoch).unwrap());
+        let of_another_key = session.call(&key, MESSAGE).unwrap();
+        hsm.access().log_in_again(epoch).unwrap();
+        let signature = session.verify(of_another_key).unwrap();
+        assert_eq!(key.public().verify(MESSAGE, &signature), Ok(()));
+    }
+}
+
+test! {
     fn a_key_that_is_gone_is_lost_after_one_new_login(token) {
         let hsm = token.open();
         let key = hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();

@@ -1,0 +1,305 @@
+//! From an ask to its answer: the rules, what is signed, what is recorded, and what is said when it cannot be done.
+//!
+//! Whatever fails before the record leaves nothing behind but an answer that says so.
+
+use super::connection::Connection;
+use super::content::{AccessTokenClaims, Introspection, IntrospectionClaims, SigningInput};
+use super::keyring::SigningKey;
+use super::message::{
+    AccessTokenAsk, Ask, IntrospectionAsk, OpaqueTokenAsk, Outcome, RefusalAsk, Request, RevocationAsk,
+};
+use super::record::{self, Prepared, RecordError, Signer};
+use super::rules::{self, Broken};
+use super::sealed::Sealed;
+use super::service::{Ending, Shared};
+use super::worker::{Reply, Ticket};
+use crate::audit::{AppendError, Entry, Event, Full, Queued, Room};
+use crate::claims::{AnswerFormat, NumericDate, Purpose};
+use crate::clock;
+use crate::hsm::SignError;
+use crate::jose::base64url;
+use std::sync::Arc;
+
+/// Bytes that the log must have room for to be called ready: with less left some answers are refused already.
+const LARGE_ANSWER: u64 = 32 * 1024;
+
+/// What was appended to the log, if anything was.
+pub(super) type Appended<'s> = Option<Queued<'s, Ticket>>;
+
+/// How far an ask comes without the token.
+pub(super) enum Step<'s> {
+    /// To its end.
+    Done(Appended<'s>),
+    /// To its signature.
+    Sign(Unsigned<'s>),
+    /// To a proof that every key signs.
+    SelfTest,
+}
+
+/// Waits for nothing but its signature; the log has room for it.
+pub(super) struct Unsigned<'s> {
+    key: &'s SigningKey,
+    input: SigningInput,
+    prepared: Prepared,
+    room: Room,
+}
+
+/// Signed, and waits for its record.
+pub(super) struct Signed {
+    room: Room,
+    entry: Entry,
+    sealed: Sealed,
+}
+
+impl<'s> Unsigned<'s> {
+    pub(super) const fn key(&self) -> &'s SigningKey {
+        self.key
+    }
+
+    /// What is signed.
+    pub(super) fn input(&self) -> &[u8] {
+        self.input.as_bytes()
+    }
+
+    /// With its signature, which was verified.
+    pub(super) fn seal(self, signature: Result<Vec<u8>, SignError>) -> Result<Signed, NotDone> {
+        let sealed = Sealed::new(self.input.with_signature(&signature?));
+        let entry = self.prepared.with_jws(&sealed)?;
+        Ok(Signed { room: self.room, entry, sealed })
+    }
+}
+
+/// Why an ask is not done.
+pub(super) enum NotDone {
+    /// A rule is broken: the gateway has a defect or is not itself.
+    Broken(Broken),
+    /// No room in the log; nothing was signed.
+    Full(Full),
+    /// The token did not sign.
+    Token(SignError),
+    /// A record that cannot be made.
+    Record(RecordError),
+    /// The configuration names no key for this.
+    NoKey,
+    /// The log took nothing.
+    Log(AppendError),
+}
+
+macro_rules! not_done_from {
+    ($($source:ty => $variant:ident),*) => {
+        $(impl From<$source> for NotDone {
+            fn from(source: $source) -> Self {
+                Self::$variant(source)
+            }
+        })*
+    };
+}
+not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, AppendError => Log);
+
+impl From<serde_json::Error> for NotDone {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+/// One ask that is being done.
+pub(super) struct Act<'s, 'r> {
+    shared: &'s Shared,
+    connection: &'r Arc<Connection>,
+    number: u64,
+    ask: &'r Ask,
+}
+
+impl<'s, 'r> Act<'s, 'r> {
+    /// What came over this connection.
+    pub(super) const fn new(
+        shared: &'s Shared,
+        connection: &'r Arc<Connection>,
+        request: &'r Request,
+    ) -> Self {
+        Self { shared, connection, number: request.number, ask: &request.ask }
+    }
+
+    /// As far as it comes without the token.
+    pub(super) fn begin(&self) -> Step<'s> {
+        let begun = match self.ask {
+            Ask::Introspection(ask) => self.introspection(ask),
+            Ask::AccessToken(ask) => self.access_token(ask),
+            Ask::OpaqueToken(ask) => self.opaque_token(ask).map(Step::Done),
+            Ask::Revocation(ask) => self.revocation(ask).map(Step::Done),
+            Ask::Refusal(ask) => self.refusal(ask).map(Step::Done),
+            Ask::SelfTest => self.self_test(),
+        };
+        begun.unwrap_or_else(|why| Step::Done(self.tell(why)))
+    }
+
+    /// The rest of what was to be signed.
+    pub(super) fn finish(&self, signed: Result<Signed, NotDone>) -> Appended<'s> {
+        let appended = signed
+            .and_then(|Signed { room, entry, sealed }| self.append(room, entry, Reply::Release(sealed)));
+        appended.unwrap_or_else(|why| self.tell(why))
+    }
+
+    /// The rest of a self-test.
+    pub(super) fn tested(&self, signed: Result<(), SignError>) -> Appended<'s> {
+        match signed {
+            Ok(()) => {
+                self.say(Outcome::Done { body: String::new() });
+                None
+            }
+            Err(why) => self.tell(why.into()),
+        }
+    }
+
+    fn introspection(&self, ask: &IntrospectionAsk) -> Result<Step<'s>, NotDone> {
+        let shared = self.shared;
+        let issuer = &shared.config.issuer;
+        let rs = rules::introspection(&shared.config, ask, now())?;
+        if ask.rules.len() > 64 || !ask.rules.iter().all(|r| rules::is_rule_name(r)) {
+            return Err(NotDone::Broken("rule-names-not-valid"));
+        }
+        if ask.format == AnswerFormat::Json {
+            let body = serde_json::to_string(&Introspection::new(issuer, ask))?;
+            let signer = Signer { key: None, serial: &shared.serial, issuer };
+            let prepared = record::introspection(ask, rs, &signer, None)?;
+            let room = shared.log.reserve(prepared.room(body.len()))?;
+            let sealed = Sealed::new(body);
+            let entry = prepared.with_body(&sealed)?;
+            return self.append(room, entry, Reply::Release(sealed)).map(Step::Done);
+        }
+        let key = shared.keys.get(Purpose::Introspection, rs.introspection_alg).ok_or(NotDone::NoKey)?;
+        let jti = rs.response_jti.then(|| base64url(crate::random::bytes::<16>()));
+        let signer = Signer { key: Some(key), serial: &shared.serial, issuer };
+        let prepared = record::introspection(ask, rs, &signer, jti.as_deref())?;
+        let claims = IntrospectionClaims::new(issuer, rs, ask, jti.as_deref());
+        let input = SigningInput::new(key.header(), &claims)?;
+        self.to_sign(key, input, prepared)
+    }
+
+    fn access_token(&self, ask: &AccessTokenAsk) -> Result<Step<'s>, NotDone> {
+        let shared = self.shared;
+        let issuer = &shared.config.issuer;
+        let rs = rules::access_token(&shared.config, ask, now())?;
+        let key = shared.keys.get(Purpose::AccessToken, rs.access_token_alg).ok_or(NotDone::NoKey)?;
+        let signer = Signer { key: Some(key), serial: &shared.serial, issuer };
+        let prepared = record::access_token(ask, &signer)?;
+        let input = SigningInput::new(key.header(), &AccessTokenClaims::new(issuer, ask))?;
+        self.to_sign(key, input, prepared)
+    }
+
+    fn to_sign(
+        &self,
+        key: &'s SigningKey,
+        input: SigningInput,
+        prepared: Prepared,
+    ) -> Result<Step<'s>, NotDone> {
+        // The longest signature (RSA-4096) in base64url and its dot.
+        let room = self.shared.log.reserve(prepared.room(input.as_bytes().len() + 684))?;
+        Ok(Step::Sign(Unsigned { key, input, prepared, room }))
+    }
+
+    fn append(&self, room: Room, entry: Entry, reply: Reply) -> Result<Appended<'s>, NotDone> {
+        let ticket = Ticket { connection: Arc::clone(self.connection), number: self.number, reply };
+        Ok(Some(self.shared.log.append(room, entry, ticket)?))
+    }
+
+    fn opaque_token(&self, ask: &OpaqueTokenAsk) -> Result<Appended<'s>, NotDone> {
+        rules::opaque_token(&self.shared.config, ask, now())?;
+        self.append_and_say(record::opaque_token(ask, &self.shared.config.issuer)?)
+    }
+
+    fn revocation(&self, ask: &RevocationAsk) -> Result<Appended<'s>, NotDone> {
+        rules::client(&self.shared.config, &ask.context)?;
+        self.append_and_say(record::revocation(ask)?)
+    }
+
+    fn refusal(&self, ask: &RefusalAsk) -> Result<Appended<'s>, NotDone> {
+        rules::known_caller(&self.shared.config, &ask.context.caller)?;
+        if !rules::is_rule_name(&ask.rule) {
+            return Err(NotDone::Broken("rule-names-not-valid"));
+        }
+        self.append_and_say(record::refusal(ask)?)
+    }
+
+    fn append_and_say(&self, prepared: Prepared) -> Result<Appended<'s>, NotDone> {
+        let room = self.shared.log.reserve(prepared.room(0))?;
+        self.append(room, prepared.with_nothing()?, Reply::Say(Outcome::Done { body: String::new() }))
+    }
+
+    fn self_test(&self) -> Result<Step<'s>, NotDone> {
+        // A log that takes no answer makes the service unready as much as a token that signs nothing.
+        drop(self.shared.log.reserve(LARGE_ANSWER)?);
+        Ok(Step::SelfTest)
+    }
+
+    fn say(&self, outcome: Outcome) {
+        self.connection.answer(self.number, outcome);
+    }
+
+    /// Answers what was not done, records it where it matters, and ends the process where only that helps.
+    fn tell(&self, why: NotDone) -> Appended<'s> {
+        let unavailable = |reason: String| Outcome::Unavailable { reason };
+        match why {
+            NotDone::Broken(rule) => {
+                tracing::error!(rule, "the gateway asked for what the rules forbid");
+                let forbidden = Outcome::Forbidden { rule: rule.to_owned() };
+                self.record_and_say((Event::Denied, rule), forbidden)
+            }
+            NotDone::NoKey => {
+                let reason = "no key for this purpose and algorithm";
+                self.record_and_say((Event::Failed, reason), unavailable(reason.to_owned()))
+            }
+            NotDone::Full(full) => {
+                self.say(unavailable(full.to_string()));
+                None
+            }
+            NotDone::Record(error) => {
+                tracing::error!(%error, "an answer is too large to be recorded, so it was not made");
+                let rule = "record-too-large";
+                let forbidden = Outcome::Forbidden { rule: rule.to_owned() };
+                self.record_and_say((Event::Denied, rule), forbidden)
+            }
+            NotDone::Log(error) => {
+                // A poisoned log ends the process through its own handler.
+                tracing::error!(%error, "the audit log took no record");
+                self.say(unavailable(error.to_string()));
+                None
+            }
+            NotDone::Token(error) => {
+                let reason = error.to_string();
+                tracing::error!(error = %reason, alarm = error.is_alarm(), "the token did not sign");
+                let event = (Event::Failed, reason.as_str());
+                let appended = self.record_and_say(event, unavailable(reason.clone()));
+                if let Some(ending) = Ending::after(&error) {
+                    self.shared.end(ending);
+                }
+                appended
+            }
+        }
+    }
+
+    fn record_and_say(&self, (event, reason): (Event, &str), outcome: Outcome) -> Appended<'s> {
+        let outcome_of_record = match event {
+            Event::Denied => crate::audit::Outcome::Refused,
+            _ => crate::audit::Outcome::Failure,
+        };
+        let prepared =
+            self.ask.context().map(|context| record::not_done(event, outcome_of_record, context, reason));
+        if let Some(Ok(prepared)) = prepared
+            && let Ok(room) = self.shared.log.reserve(prepared.room(0))
+            && let Ok(entry) = prepared.with_nothing()
+        {
+            let appended = self.append(room, entry, Reply::Say(outcome));
+            return appended.unwrap_or_else(|_| {
+                self.say(Outcome::Unavailable { reason: "the audit log failed".to_owned() });
+                None
+            });
+        }
+        self.say(outcome);
+        None
+    }
+}
+
+fn now() -> NumericDate {
+    clock::now().into()
+}
