@@ -6,6 +6,7 @@
 //! because only ratios from one run mean anything on a noisy machine.
 
 mod appliance;
+mod awake;
 mod cost;
 mod disk;
 mod goals;
@@ -57,6 +58,9 @@ struct Arguments {
     /// Where token, log and store are made; it must not exist, and is removed after a good run unless it is named here
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Let processors sleep between two steps, as the machine is set up; else they are kept awake if that is allowed
+    #[arg(long)]
+    asleep: bool,
     /// Show where the processor time of each process goes, by thread
     #[arg(long)]
     threads: bool,
@@ -87,7 +91,8 @@ impl Arguments {
         }
         let scenarios = if self.only.is_empty() { Scenario::ALL.to_vec() } else { self.only.clone() };
         let (gateway_threads, sessions) = (self.gateway_threads, self.sessions);
-        Ok(Plan { time, pause, connections, scenarios, gateway_threads, sessions, threads: self.threads })
+        let (asleep, threads) = (self.asleep, self.threads);
+        Ok(Plan { time, pause, connections, scenarios, gateway_threads, sessions, asleep, threads })
     }
 }
 
@@ -99,6 +104,7 @@ struct Plan {
     scenarios: Vec<Scenario>,
     gateway_threads: Option<usize>,
     sessions: Option<usize>,
+    asleep: bool,
     threads: bool,
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Load {
 pub(crate) struct Report {
     /// Load average of the minute before the run: what others do on these cores falsifies rates and times.
     pub others: f64,
+    /// No processor slept meanwhile.
+    pub awake: bool,
     pub fdatasync_us: f64,
     pub alone: BTreeMap<Scenario, Alone>,
     pub loads: Vec<Load>,
@@ -95,7 +97,13 @@ impl Report {
                 writeln!(out)?;
             }
         }
-        writeln!(out, "fdatasync of 2 KiB: {:.0} µs at the median\n", self.fdatasync_us)?;
+        writeln!(out, "fdatasync of 2 KiB: {:.0} µs at the median", self.fdatasync_us)?;
+        let processors = if self.awake {
+            "were kept awake (/dev/cpu_dma_latency)"
+        } else {
+            "slept between two steps: times with few connections are those of waking them too"
+        };
+        writeln!(out, "processors {processors}\n")?;
 
         writeln!(
             out,
@@ -155,7 +163,7 @@ impl Report {
         let goals: Vec<_> =
             goals(self).into_iter().map(|goal| json!({"reached": goal.reached(), "is": goal})).collect();
         json!({
-            "load_average_before": self.others, "fdatasync_us": self.fdatasync_us, "alone": alone, "loads": loads, "goals": goals,
+            "load_average_before": self.others, "kept_awake": self.awake, "fdatasync_us": self.fdatasync_us, "alone": alone, "loads": loads, "goals": goals,
             "log": {"records": self.verified.records, "signed": self.verified.signed, "samples": self.samples},
         })
     }

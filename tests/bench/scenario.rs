@@ -1,6 +1,7 @@
 //! What is asked for, and the order of a run.
 
 use super::appliance::{Appliance, Prepared, Verified};
+use super::awake::Awake;
 use super::cost::{Pace, float};
 use super::load::{self, Asks};
 use super::process::{self, Usage};
@@ -99,6 +100,7 @@ struct Run<'p> {
 /// Makes the daemon in `dir`, measures, and verifies its log.
 pub(crate) fn run(plan: &Plan, dir: &Path) -> Outcome<Report> {
     let others = process::load_average()?;
+    let awake = if plan.asleep { None } else { Awake::ask() };
     eprintln!("making token, keys and log in {}", dir.display());
     let prepared = Prepared::make(dir, plan)?;
     let reference = prepared.reference()?;
@@ -128,7 +130,15 @@ pub(crate) fn run(plan: &Plan, dir: &Path) -> Outcome<Report> {
     let verified = appliance.verify(&samples)?;
     let issued = loads.iter().map(|load: &Load| load.answers).sum::<u64>();
     check(&verified, issued)?;
-    Ok(Report { others, fdatasync_us, alone, loads, verified, samples: samples.len() })
+    Ok(Report {
+        others,
+        awake: awake.is_some(),
+        fdatasync_us,
+        alone,
+        loads,
+        verified,
+        samples: samples.len(),
+    })
 }
 
 fn check(verified: &Verified, answers: u64) -> Outcome<()> {
