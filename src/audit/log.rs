@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// What the log calls.
 pub struct Handlers<T> {
@@ -183,6 +184,11 @@ impl<T: Send + 'static> Log<T> {
         Ok(Queued { log: self })
     }
 
+    /// How long the last batch took to be written and durable; zero before the first.
+    pub fn last_write(&self) -> Duration {
+        Duration::from_nanos(self.shared.last_write.load(Ordering::Relaxed))
+    }
+
     /// Records something of the system's own and waits until it is durable. It may use the space that requests must
     /// leave. Not to be called from the handlers: they run on the thread that it waits for.
     pub fn record(&self, entry: Entry) -> Result<Receipt, LogError> {
@@ -281,7 +287,7 @@ pub struct Queued<'a, T> {
 }
 
 impl<T> Queued<'_, T> {
-    /// For a thread that has nothing else to do: writes what is queued as one batch and hands out its receipts, unless
+    /// For a thread that can wait for the disk: writes what is queued as one batch and hands out its receipts, unless
     /// another thread is writing, which then sees to what came meanwhile. Returns whether more has been queued by now.
     pub fn commit(self) -> Option<Self> {
         let log = self.log;

@@ -19,6 +19,7 @@
 
 mod commit;
 mod create;
+mod direct;
 mod draft;
 mod entry;
 mod error;

@@ -10,13 +10,14 @@
 //! segments/<20 digits>   header, batches, zeros            named after the sequence of its first record
 //! ```
 
+use super::direct::Direct;
 use super::error::{FileError, at};
 use super::frame::{SECTOR, take};
 use super::tree::{Edge, Hash};
 use crate::durable;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -151,6 +152,7 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, FileError> {
 /// A file of zeros, synced, whose turn has not come.
 pub(super) struct Prepared {
     file: File,
+    direct: Direct,
     path: PathBuf,
     pub(super) bytes: u64,
 }
@@ -168,13 +170,13 @@ impl Prepared {
         if let Ok(file) = OpenOptions::new().read(true).write(true).open(&path)
             && is_zeros(&file, bytes, between).map_err(at(&path, "reading"))?
         {
-            return Ok(Some(Self { file, path, bytes }));
+            return Ok(Some(Self { direct: Direct::of(&file), file, path, bytes }));
         }
         let preparing = directory.join("preparing");
         let made = fill(&preparing, bytes, between).and_then(|file| {
-            let Some(file) = file else { return Ok(None) };
+            let Some((file, direct)) = file else { return Ok(None) };
             durable::rename(&preparing, &path).map_err(at(&path, "renaming"))?;
-            Ok(Some(Self { file, path, bytes }))
+            Ok(Some(Self { file, direct, path, bytes }))
         });
         if !matches!(made, Ok(Some(_))) {
             // Half a file of zeros would keep the space that somebody else may need to make room.
@@ -187,7 +189,7 @@ impl Prepared {
     ///
     /// Refuses a file that its path does not lead to any more: a header in it would never count, or would be written
     /// over that of a segment.
-    pub(super) fn inscribe(self, header: &Header) -> Result<Active, FileError> {
+    pub(super) fn inscribe(mut self, header: &Header) -> Result<Active, FileError> {
         let named = |e| at(&self.path, "looking at the next segment")(e);
         let (file, found) = (self.file.metadata().map_err(named)?, std::fs::symlink_metadata(&self.path));
         let found = found.map_err(named)?;
@@ -195,10 +197,11 @@ impl Prepared {
             return Err(named(io::Error::other("it was replaced by another file")));
         }
         let encoded = header.encode();
-        self.file.write_all_at(&encoded, 0).map_err(at(&self.path, "writing the header"))?;
+        self.direct.write_all_at(&self.file, &encoded, 0).map_err(at(&self.path, "writing the header"))?;
         self.file.sync_data().map_err(at(&self.path, "fdatasync"))?;
         Ok(Active {
             file: self.file,
+            direct: self.direct,
             path: self.path,
             id: header.id,
             index: header.index,
@@ -208,7 +211,11 @@ impl Prepared {
     }
 }
 
-fn fill(path: &Path, bytes: u64, between: &mut dyn FnMut() -> bool) -> Result<Option<File>, FileError> {
+fn fill(
+    path: &Path,
+    bytes: u64,
+    between: &mut dyn FnMut() -> bool,
+) -> Result<Option<(File, Direct)>, FileError> {
     // Asked first: an attempt each second that fills the disk to its last byte before it fails would take the space
     // from the published files and from whoever else writes there.
     let disk = nix::sys::statvfs::statvfs(path.parent().unwrap_or(path));
@@ -217,19 +224,21 @@ fn fill(path: &Path, bytes: u64, between: &mut dyn FnMut() -> bool) -> Result<Op
     }
     let mut open = OpenOptions::new();
     open.read(true).write(true).create(true).truncate(true).mode(0o600);
-    let mut file = open.open(path).map_err(at(path, "creating"))?;
+    let file = open.open(path).map_err(at(path, "creating"))?;
+    let mut direct = Direct::of(&file);
     let zeros = vec![0; CHUNK];
-    let mut left = bytes;
-    while left > 0 {
+    let mut written = 0;
+    while written < bytes {
         if !between() {
             return Ok(None);
         }
-        let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-        file.write_all(zeros.get(..length).unwrap_or_default()).map_err(at(path, "writing zeros"))?;
-        left -= length as u64;
+        let length = usize::try_from(bytes - written).unwrap_or(CHUNK).min(CHUNK);
+        let zeros = zeros.get(..length).unwrap_or_default();
+        direct.write_all_at(&file, zeros, written).map_err(at(path, "writing zeros"))?;
+        written += length as u64;
     }
     file.sync_all().map_err(at(path, "fsync"))?;
-    Ok(Some(file))
+    Ok(Some((file, direct)))
 }
 
 fn is_zeros(mut file: &File, bytes: u64, between: &mut dyn FnMut() -> bool) -> io::Result<bool> {
@@ -258,12 +267,14 @@ pub(super) struct Active {
     index: u64,
     bytes: u64,
     at: u64,
+    direct: Direct,
 }
 
 impl Active {
     /// Goes on in a segment that was read up to `at`.
-    pub(super) const fn resume(file: File, path: PathBuf, header: &Header, at: u64) -> Self {
-        Self { file, path, id: header.id, index: header.index, bytes: header.bytes, at }
+    pub(super) fn resume(file: File, path: PathBuf, header: &Header, at: u64) -> Self {
+        let direct = Direct::of(&file);
+        Self { file, path, id: header.id, index: header.index, bytes: header.bytes, at, direct }
     }
 
     /// Gives an inscribed file the name that makes it part of the log.
@@ -293,7 +304,7 @@ impl Active {
 
     /// Writes one batch, whole sectors of it, and returns when it is durable.
     pub(super) fn append(&mut self, batch: &[u8]) -> Result<(), FileError> {
-        self.file.write_all_at(batch, self.at).map_err(at(&self.path, "writing"))?;
+        self.direct.write_all_at(&self.file, batch, self.at).map_err(at(&self.path, "writing"))?;
         // The point of no return. Before it returns nothing of this batch is true: a crash may leave any of its
         // sectors, and recovery keeps the frames that are whole, which nobody was told of. After it returns
         // everything in the batch survives every crash, and receipts may be made.

@@ -77,6 +77,8 @@ pub(super) struct Shared<T> {
     pub(super) next: Mutex<NextSegment>,
     pub(super) keep: Condvar,
     pub(super) live: Mutex<Identity>,
+    /// In nanoseconds, how long the last batch took to be written and durable.
+    pub(super) last_write: AtomicU64,
     /// Checkpoints may be signed: [`super::Log::sign_checkpoints`].
     pub(super) may_sign: AtomicBool,
     poison: OnceLock<Arc<str>>,
@@ -100,6 +102,7 @@ impl<T> Shared<T> {
             next: Mutex::new(NextSegment { prepared: None, stop: false }),
             keep: Condvar::new(),
             live: Mutex::new(live),
+            last_write: AtomicU64::new(0),
             may_sign: AtomicBool::new(false),
             poison: OnceLock::new(),
         }

@@ -1,9 +1,9 @@
 //! Takes what is queued, writes one batch, syncs once, hands out the receipts.
 //!
-//! It never waits for a batch to grow: while one sync runs, the next batch gathers in the queue. Whoever appended and
-//! has nothing else to do writes by itself ([`super::Queued::commit`]), without a switch to another thread; whoever
-//! goes on with other work leaves it to the log thread, which runs at low priority: at once when a processor is idle,
-//! and else with all that has gathered meanwhile.
+//! It never waits for a batch to grow: while one sync runs, the next batch gathers in the queue. Whoever appended may
+//! write by itself ([`super::Queued::commit`]), without a switch to another thread and with the records still in its
+//! processor's cache. Whoever has other work, and a disk that takes long, leaves it to the log thread, which runs at low
+//! priority: at once when a processor is idle, and else with all that has gathered meanwhile.
 
 use super::draft::Draft;
 use super::entry::{Entry, Receipt};
@@ -12,6 +12,7 @@ use super::event::{Event, Outcome};
 use super::pen::Pen;
 use super::shared::{Item, Shared, To, UNPUBLISHED_WAKE, lock};
 use super::space::For;
+use crate::clock::monotonic_nanos;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -138,7 +139,9 @@ impl<T> Writer<T> {
         if self.pen.gathered() == 0 {
             return Ok(());
         }
+        let began = monotonic_nanos();
         self.pen.flush().map_err(|e| self.fail(&e.to_string()))?;
+        self.shared.last_write.store(monotonic_nanos().saturating_sub(began), Ordering::Relaxed);
         if let Some(error) = self.shared.poisoned() {
             return Err(error);
         }

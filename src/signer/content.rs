@@ -49,7 +49,8 @@ pub(super) struct SigningInput(String);
 impl SigningInput {
     /// From a header of [`encoded_header`] and typed claims.
     pub(super) fn new(encoded_header: &str, claims: &impl Serialize) -> Result<Self, serde_json::Error> {
-        let payload = serde_json::to_vec(claims)?;
+        let mut payload = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut payload, claims)?;
         // Header, payload, dot and the longest signature (RSA-4096) in one allocation.
         let mut text = String::with_capacity(encoded_header.len() + payload.len() * 4 / 3 + 700);
         text.push_str(encoded_header);

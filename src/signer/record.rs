@@ -70,7 +70,10 @@ impl Disclosed {
                 .disclosed
                 .insert(Cow::Borrowed(name), crate::audit::Opened(*salt, Cow::Borrowed(value.as_str())));
         }
-        serde_json::to_vec(&disclosure).map(Payload::clear)
+        let released = jws.or(body).map_or(0, str::len);
+        let mut bytes = Vec::with_capacity(self.bound() + released + 64);
+        serde_json::to_writer(&mut bytes, &disclosure)?;
+        Ok(Payload::clear(bytes))
     }
 }
 

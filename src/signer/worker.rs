@@ -4,7 +4,8 @@
 //! and room in the log for each → signatures → each verified → records → (whoever writes them, after the sync) release.
 //! Nothing waits for a round to fill: it holds what was there when the thread came.
 //!
-//! While asks wait, the log thread writes the records. A thread that finds none to sign writes them by itself.
+//! A thread writes what it has appended by itself when the disk is quick, or when it finds nothing to sign; else the log
+//! thread does it.
 
 use super::answer::{Act, Appended, Step, Unsigned};
 use super::calls::Caller;
@@ -23,6 +24,9 @@ use std::time::Duration;
 
 /// Signed and verified in health probes: no JWS (it has no dots and begins with a NUL) and no note.
 const SELF_TEST: &[u8] = b"\0chancery self-test: no token, no answer, no checkpoint";
+
+/// A disk that takes longer would keep a thread from signing for a good part of its time.
+const QUICK: Duration = Duration::from_micros(500);
 
 /// What happens once the record is durable.
 pub struct Ticket {
@@ -89,9 +93,12 @@ impl Worker {
             let patience = if appended.is_some() { Patience::Look } else { Patience::Wait };
             match shared.inbox.take(patience, self.share) {
                 Found::Asks(asks) => {
-                    // There is something better to do than to write: the log thread does it.
+                    // There is something better to do than to wait for this disk: the log thread does it.
                     drop(appended.take());
                     appended = self.round(shared, &asks);
+                    if shared.log.last_write() < QUICK {
+                        appended = appended.and_then(Queued::commit);
+                    }
                 }
                 Found::Nothing => appended = appended.and_then(Queued::commit),
                 Found::End => return,
