@@ -35,6 +35,9 @@ impl Direct {
                 // The sectors of this disk are larger than ours. The cache takes it, over what may have been written.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     set(file, false)?;
+                    tracing::info!(
+                        "this disk is written through the system's cache: its sectors are larger than 512 bytes"
+                    );
                     *self = Self { on: false, buffer: Vec::new() };
                 }
                 done => return done,
@@ -73,18 +76,22 @@ mod tests {
         std::fs::write(&path, [0; 16_384]).unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         let mut direct = Direct::of(&file);
+        let knows = direct.on;
+        assert_eq!(knows, set(&file, true).is_ok());
         let bytes: Vec<u8> = (0..9_000_u32).map(|n| n.to_le_bytes()[0] | 1).collect();
-        // Sectors, from an address that is none of theirs.
-        direct.write_all_at(&file, &bytes[1..1025], 512).unwrap();
-        direct.write_all_at(&file, &bytes[1025..8_705], 1536).unwrap();
+        // Sectors of any disk, from an address that is none of theirs.
+        direct.write_all_at(&file, &bytes[1..4_097], 4_096).unwrap();
+        assert_eq!(direct.on, knows, "aligned");
+        // Ours, which a disk with larger ones refuses.
+        direct.write_all_at(&file, &bytes[4_097..8_705], 8_192).unwrap();
         let mut expected = vec![0; 16_384];
-        expected[512..9_216].copy_from_slice(&bytes[1..8_705]);
+        expected[4_096..12_800].copy_from_slice(&bytes[1..8_705]);
         assert_eq!(std::fs::read(&path).unwrap(), expected);
 
         // No sectors: a disk that takes nothing else is written through the cache from here on.
-        direct.write_all_at(&file, &bytes[..100], 9_216).unwrap();
-        direct.write_all_at(&file, &bytes[100..512], 9_316).unwrap();
-        expected[9_216..9_728].copy_from_slice(&bytes[..512]);
+        direct.write_all_at(&file, &bytes[..100], 12_800).unwrap();
+        direct.write_all_at(&file, &bytes[100..512], 12_900).unwrap();
+        expected[12_800..13_312].copy_from_slice(&bytes[..512]);
         assert_eq!(std::fs::read(&path).unwrap(), expected);
     }
 

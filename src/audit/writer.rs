@@ -47,7 +47,7 @@ pub(super) struct Writer<T> {
 
 /// The log thread: runs until the log is closed or fails.
 pub(super) fn run<T>(shared: &Shared<T>, writer: &Mutex<Writer<T>>, on_failure: OnFailure) {
-    // Without it batches stay small at full load, and each costs a sync. A sandbox may forbid it: no harm.
+    // Without it batches stay small at full load on a disk that takes long. A sandbox may forbid it: no harm.
     let _ = rustix::process::nice(NICE);
     while wait(shared) {
         let _ = lock(writer).write_queued();
@@ -141,7 +141,7 @@ impl<T> Writer<T> {
         }
         let began = monotonic_nanos();
         self.pen.flush().map_err(|e| self.fail(&e.to_string()))?;
-        self.shared.last_write.store(monotonic_nanos().saturating_sub(began), Ordering::Relaxed);
+        self.shared.wrote(monotonic_nanos().saturating_sub(began));
         if let Some(error) = self.shared.poisoned() {
             return Err(error);
         }

@@ -5,7 +5,7 @@
 //! | `introspection_signed_response_alg` | RS256 | RFC 9701 §6 says so; a key of that kind must then be configured |
 //! | `require_signed_response` | false | RFC 7662 clients exist; set it wherever evidence matters |
 //! | `rsa_bits` | 3072 | lasts longer than the seven years that signing services must keep evidence |
-//! | `[hsm] sessions` | 2 | `SoftHSM` has one global lock: more threads are slower; raise it for a network HSM |
+//! | `[hsm] sessions` | 2 | `SoftHSM` has global locks: more threads are slower; raise it for a network HSM. Calls that take less than 0.2 ms go one at a time whatever it says |
 //! | `[audit] segment_bytes` | 64 MiB | a start reads one segment; smaller is faster, larger makes fewer files |
 //! | request body | 64 KiB; 256 KiB for introspection | an oversized token is inactive, not an error (RFC 7662 §2.2) |
 //! | request head | 16 KiB | `at+jwt` with many details may stand in headers elsewhere, never here |

@@ -10,6 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 /// Bytes that a thread looks at to see how many asks wait; some forty of them.
 const SEEN: usize = 16 << 10;
 
+/// Bytes that are received at once at most.
+const PIECE: usize = 64 << 10;
+
 /// Bytes that may wait for a gateway; beyond it the connection is closed.
 const MAX_WAITING: usize = 64 << 20;
 
@@ -104,7 +107,8 @@ impl Connection {
         }
         loop {
             let have = begun.len();
-            begun.resize(*wanted, 0);
+            // In pieces: the rest of a long frame is not cleared again for each byte of it that comes.
+            begun.resize((*wanted).min(have + PIECE), 0);
             let read = there(receive_now(&self.stream, begun.get_mut(have..).unwrap_or_default()))?;
             begun.truncate(have + read.unwrap_or(0));
             if read.is_none() {

@@ -3,7 +3,7 @@
 //! A call that is short is computed in this process. Two of them at once wait for each other's locks for longer than
 //! they gain: `SoftHSM` makes 20,000 ES256 signatures a second with one thread and with two, and each costs 50 µs of
 //! processor time with one and 77 with two. So threads take turns for short calls, and verify and write meanwhile. Calls
-//! that are not short, of a device or of RSA, go side by side.
+//! that are not short, over a network or of RSA, go side by side.
 //!
 //! Taking turns is cheap only when they are seldom: a thread signs several of the asks that wait, one after the other,
 //! as long as that takes little time in all.
@@ -11,11 +11,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A call of a device, or of RSA in software, takes longer.
+/// A call over a network, or of RSA in software, takes longer.
 const SHORT: Duration = Duration::from_micros(200);
 
-/// How long the calls of one round may take together: none of its answers leaves before all are signed.
-const ROUND: Duration = Duration::from_millis(10);
+/// How long a thread may call the token, one call after the other, before it hands over what it has: none of those
+/// answers leaves before all are signed.
+pub(super) const ROUND: Duration = Duration::from_millis(10);
+
+/// No interruption of a thread takes that long: the token does.
+const LONG: Duration = Duration::from_millis(100);
 
 /// The most asks of one round.
 const MOST: u64 = 16;
@@ -32,9 +36,11 @@ impl Pace {
     ///
     /// A thread may be interrupted inside a call: the shortest of about the last 16 is what the call itself takes.
     pub(super) fn took(&self, time: Duration) {
+        let long = time > LONG;
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
         let shortest = match self.shortest.load(Ordering::Relaxed) {
             0 => time,
+            _ if long => time,
             before => time.min(before.saturating_add(before / 16 + 1)),
         };
         self.shortest.store(shortest, Ordering::Relaxed);
@@ -89,9 +95,10 @@ mod tests {
     fn one_interruption_changes_nothing_and_a_device_that_became_slow_is_noticed() {
         let pace = after([60, 5_000, 60, 4_000, 4_000, 60]);
         assert!(pace.is_short() && pace.round() == 16);
-        let slow = after(std::iter::once(60).chain([20_000; 120]));
-        assert!(!slow.is_short() && slow.round() == 1);
-        slow.took(Duration::from_micros(60));
-        assert!(slow.is_short(), "fast again at once");
+        for slow in [after(std::iter::once(60).chain([20_000; 120])), after([60, 150_000])] {
+            assert!(!slow.is_short() && slow.round() == 1);
+            slow.took(Duration::from_micros(60));
+            assert!(slow.is_short(), "fast again at once");
+        }
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Shared {
     pub serial: String,
     pub log: Log<Ticket>,
     pub inbox: Inbox,
-    /// Whoever holds it is the only thread in the token that makes short calls: [`Pace`](super::pace::Pace).
+    /// Whoever holds it makes short calls into the token, one after the other, for asks: [`Pace`](super::pace::Pace).
     pub turn: Mutex<()>,
     pub verifiers: Vec<VerifierKey>,
     pub signed_metadata: String,

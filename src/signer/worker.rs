@@ -14,6 +14,7 @@ use super::frame;
 use super::inbox::{Asks, Found, Patience};
 use super::keyring::SigningKey;
 use super::message::{Outcome, Request, Response};
+use super::pace::ROUND;
 use super::sealed::Sealed;
 use super::service::{Ending, Shared};
 use crate::audit::{Queued, Receipt};
@@ -96,7 +97,7 @@ impl Worker {
                     // There is something better to do than to wait for this disk: the log thread does it.
                     drop(appended.take());
                     appended = self.round(shared, &asks);
-                    if shared.log.last_write() < QUICK {
+                    if shared.log.quickest() < QUICK {
                         appended = appended.and_then(Queued::commit);
                     }
                 }
@@ -121,51 +122,70 @@ impl Worker {
             }
         };
         let mut appended = None;
-        let mut unsigned = Vec::with_capacity(requests.len());
+        let (mut unsigned, mut tests) = (Vec::with_capacity(requests.len()), Vec::new());
         for request in &requests {
             let act = Act::new(shared, &asks.connection, request);
             match act.begin() {
                 Step::Done(new) => appended = both(appended, new),
                 Step::Sign(waits) => unsigned.push((act, waits)),
-                Step::SelfTest => appended = both(appended, act.tested(self.self_test(shared))),
+                Step::SelfTest => tests.push(act),
             }
         }
-        let signatures = self.sign(shared, &unsigned);
-        // All are sealed before the first is appended: else the log thread would write that one alone.
-        let sealed: Vec<_> = unsigned
-            .into_iter()
-            .zip(signatures)
-            .map(|((act, unsigned), signature)| (act, unsigned.seal(signature)))
-            .collect();
-        sealed.into_iter().fold(appended, |appended, (act, sealed)| both(appended, act.finish(sealed)))
+        if let Some(most) = unsigned.iter().map(|(_, waits)| waits.key().pace().round()).min() {
+            self.share.most = most;
+        }
+        // Those that take turns first: they do not wait for calls that are not short.
+        unsigned.sort_by_cached_key(|(_, waits)| !waits.key().pace().is_short());
+        let mut lost = None;
+        while !unsigned.is_empty() {
+            // What is appended already does not wait for the token: the log thread writes it.
+            drop(appended.take());
+            let signatures = self.sign(shared, &unsigned, &mut lost);
+            // All are sealed before the first is appended: else the log thread would write that one alone.
+            let sealed: Vec<_> = unsigned
+                .drain(..signatures.len())
+                .zip(signatures)
+                .map(|((act, waits), signature)| (act, waits.seal(signature)))
+                .collect();
+            appended =
+                sealed.into_iter().fold(None, |appended, (act, sealed)| both(appended, act.finish(sealed)));
+        }
+        tests.iter().fold(appended, |appended, act| both(appended, act.tested(self.self_test(shared))))
     }
 
-    /// A verified signature for each, in their order.
+    /// A verified signature for each of the first of these: as many as the token makes in about [`ROUND`], and at least one.
+    ///
+    /// Once the token is `lost` it is not called again: the process ends, and each call may take as long as the first.
     fn sign(
         &mut self,
         shared: &Shared,
         unsigned: &[(Act<'_, '_>, Unsigned<'_>)],
+        lost: &mut Option<SignError>,
     ) -> Vec<Result<Vec<u8>, SignError>> {
-        let mut signed: Vec<_> = unsigned.iter().map(|_| None).collect();
-        // Those that take turns first: nobody waits for a call that is not short.
-        for short in [true, false] {
-            let mut turn = None;
-            for ((_, unsigned), signed) in unsigned.iter().zip(&mut signed) {
-                let key = unsigned.key();
-                if signed.is_some() || (short && !key.pace().is_short()) {
-                    continue;
-                }
-                if short && turn.is_none() {
-                    turn = Some(shared.turn.lock().unwrap_or_else(PoisonError::into_inner));
-                }
-                *signed = Some(self.call(key, unsigned.input()));
+        let short = |waits: &Unsigned<'_>| waits.key().pace().is_short();
+        let take_turns = unsigned.first().is_some_and(|(_, waits)| short(waits));
+        let turn = take_turns.then(|| shared.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let began = clock::monotonic_nanos();
+        let mut signed = Vec::with_capacity(unsigned.len());
+        for (_, waits) in unsigned {
+            let time = Duration::from_nanos(clock::monotonic_nanos().saturating_sub(began));
+            // Twice: the thread may be interrupted.
+            if !signed.is_empty() && (time > 2 * ROUND || short(waits) != take_turns) {
+                break;
             }
+            let signature = match &*lost {
+                Some(error) => Err(error.clone()),
+                None => self.call(waits.key(), waits.input()),
+            };
+            *lost = lost
+                .take()
+                .or_else(|| signature.as_ref().err().filter(|e| Ending::after(e).is_some()).cloned());
+            signed.push(signature);
         }
-        let rounds = unsigned.iter().map(|(_, unsigned)| unsigned.key().pace().round());
-        self.share.most = rounds.min().unwrap_or(self.share.most);
+        drop(turn);
         let verify =
             |signed: Result<_, _>| signed.and_then(|it| self.caller.run(1, || self.session.verify(it)));
-        signed.into_iter().flatten().map(verify).collect()
+        signed.into_iter().map(verify).collect()
     }
 
     /// Lets the token sign; the watchdog sees how long it takes.
