@@ -4,6 +4,8 @@
 //! (`.clippy.toml` forbids the ambient clocks elsewhere).
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -70,6 +72,40 @@ pub fn monotonic_nanos() -> u64 {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |t| {
         u64::try_from(t.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(t.tv_nsec()).unwrap_or(0)
     })
+}
+
+/// How long ago that was, in the time of [`monotonic_nanos`].
+pub fn since(began: u64) -> Duration {
+    Duration::from_nanos(monotonic_nanos().saturating_sub(began))
+}
+
+/// How long something takes that is measured again and again, by threads that may be interrupted meanwhile: the shortest
+/// of about the last 16 times, or the last one where no interruption explains it.
+#[derive(Default)]
+pub struct Quickest {
+    /// In nanoseconds; 0 before the first.
+    nanos: AtomicU64,
+}
+
+impl Quickest {
+    /// No interruption of a thread takes that long.
+    const LONG: Duration = Duration::from_millis(100);
+
+    /// It took that long once.
+    pub fn took(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let quickest = match self.nanos.load(Ordering::Relaxed) {
+            0 => nanos,
+            _ if time > Self::LONG => nanos,
+            before => nanos.min(before.saturating_add(before / 16 + 1)),
+        };
+        self.nanos.store(quickest, Ordering::Relaxed);
+    }
+
+    /// Zero before the first time.
+    pub fn get(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
 }
 
 #[cfg(test)]

@@ -184,9 +184,9 @@ impl<T: Send + 'static> Log<T> {
         Ok(Queued { log: self })
     }
 
-    /// The shortest that a batch lately took to be written and durable; zero before the first.
+    /// What the disk takes for a batch to be written and durable; zero before the first.
     pub fn quickest(&self) -> Duration {
-        Duration::from_nanos(self.shared.quickest.load(Ordering::Relaxed))
+        self.shared.quickest.get()
     }
 
     /// Records something of the system's own and waits until it is durable. It may use the space that requests must

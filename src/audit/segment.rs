@@ -18,6 +18,7 @@ use crate::durable;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -226,19 +227,32 @@ fn fill(
     open.read(true).write(true).create(true).truncate(true).mode(0o600);
     let file = open.open(path).map_err(at(path, "creating"))?;
     let mut direct = Direct::of(&file);
-    let zeros = vec![0; CHUNK];
-    let mut written = 0;
-    while written < bytes {
-        if !between() {
-            return Ok(None);
-        }
-        let length = usize::try_from(bytes - written).unwrap_or(CHUNK).min(CHUNK);
-        let zeros = zeros.get(..length).unwrap_or_default();
-        direct.write_all_at(&file, zeros, written).map_err(at(path, "writing zeros"))?;
-        written += length as u64;
+    if !zeros(0..bytes, between, |zeros, at| direct.write_all_at(&file, zeros, at))
+        .map_err(at(path, "writing zeros"))?
+    {
+        return Ok(None);
     }
     file.sync_all().map_err(at(path, "fsync"))?;
     Ok(Some((file, direct)))
+}
+
+/// Writes zeros over these bytes; whether `between` let it come to the end.
+fn zeros(
+    bytes: Range<u64>,
+    between: &mut dyn FnMut() -> bool,
+    mut write: impl FnMut(&[u8], u64) -> io::Result<()>,
+) -> io::Result<bool> {
+    let zeros = vec![0; CHUNK];
+    let mut offset = bytes.start;
+    while offset < bytes.end {
+        if !between() {
+            return Ok(false);
+        }
+        let length = usize::try_from(bytes.end - offset).unwrap_or(CHUNK).min(CHUNK);
+        write(zeros.get(..length).unwrap_or_default(), offset)?;
+        offset += length as u64;
+    }
+    Ok(true)
 }
 
 fn is_zeros(mut file: &File, bytes: u64, between: &mut dyn FnMut() -> bool) -> io::Result<bool> {
@@ -364,13 +378,7 @@ impl Identity {
 
 /// Makes the rest of a segment zeros again, durable: after a torn write, and where the file had been cut off.
 pub(super) fn clear_from(file: &File, path: &Path, from: u64, bytes: u64) -> Result<(), FileError> {
-    let zeros = vec![0; CHUNK];
-    let mut offset = from;
-    while offset < bytes {
-        let length = usize::try_from(bytes - offset).unwrap_or(CHUNK).min(CHUNK);
-        file.write_all_at(zeros.get(..length).unwrap_or_default(), offset)
-            .map_err(at(path, "writing zeros"))?;
-        offset += length as u64;
-    }
+    zeros(from..bytes, &mut || true, |zeros, at| file.write_all_at(zeros, at))
+        .map_err(at(path, "writing zeros"))?;
     file.sync_all().map_err(at(path, "fsync"))
 }

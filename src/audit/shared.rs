@@ -4,6 +4,7 @@ use super::entry::{Entry, Receipt};
 use super::error::{Full, LogError, Poisoned};
 use super::segment::{Identity, Prepared};
 use super::space::{For, Room, Space};
+use crate::clock::Quickest;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -77,8 +78,8 @@ pub(super) struct Shared<T> {
     pub(super) next: Mutex<NextSegment>,
     pub(super) keep: Condvar,
     pub(super) live: Mutex<Identity>,
-    /// In nanoseconds, the shortest that a batch lately took to be written and durable; 0 before the first.
-    pub(super) quickest: AtomicU64,
+    /// What the disk takes for a batch to be written and durable.
+    pub(super) quickest: Quickest,
     /// Checkpoints may be signed: [`super::Log::sign_checkpoints`].
     pub(super) may_sign: AtomicBool,
     poison: OnceLock<Arc<str>>,
@@ -102,7 +103,7 @@ impl<T> Shared<T> {
             next: Mutex::new(NextSegment { prepared: None, stop: false }),
             keep: Condvar::new(),
             live: Mutex::new(live),
-            quickest: AtomicU64::new(0),
+            quickest: Quickest::default(),
             may_sign: AtomicBool::new(false),
             poison: OnceLock::new(),
         }
@@ -134,16 +135,6 @@ impl<T> Shared<T> {
             return Err(Full::Unpublished { waiting });
         }
         self.space.reserve(bytes, who)
-    }
-
-    /// A batch took that long to be written and durable. The thread may have been kept from running meanwhile: the
-    /// shortest of about the last 16 is what the disk takes.
-    pub(super) fn wrote(&self, time: u64) {
-        let quickest = match self.quickest.load(Ordering::Relaxed) {
-            0 => time,
-            before => time.min(before.saturating_add(before / 16 + 1)),
-        };
-        self.quickest.store(quickest, Ordering::Relaxed);
     }
 
     /// Queues an item, to be followed by [`Self::wake`] or by writing it.

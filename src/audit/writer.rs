@@ -12,7 +12,7 @@ use super::event::{Event, Outcome};
 use super::pen::Pen;
 use super::shared::{Item, Shared, To, UNPUBLISHED_WAKE, lock};
 use super::space::For;
-use crate::clock::monotonic_nanos;
+use crate::clock::{monotonic_nanos, since};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -141,7 +141,7 @@ impl<T> Writer<T> {
         }
         let began = monotonic_nanos();
         self.pen.flush().map_err(|e| self.fail(&e.to_string()))?;
-        self.shared.wrote(monotonic_nanos().saturating_sub(began));
+        self.shared.quickest.took(since(began));
         if let Some(error) = self.shared.poisoned() {
             return Err(error);
         }

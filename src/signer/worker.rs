@@ -168,9 +168,8 @@ impl Worker {
         let began = clock::monotonic_nanos();
         let mut signed = Vec::with_capacity(unsigned.len());
         for (_, waits) in unsigned {
-            let time = Duration::from_nanos(clock::monotonic_nanos().saturating_sub(began));
             // Twice: the thread may be interrupted.
-            if !signed.is_empty() && (time > 2 * ROUND || short(waits) != take_turns) {
+            if !signed.is_empty() && (clock::since(began) > 2 * ROUND || short(waits) != take_turns) {
                 break;
             }
             let signature = match &*lost {
@@ -197,7 +196,7 @@ impl Worker {
         let began = clock::monotonic_nanos();
         let signed = self.caller.run(1, || self.session.call(key.key(), input));
         if signed.is_ok() {
-            key.pace().took(Duration::from_nanos(clock::monotonic_nanos().saturating_sub(began)));
+            key.pace().took(clock::since(began));
         }
         signed
     }
