@@ -1,7 +1,7 @@
 //! Log lines on standard error: for people or as JSON, through a buffer that never holds a request up.
 //!
 //! A line is formatted on the thread that says it and appended to a buffer of bounded size; one thread writes the
-//! buffer out. It looks by itself every 20 ms as long as lines keep coming, so that no request pays for waking it, and
+//! buffer out. It looks by itself every 50 ms as long as lines keep coming, so that no request pays for waking it, and
 //! is woken only when none came for a second. When the reader of standard error is slow and the buffer full, lines are
 //! dropped and counted, and the count is written when there is room again. `CHANCERY_LOG` chooses what is said (the
 //! grammar of `RUST_LOG`; `info` unless given).
@@ -30,10 +30,10 @@ const SPARE: usize = 1 << 16;
 
 /// How long the writing thread gathers: under load one write carries many lines, and waking it costs a request more
 /// than its line.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(50);
 
 /// How often it looks in vain before it sleeps until it is woken.
-const LOOKS: u32 = 50;
+const LOOKS: u32 = 20;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

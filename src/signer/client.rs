@@ -1,8 +1,9 @@
 //! The gateway's side of the door: many asks in flight over one socket.
 //!
-//! An ask is sent by whoever asks; only what a full socket did not take waits for a task that writes it out. Every
-//! answer that one read brings wakes its asker: under load a call to the system carries many answers, and nothing waits
-//! for a batch to fill.
+//! An ask goes out at once when no other is with the signer. Else the signer has work, and the asks that this turn of
+//! the runtime brings are sent together by a task of their own, which also waits where the socket is full. Every answer
+//! that one read brings wakes its asker. So under load a call to the system carries many asks or answers, and nothing
+//! waits for a batch to fill.
 
 use super::frame::{self, FrameError, Frames};
 use super::message::{Ask, Outcome, PublishedKey, Request, Response};
@@ -101,7 +102,7 @@ pub struct SignerClient(Arc<Inner>);
 
 struct Inner {
     open: Mutex<Open>,
-    /// Bytes wait that the socket did not take.
+    /// Bytes wait to be sent.
     wake: Notify,
     state: watch::Sender<SignerState>,
 }
@@ -112,9 +113,7 @@ struct Open {
     up: bool,
     /// The socket, as long as there is one.
     stream: Option<Arc<UnixStream>>,
-    /// One ask while it is written down; kept for its memory.
-    ask: Vec<u8>,
-    /// What the socket did not take.
+    /// Asks that have not been sent: the task has been woken, or is writing.
     out: Vec<u8>,
     /// The task has taken bytes and not yet written them all.
     writing: bool,
@@ -123,19 +122,12 @@ struct Open {
 }
 
 impl Open {
-    /// Sends what `ask` holds, or leaves it to the task, which `true` says must be woken.
-    fn send(&mut self) -> bool {
-        let mut rest = self.ask.as_slice();
-        if self.out.is_empty()
-            && !self.writing
-            && let Some(stream) = &self.stream
-            // An error meets the task as well, which tells of it.
-            && let Ok(sent) = send_now(stream, rest)
-        {
-            rest = rest.get(sent..).unwrap_or_default();
-        }
-        self.out.extend_from_slice(rest);
-        !rest.is_empty()
+    /// Sends what the socket takes of `out` now.
+    fn send(&mut self) -> io::Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let sent = send_now(stream, &self.out)?;
+        self.out.drain(..sent);
+        Ok(())
     }
 }
 
@@ -182,12 +174,16 @@ impl SignerClient {
             // 0 is the signer's own number.
             open.next += 1;
             let number = open.next;
-            let request = Request { number, ask };
-            open.ask.clear();
-            frame::append(&mut open.ask, &request).map_err(|e| unavailable(&e.to_string()))?;
+            let first = open.out.is_empty() && !open.writing;
+            frame::append(&mut open.out, &Request { number, ask })
+                .map_err(|e| unavailable(&e.to_string()))?;
+            if first && open.waiting.is_empty() {
+                // An error meets the task as well, which tells of it.
+                let _ = open.send();
+            }
             let (sender, receiver) = oneshot::channel();
             open.waiting.insert(number, sender);
-            (receiver, open.send())
+            (receiver, first && !open.out.is_empty())
         };
         if wake {
             self.0.wake.notify_one();
@@ -288,17 +284,18 @@ impl SignerClient {
         }
     }
 
-    /// Writes what a full socket did not take, until nothing waits.
+    /// Sends what waits until nothing does.
     async fn write_out(&self, stream: &UnixStream) -> io::Result<()> {
         loop {
             let bytes = {
                 let mut open = self.open();
+                open.send()?;
                 open.writing = !open.out.is_empty();
+                if !open.writing {
+                    return Ok(());
+                }
                 std::mem::take(&mut open.out)
             };
-            if bytes.is_empty() {
-                return Ok(());
-            }
             send_all(stream, &bytes).await?;
         }
     }
@@ -319,9 +316,9 @@ impl SignerClient {
             }
             loop {
                 match frames.next() {
-                    Ok(Some(frame)) => match serde_json::from_slice(frame) {
-                        Ok(answer) => answers.push(answer),
-                        Err(e) => return FrameError::Encoding(e),
+                    Ok(Some(frame)) => match Response::decode(frame) {
+                        Some(answer) => answers.push(answer),
+                        None => return FrameError::NoAnswer,
                     },
                     Ok(None) => break,
                     Err(e) => return e,

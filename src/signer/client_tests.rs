@@ -3,7 +3,7 @@
 use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response};
 use super::*;
 use crate::config::AuthMethod;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 
 fn connect(client: &SignerClient) -> (UnixStream, tokio::task::JoinHandle<()>) {
@@ -16,6 +16,12 @@ fn connect(client: &SignerClient) -> (UnixStream, tokio::task::JoinHandle<()>) {
         drop(client.serve(ours, published, &checkpoints, &mut stop).await);
     });
     (theirs, served)
+}
+
+fn answer(mut signer: &UnixStream, number: u64, outcome: Outcome) {
+    let mut bytes = Vec::new();
+    frame::append_answer(&mut bytes, &Response { number, outcome }).unwrap();
+    signer.write_all(&bytes).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,7 +44,7 @@ async fn a_signer_that_takes_no_more_still_answers_what_it_has_taken() {
     up.wait_for(|state| matches!(state, SignerState::Down { .. })).await.unwrap();
     assert!(client.ask(Ask::SelfTest).await.is_err(), "refused at once");
     let outcome = Outcome::Done { body: "late".to_owned() };
-    frame::write_one(&signer, &Response { number: request.number, outcome }).unwrap();
+    answer(&signer, request.number, outcome);
     assert_eq!(first.await.unwrap().unwrap().into_body(), "late");
     drop(signer);
     assert!(second.await.unwrap().is_err());
@@ -108,11 +114,7 @@ async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
             bytes.drain(..read);
             let caller = request.ask.context().unwrap().caller.as_str().to_owned();
             assert_eq!(caller, format!("client-{n}"));
-            frame::write_one(
-                &signer,
-                &Response { number: request.number, outcome: Outcome::Done { body: caller } },
-            )
-            .unwrap();
+            answer(&signer, request.number, Outcome::Done { body: caller });
         }
         signer
     });

@@ -2,13 +2,10 @@
 
 use super::frame::{self, FrameError};
 use super::message::{Outcome, Response};
-use super::wire::{look, receive_now, send_now};
+use super::wire::{receive_now, send_now, waiting};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-
-/// Bytes that a thread looks at to see how many asks wait; some forty of them.
-const SEEN: usize = 16 << 10;
 
 /// Bytes that are received at once at most.
 const PIECE: usize = 64 << 10;
@@ -26,15 +23,14 @@ pub(super) struct Connection {
 
 #[derive(Default)]
 struct Reading {
-    /// What a look at the socket showed; kept for its memory.
-    seen: Vec<u8>,
-    /// Whole frames with their heads, or one of which not all has come yet.
+    /// Whole frames with their heads while a thread reads, and then the beginning of one of which the rest is still in
+    /// the socket or has not come: so whoever waits for the socket hears of it.
     begun: Vec<u8>,
-    /// Bytes that `begun` is to have; 4 for the head of a frame whose length nobody knows yet.
-    wanted: usize,
+    /// Bytes of a frame in the mean, as it was lately.
+    mean: usize,
 }
 
-/// How many of the asks that wait one thread takes.
+/// How many of the asks that wait one thread takes, about.
 #[derive(Clone, Copy)]
 pub(super) struct Share {
     /// Not more than these.
@@ -44,19 +40,10 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Bytes of the whole frames that are the share of one thread: at least one frame if one is whole.
-    fn of(self, seen: &[u8]) -> usize {
-        let mut ends = Vec::new();
-        let mut end = 0;
-        while ends.len() < self.most.saturating_mul(self.threads)
-            // One that is too long is told when it is the first.
-            && let Ok(Some(ask)) = frame::first(seen.get(end..).unwrap_or_default())
-        {
-            end += 4 + ask.len();
-            ends.push(end);
-        }
-        let share = ends.len().div_ceil(self.threads.max(1)).min(self.most.max(1));
-        share.checked_sub(1).and_then(|last| ends.get(last).copied()).unwrap_or(0)
+    /// Bytes to take of those that wait, when a frame has so many in the mean; enough for one that is a bit longer.
+    fn of(self, waiting: usize, mean: usize) -> usize {
+        let one = mean + mean / 4;
+        waiting.div_ceil(self.threads.max(1)).min(self.most.saturating_mul(mean)).max(one)
     }
 }
 
@@ -92,35 +79,39 @@ impl Connection {
         let _ = self.stream.shutdown(std::net::Shutdown::Read);
     }
 
-    /// The next whole frames, without waiting: this thread's share of those that have come, `None` when not one has. No
-    /// byte behind them is taken: what follows stays where another thread finds it.
+    /// The next whole frames, without waiting: this thread's share of those that have come, `None` when not one has.
+    /// What follows them stays in the socket, where another thread finds it, but for the beginning of the first frame.
     ///
     /// # Errors
     /// `None` at the end.
     pub(super) fn read_asks(&self, share: Share) -> Result<Option<Vec<u8>>, Option<FrameError>> {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let Reading { seen, begun, wanted } = &mut *reading;
-        if begun.is_empty() {
-            seen.resize(SEEN, 0);
-            let Some(have) = there(look(&self.stream, seen))? else { return Ok(None) };
-            *wanted = share.of(seen.get(..have).unwrap_or_default()).max(4);
-        }
+        let Reading { begun, mean } = &mut *reading;
         loop {
             let have = begun.len();
+            let missing = match begun.first_chunk::<4>() {
+                Some(head) => (4 + frame::length(*head)?).saturating_sub(have),
+                None => 4 - have,
+            };
+            let waiting = have + waiting(&self.stream).map_err(FrameError::from)?;
+            let share = share.of(waiting, *mean).saturating_sub(have);
             // In pieces: the rest of a long frame is not cleared again for each byte of it that comes.
-            begun.resize((*wanted).min(have + PIECE), 0);
+            begun.resize(have + missing.max(share).min(PIECE), 0);
             let read = there(receive_now(&self.stream, begun.get_mut(have..).unwrap_or_default()))?;
             begun.truncate(have + read.unwrap_or(0));
             if read.is_none() {
                 return Ok(None);
             }
-            if let Some(head) = begun.first_chunk::<4>()
-                && *wanted == 4
-            {
-                *wanted += frame::length(*head)?;
+            let (mut frames, mut end) = (0, 0);
+            // One that is too long is told when it is the first.
+            while let Ok(Some(ask)) = frame::first(begun.get(end..).unwrap_or_default()) {
+                frames += 1;
+                end += 4 + ask.len();
             }
-            if begun.len() == *wanted {
-                return Ok(Some(std::mem::take(begun)));
+            if frames > 0 {
+                *mean = end.div_ceil(frames);
+                let next = begun.split_off(end);
+                return Ok(Some(std::mem::replace(begun, next)));
             }
         }
     }
@@ -151,7 +142,7 @@ impl Connection {
     /// Sends one answer.
     pub(super) fn answer(&self, number: u64, outcome: Outcome) {
         let mut bytes = Vec::with_capacity(256);
-        match frame::append(&mut bytes, &Response { number, outcome }) {
+        match frame::append_answer(&mut bytes, &Response { number, outcome }) {
             Ok(()) => self.send(&bytes),
             Err(error) => {
                 tracing::error!(%error, "an answer cannot be written; closing the gateway's connection");

@@ -1,6 +1,6 @@
 //! Frames: a length (u32, little-endian), then that many bytes.
 
-use super::message::MAX_FRAME;
+use super::message::{MAX_FRAME, Response};
 use serde::Serialize;
 
 /// Why a stream of frames cannot be read on.
@@ -12,30 +12,47 @@ pub enum FrameError {
     /// A message that cannot be written as JSON: a defect of ours.
     #[error("the message cannot be written: {0}")]
     Encoding(serde_json::Error),
+    /// No answer where one belongs.
+    #[error("expected an answer, found something else")]
+    NoAnswer,
     /// The other side closed, or the system says no.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
-/// Appends one message to `out`.
+/// Appends one message to `out`; after an error `out` is as before.
 pub(super) fn append(out: &mut Vec<u8>, message: &impl Serialize) -> Result<(), FrameError> {
+    framed(out, |out| serde_json::to_writer(out, message).map_err(FrameError::Encoding))
+}
+
+/// Appends one answer to `out`; after an error `out` is as before.
+pub(super) fn append_answer(out: &mut Vec<u8>, answer: &Response) -> Result<(), FrameError> {
+    framed(out, |out| {
+        answer.encode(out);
+        Ok(())
+    })
+}
+
+fn framed(
+    out: &mut Vec<u8>,
+    body: impl FnOnce(&mut Vec<u8>) -> Result<(), FrameError>,
+) -> Result<(), FrameError> {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    if let Err(e) = serde_json::to_writer(&mut *out, message) {
-        out.truncate(start);
-        return Err(FrameError::Encoding(e));
-    }
-    let length = out.len() - start - 4;
-    match u32::try_from(length) {
-        Ok(n) if length <= MAX_FRAME => {
+    let written = body(out).and_then(|()| match out.len() - start - 4 {
+        length if length <= MAX_FRAME => u32::try_from(length).map_err(|_| FrameError::TooLong(length)),
+        length => Err(FrameError::TooLong(length)),
+    });
+    match written {
+        Ok(length) => {
             if let Some(head) = out.get_mut(start..start + 4) {
-                head.copy_from_slice(&n.to_le_bytes());
+                head.copy_from_slice(&length.to_le_bytes());
             }
             Ok(())
         }
-        _ => {
+        Err(error) => {
             out.truncate(start);
-            Err(FrameError::TooLong(length))
+            Err(error)
         }
     }
 }

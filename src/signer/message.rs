@@ -1,8 +1,9 @@
 //! What the two processes say to each other: a handful of typed requests, nothing that names HTTP or PKCS#11.
 //!
-//! A frame is a length (u32, little-endian) and that many bytes of JSON, at most [`MAX_FRAME`]. Requests carry a
-//! number that the answer repeats; answers come in any order. The signer trusts none of it: it parses every word
-//! again, builds header and payload itself, and refuses what its own reading of the configuration does not allow.
+//! A frame is a length (u32, little-endian) and that many bytes of JSON, at most [`MAX_FRAME`]; an answer is its number
+//! (u64, little-endian), one letter and its text as it is. Requests carry a number that the answer repeats; answers
+//! come in any order. The signer trusts none of it: it parses every word again, builds header and payload itself, and
+//! refuses what its own reading of the configuration does not allow.
 
 use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti,
@@ -219,8 +220,7 @@ pub struct RefusalAsk {
 }
 
 /// The signer's answer to one request.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Response {
     /// The request's number.
     pub number: u64,
@@ -229,8 +229,7 @@ pub struct Response {
 }
 
 /// What came of a request.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Recorded; for introspection and access tokens with the exact bytes to send (compact JWT or JSON).
     Done {
@@ -252,4 +251,69 @@ pub enum Outcome {
         /// The signed note.
         note: String,
     },
+}
+
+impl Response {
+    /// Appends what a frame of it holds.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let (letter, text) = match &self.outcome {
+            Outcome::Done { body } => (b'D', body),
+            Outcome::Forbidden { rule } => (b'F', rule),
+            Outcome::Unavailable { reason } => (b'U', reason),
+            Outcome::Checkpoint { note } => (b'C', note),
+        };
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.push(letter);
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    /// Reads what a frame holds; `None` when it is no answer.
+    pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+        let (number, rest) = frame.split_first_chunk()?;
+        let (letter, text) = rest.split_first()?;
+        let text = std::str::from_utf8(text).ok()?.to_owned();
+        let outcome = match letter {
+            b'D' => Outcome::Done { body: text },
+            b'F' => Outcome::Forbidden { rule: text },
+            b'U' => Outcome::Unavailable { reason: text },
+            b'C' => Outcome::Checkpoint { note: text },
+            _ => return None,
+        };
+        Some(Self { number: u64::from_le_bytes(*number), outcome })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_as_it_was_written() {
+        let text = || "a \"text\" with é and \0".to_owned();
+        for outcome in [
+            Outcome::Done { body: text() },
+            Outcome::Done { body: String::new() },
+            Outcome::Forbidden { rule: text() },
+            Outcome::Unavailable { reason: text() },
+            Outcome::Checkpoint { note: text() },
+        ] {
+            let answer = Response { number: u64::MAX - 1, outcome };
+            let mut bytes = Vec::new();
+            answer.encode(&mut bytes);
+            assert_eq!(Response::decode(&bytes), Some(answer));
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        let mut bytes = Vec::new();
+        Response { number: 1, outcome: Outcome::Done { body: String::new() } }.encode(&mut bytes);
+        for cut in 0..bytes.len() {
+            assert_eq!(Response::decode(&bytes[..cut]), None);
+        }
+        bytes.push(0xff);
+        assert_eq!(Response::decode(&bytes), None, "no UTF-8");
+        bytes[8] = b'd';
+        assert_eq!(Response::decode(&bytes[..9]), None, "no such letter");
+    }
 }

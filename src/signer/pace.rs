@@ -7,8 +7,13 @@
 //!
 //! Taking turns is cheap only when they are seldom: a thread signs several of the asks that wait, one after the other,
 //! as long as that takes little time in all.
+//!
+//! RSA in software goes side by side, but begins with what other threads wait for: it finds the key, decrypts it and
+//! takes memory that is locked. Two threads that begin together stay together and get in each other's way in every
+//! call; so calls begin [`Apart`].
 
-use crate::clock::Quickest;
+use crate::clock::{self, Quickest};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A call over a network, or of RSA in software, takes longer.
@@ -20,6 +25,9 @@ pub(super) const ROUND: Duration = Duration::from_millis(10);
 
 /// The most asks of one round.
 const MOST: u64 = 16;
+
+/// The longest that calls begin apart: a module that computes in this process needs no more for what it locks.
+const APART: Duration = Duration::from_micros(100);
 
 /// What the token takes for a signature with one key.
 #[derive(Default)]
@@ -43,6 +51,31 @@ impl Pace {
             shortest => (ROUND.as_nanos() / shortest).clamp(1, MOST.into()),
         };
         usize::try_from(most).unwrap_or(1)
+    }
+}
+
+/// When the last call began that does not take turns.
+#[derive(Default)]
+pub(super) struct Apart(AtomicU64);
+
+impl Apart {
+    /// Comes back when the call may begin: a quarter of the time behind the last that even distances between so many
+    /// threads would be. It waits only where two begin together, and once for many calls: they stay apart then.
+    pub(super) fn begin(&self, pace: &Pace, threads: usize) {
+        let even = pace.0.get() / u32::try_from(threads.max(1)).unwrap_or(u32::MAX);
+        let gap = (even / 4).min(APART);
+        loop {
+            let last = self.0.load(Ordering::Relaxed);
+            if clock::since(last) >= gap
+                && self
+                    .0
+                    .compare_exchange(last, clock::monotonic_nanos(), Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -70,6 +103,27 @@ mod tests {
             assert_eq!((pace.is_short(), pace.round()), (short, round), "{micros} µs");
         }
         assert_eq!((Pace::default().is_short(), Pace::default().round()), (true, 1), "before the first call");
+    }
+
+    #[test]
+    fn calls_of_two_threads_begin_apart_and_never_wait_for_long() {
+        let (apart, pace) = (Apart::default(), after([800]));
+        let begun = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        apart.begin(&pace, 2);
+                        begun.lock().unwrap().push(apart.0.load(Ordering::Relaxed));
+                    }
+                });
+            }
+        });
+        let mut begun = begun.into_inner().unwrap();
+        begun.sort_unstable();
+        begun.dedup();
+        assert!(begun.len() >= 50, "one thread waits for the other, not for ever");
+        assert!(begun.windows(2).all(|two| Duration::from_nanos(two[1] - two[0]) >= APART));
     }
 
     #[test]

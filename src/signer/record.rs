@@ -37,9 +37,16 @@ pub(super) struct Prepared {
 }
 
 /// Committed values with their salts, owned.
-#[derive(Default)]
 struct Disclosed {
+    /// One for each field that may be committed, drawn at once.
+    salts: [u8; 5 * size_of::<Salt>()],
     values: Vec<(&'static str, Salt, String)>,
+}
+
+impl Default for Disclosed {
+    fn default() -> Self {
+        Self { salts: crate::random::bytes(), values: Vec::new() }
+    }
 }
 
 impl Disclosed {
@@ -48,7 +55,8 @@ impl Disclosed {
         name: &'static str,
         value: String,
     ) -> Result<Option<crate::audit::Commitment>, TooLong> {
-        let salt = crate::random::bytes();
+        let (salts, _) = self.salts.as_chunks();
+        let salt = salts.get(self.values.len()).copied().unwrap_or_else(crate::random::bytes);
         let commitment = crate::audit::Commitment::to(name, value.as_bytes(), &salt)?;
         self.values.push((name, salt, value));
         Ok(Some(commitment))
@@ -59,21 +67,11 @@ impl Disclosed {
         self.values.iter().map(|(name, _, value)| name.len() + 2 * value.len() + 64).sum()
     }
 
-    fn payload(&self, jws: Option<&str>, body: Option<&str>) -> Result<Payload, serde_json::Error> {
-        let mut disclosure = Disclosure {
-            jws: jws.map(Cow::Borrowed),
-            body: body.map(Cow::Borrowed),
-            ..Disclosure::default()
-        };
-        for (name, salt, value) in &self.values {
-            disclosure
-                .disclosed
-                .insert(Cow::Borrowed(name), crate::audit::Opened(*salt, Cow::Borrowed(value.as_str())));
-        }
-        let released = jws.or(body).map_or(0, str::len);
-        let mut bytes = Vec::with_capacity(self.bound() + released + 64);
-        serde_json::to_writer(&mut bytes, &disclosure)?;
-        Ok(Payload::clear(bytes))
+    fn opened(&self) -> Disclosure<'_> {
+        let opened = self.values.iter().map(|(name, salt, value)| {
+            (Cow::Borrowed(*name), crate::audit::Opened(*salt, Cow::Borrowed(value.as_str())))
+        });
+        Disclosure { disclosed: opened.collect(), ..Disclosure::default() }
     }
 }
 
@@ -89,13 +87,14 @@ impl Prepared {
 
     /// The entry of a signed answer or token.
     pub(super) fn with_jws(self, sealed: &Sealed) -> Result<Entry, RecordError> {
-        let payload = self.disclosed.payload(Some(sealed.for_payload()), None)?;
+        let payload = Payload::clear(self.disclosed.opened().encode_with_jws(sealed.for_payload())?);
         Ok(Entry { draft: self.members, digest: Some(*sealed.digest()), payload })
     }
 
     /// The entry of an unsigned answer.
     pub(super) fn with_body(self, sealed: &Sealed) -> Result<Entry, RecordError> {
-        let payload = self.disclosed.payload(None, Some(sealed.for_payload()))?;
+        let body = Some(Cow::Borrowed(sealed.for_payload()));
+        let payload = Payload::clear(serde_json::to_vec(&Disclosure { body, ..self.disclosed.opened() })?);
         Ok(Entry { draft: self.members, digest: Some(*sealed.digest()), payload })
     }
 
@@ -104,7 +103,7 @@ impl Prepared {
         let payload = if self.disclosed.values.is_empty() {
             Payload::none()
         } else {
-            self.disclosed.payload(None, None)?
+            Payload::clear(serde_json::to_vec(&self.disclosed.opened())?)
         };
         Ok(Entry { draft: self.members, digest: None, payload })
     }

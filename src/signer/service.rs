@@ -6,6 +6,7 @@ use super::inbox::Inbox;
 use super::kept::{self, Refused};
 use super::keyring::Keyring;
 use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Welcome};
+use super::pace::Apart;
 use super::record::{self, Identity};
 use super::start::{Appliance, StartError};
 use super::worker::{Ticket, Worker};
@@ -60,6 +61,8 @@ pub(super) struct Shared {
     pub inbox: Inbox,
     /// Whoever holds it makes short calls into the token, one after the other, for asks: [`Pace`](super::pace::Pace).
     pub turn: Mutex<()>,
+    /// When others begin.
+    pub apart: Apart,
     pub verifiers: Vec<VerifierKey>,
     pub signed_metadata: String,
     ending: Mutex<Sender<Ending>>,
@@ -97,6 +100,7 @@ impl Service {
             log: appliance.log,
             inbox: Inbox::new().map_err(StartError::Thread)?,
             turn: Mutex::default(),
+            apart: Apart::default(),
             verifiers: appliance.verifiers,
             signed_metadata: appliance.signed_metadata,
             ending: Mutex::new(ending),

@@ -16,7 +16,7 @@ use crate::jose::{Algorithm, PublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -195,7 +195,11 @@ fn told(gateway: &mut UnixStream, asks: Vec<Value>) -> Vec<Told> {
     gateway.write_all(&bytes).unwrap();
     let mut told: Vec<message::Response> = Vec::new();
     while told.len() < count {
-        let response: message::Response = frame::read_one(&mut *gateway).unwrap();
+        let mut head = [0; 4];
+        gateway.read_exact(&mut head).unwrap();
+        let mut frame = vec![0; frame::length(head).unwrap()];
+        gateway.read_exact(&mut frame).unwrap();
+        let response = message::Response::decode(&frame).unwrap();
         // 0 is a checkpoint that nobody asked for.
         told.extend((response.number > 0).then_some(response));
     }

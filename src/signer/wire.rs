@@ -20,22 +20,18 @@ pub(super) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
 
 /// Receives what has come: how many bytes, 0 at the end; `None` when nothing has.
 pub(super) fn receive_now(stream: &UnixStream, to: &mut [u8]) -> io::Result<Option<usize>> {
-    receive(stream, to, MsgFlags::MSG_DONTWAIT)
-}
-
-/// Copies what [`receive_now`] would receive, and leaves it where it is.
-pub(super) fn look(stream: &UnixStream, to: &mut [u8]) -> io::Result<Option<usize>> {
-    receive(stream, to, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK)
-}
-
-fn receive(stream: &UnixStream, to: &mut [u8], how: MsgFlags) -> io::Result<Option<usize>> {
     loop {
-        match recv(stream.as_raw_fd(), to, how) {
+        match recv(stream.as_raw_fd(), to, MsgFlags::MSG_DONTWAIT) {
             Err(Errno::EAGAIN) => return Ok(None),
             Err(Errno::EINTR) => {}
             read => return Ok(Some(read?)),
         }
     }
+}
+
+/// How many bytes [`receive_now`] could receive.
+pub(super) fn waiting(stream: &UnixStream) -> io::Result<usize> {
+    Ok(usize::try_from(rustix::io::ioctl_fionread(stream)?).unwrap_or(usize::MAX))
 }
 
 /// Sends all of it, as the socket takes it.

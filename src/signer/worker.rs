@@ -64,7 +64,7 @@ pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
                 }
             },
         };
-        if let Err(error) = frame::append(&mut frames, &Response { number: ticket.number, outcome }) {
+        if let Err(error) = frame::append_answer(&mut frames, &Response { number: ticket.number, outcome }) {
             tracing::error!(%error, "an answer cannot be written");
         }
         current = Some(ticket.connection);
@@ -172,9 +172,13 @@ impl Worker {
             if !signed.is_empty() && (clock::since(began) > 2 * ROUND || short(waits) != take_turns) {
                 break;
             }
-            let signature = match &*lost {
-                Some(error) => Err(error.clone()),
-                None => self.call(waits.key(), waits.input()),
+            let signature = if let Some(error) = &*lost {
+                Err(error.clone())
+            } else {
+                if !take_turns {
+                    shared.apart.begin(waits.key().pace(), self.share.threads);
+                }
+                self.call(waits.key(), waits.input())
             };
             *lost = lost
                 .take()

@@ -1,9 +1,10 @@
-//! Writing many files so that all are durable together: every file is synced, every directory once.
+//! Writing many files so that all are durable together: all are written before the first is synced, so that what they
+//! share in the file system goes to the disk once, and every directory is synced once.
 
 use super::TileError;
 use crate::durable;
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,21 @@ use std::path::{Path, PathBuf};
 pub(super) const MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// Files that have been written and synced under their names; the names are durable after [`Batch::finish`].
+/// Files that are open at once at most.
+const OPEN_MAX: usize = 64;
+
+/// Files that have been written; they have their names, durably, after [`Batch::finish`].
 #[derive(Default)]
 pub(super) struct Batch {
+    written: Vec<Written>,
     directories: BTreeSet<PathBuf>,
+}
+
+/// A file that is not synced yet, under another name than it will have.
+struct Written {
+    file: File,
+    gathering: PathBuf,
+    path: PathBuf,
 }
 
 impl Batch {
@@ -41,14 +53,25 @@ impl Batch {
             .open(&gathering)
             .map_err(failed("create a new file for"))?;
         file.write_all(bytes).map_err(failed("write"))?;
-        file.sync_data().map_err(failed("sync"))?;
-        fs::rename(&gathering, path).map_err(failed("rename a new file to"))?;
         self.directories.insert(parent.to_owned());
+        self.written.push(Written { file, gathering, path: path.to_owned() });
+        if self.written.len() < OPEN_MAX { Ok(()) } else { self.put_in_place() }
+    }
+
+    /// Syncs what was written and gives it its names.
+    fn put_in_place(&mut self) -> Result<(), TileError> {
+        for Written { file, gathering, path } in self.written.drain(..) {
+            let path = path.as_path();
+            let failed = |action| move |source| TileError::Io { action, path: path.to_owned(), source };
+            file.sync_data().map_err(failed("sync"))?;
+            fs::rename(&gathering, path).map_err(failed("rename a new file to"))?;
+        }
         Ok(())
     }
 
-    /// Makes the names durable.
-    pub(super) fn finish(self) -> Result<(), TileError> {
+    /// Makes files and names durable.
+    pub(super) fn finish(mut self) -> Result<(), TileError> {
+        self.put_in_place()?;
         for path in self.directories {
             durable::sync_dir(&path).map_err(|source| TileError::Io {
                 action: "sync the directory",
