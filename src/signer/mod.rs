@@ -27,6 +27,7 @@ mod checkpoint_key;
 mod client;
 mod connection;
 mod content;
+mod disclosed;
 mod frame;
 mod inbox;
 mod kept;

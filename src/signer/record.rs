@@ -4,12 +4,13 @@
 //! needs, so that a full log refuses a request before anything is signed.
 
 use super::content::{Typ, answer_audience};
+use super::disclosed::Disclosed;
 use super::keyring::SigningKey;
 use super::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk, RefusalAsk, RevocationAsk};
 use super::sealed::Sealed;
 use crate::audit::{
-    CheckpointRef, Committed, Digest, Disclosure, Draft, Entry, Event, Members, Outcome, Payload, Salt,
-    TooLong, Withheld,
+    CheckpointRef, Committed, Digest, Disclosure, Draft, Entry, Event, Members, Outcome, Payload, TooLong,
+    Withheld,
 };
 use crate::claims::{Acr, Authentication, AuthorizationDetail, Issuer, Scope, Subject};
 use crate::config::{ConfigDigest, ResourceServer};
@@ -34,45 +35,6 @@ pub enum RecordError {
 pub(super) struct Prepared {
     members: Members,
     disclosed: Disclosed,
-}
-
-/// Committed values with their salts, owned.
-struct Disclosed {
-    /// One for each field that may be committed, drawn at once.
-    salts: [u8; 5 * size_of::<Salt>()],
-    values: Vec<(&'static str, Salt, String)>,
-}
-
-impl Default for Disclosed {
-    fn default() -> Self {
-        Self { salts: crate::random::bytes(), values: Vec::new() }
-    }
-}
-
-impl Disclosed {
-    fn commit(
-        &mut self,
-        name: &'static str,
-        value: String,
-    ) -> Result<Option<crate::audit::Commitment>, TooLong> {
-        let (salts, _) = self.salts.as_chunks();
-        let salt = salts.get(self.values.len()).copied().unwrap_or_else(crate::random::bytes);
-        let commitment = crate::audit::Commitment::to(name, value.as_bytes(), &salt)?;
-        self.values.push((name, salt, value));
-        Ok(Some(commitment))
-    }
-
-    /// Bytes of its JSON at most: texts may double by escapes (control characters are refused on entry).
-    fn bound(&self) -> usize {
-        self.values.iter().map(|(name, _, value)| name.len() + 2 * value.len() + 64).sum()
-    }
-
-    fn opened(&self) -> Disclosure<'_> {
-        let opened = self.values.iter().map(|(name, salt, value)| {
-            (Cow::Borrowed(*name), crate::audit::Opened(*salt, Cow::Borrowed(value.as_str())))
-        });
-        Disclosure { disclosed: opened.collect(), ..Disclosure::default() }
-    }
 }
 
 impl Prepared {
@@ -100,7 +62,7 @@ impl Prepared {
 
     /// The entry of an act that releases nothing but the word that it was done.
     pub(super) fn with_nothing(self) -> Result<Entry, RecordError> {
-        let payload = if self.disclosed.values.is_empty() {
+        let payload = if self.disclosed.is_empty() {
             Payload::none()
         } else {
             Payload::clear(serde_json::to_vec(&self.disclosed.opened())?)
