@@ -2,7 +2,7 @@
 //!
 //! A line is formatted on the thread that says it and appended to a buffer of bounded size; one thread writes the
 //! buffer out. It looks by itself every 50 ms as long as lines keep coming, so that no request pays for waking it, and
-//! is woken only when none came for a second. When the reader of standard error is slow and the buffer full, lines are
+//! is woken only when none came for a second or when the buffer is half full. When the reader of standard error is slow and the buffer full, lines are
 //! dropped and counted, and the count is written when there is room again. `CHANCERY_LOG` chooses what is said (the
 //! grammar of `RUST_LOG`; `info` unless given).
 //!
@@ -164,9 +164,10 @@ impl Queue {
             return;
         }
         waiting.bytes.extend_from_slice(line);
+        let half_full = waiting.bytes.len() > BUFFER / 2 && waiting.bytes.len() - line.len() <= BUFFER / 2;
         let asleep = std::mem::take(&mut waiting.asleep);
         drop(waiting);
-        if asleep {
+        if asleep || half_full {
             self.called.notify_one();
         }
     }

@@ -90,8 +90,8 @@ async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
             method: AuthMethod::ClientSecretBasic,
             peer: None,
         };
-        // Larger than what the system takes at once: some are sent in part.
-        let rule = "r".repeat(100_000);
+        // The first is larger than what the system takes at once, as are the others together: some are sent in part.
+        let rule = "r".repeat(if n == 0 { 400_000 } else { 100_000 });
         let (client, ask) = (client.clone(), Ask::Refusal(RefusalAsk { context, rule, jti: None }));
         async move { client.ask(ask).await }
     };

@@ -10,6 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 /// Bytes that are received at once at most.
 const PIECE: usize = 64 << 10;
 
+/// Bytes of a short ask.
+const ASK: usize = 512;
+
 /// Bytes that may wait for a gateway; beyond it the connection is closed.
 const MAX_WAITING: usize = 64 << 20;
 
@@ -23,8 +26,8 @@ pub(super) struct Connection {
 
 #[derive(Default)]
 struct Reading {
-    /// Whole frames with their heads while a thread reads, and then the beginning of one of which the rest is still in
-    /// the socket or has not come: so whoever waits for the socket hears of it.
+    /// Whole frames with their heads while a thread reads, and then the beginning of one that is not whole: its rest is
+    /// still in the socket or has not come, so whoever waits for the socket hears of it.
     begun: Vec<u8>,
     /// Bytes of a frame in the mean, as it was lately.
     mean: usize,
@@ -93,10 +96,10 @@ impl Connection {
                 Some(head) => (4 + frame::length(*head)?).saturating_sub(have),
                 None => 4 - have,
             };
-            let waiting = have + waiting(&self.stream).map_err(FrameError::from)?;
-            let share = share.of(waiting, *mean).saturating_sub(have);
-            // In pieces: the rest of a long frame is not cleared again for each byte of it that comes.
-            begun.resize(have + missing.max(share).min(PIECE), 0);
+            let come = waiting(&self.stream).map_err(FrameError::from)?;
+            let share = share.of(have + come, *mean).saturating_sub(have);
+            // No room for what has not come; one byte at least, since nothing is received at the end alone.
+            begun.resize(have + missing.max(share).min(come.clamp(1, PIECE)), 0);
             let read = there(receive_now(&self.stream, begun.get_mut(have..).unwrap_or_default()))?;
             begun.truncate(have + read.unwrap_or(0));
             if read.is_none() {
@@ -109,7 +112,8 @@ impl Connection {
                 end += 4 + ask.len();
             }
             if frames > 0 {
-                *mean = end.div_ceil(frames);
+                // Down at once and up step by step: after one long ask the next share must not be a hundred short ones.
+                *mean = end.div_ceil(frames).min(2 * (*mean).max(ASK));
                 let next = begun.split_off(end);
                 return Ok(Some(std::mem::replace(begun, next)));
             }

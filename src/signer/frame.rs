@@ -117,6 +117,7 @@ pub(super) fn write_one(mut stream: impl std::io::Write, message: &impl Serializ
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::Outcome;
     use super::*;
 
     #[test]
@@ -134,6 +135,19 @@ mod tests {
             }
         }
         assert_eq!(seen, ["\"a\"", "\"bb\"", "\"\""]);
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_leaves_nothing_behind() {
+        let answer = |length| Response { number: 1, outcome: Outcome::Done { body: "x".repeat(length) } };
+        let mut wire = vec![7];
+        assert!(matches!(
+            append_answer(&mut wire, &answer(MAX_FRAME - 8)),
+            Err(FrameError::TooLong(found)) if found == MAX_FRAME + 1
+        ));
+        assert_eq!(wire, [7]);
+        append_answer(&mut wire, &answer(MAX_FRAME - 9)).unwrap();
+        assert_eq!(wire.len(), 1 + 4 + MAX_FRAME);
     }
 
     #[test]

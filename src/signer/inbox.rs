@@ -109,11 +109,11 @@ impl Inbox {
     pub(super) fn take(&self, patience: Patience, share: Share) -> Found {
         loop {
             let mut found = [EpollEvent::empty()];
-            let patience = match patience {
+            let timeout = match patience {
                 Patience::Look => EpollTimeout::ZERO,
                 Patience::Wait => EpollTimeout::NONE,
             };
-            match self.sockets.wait(&mut found, patience) {
+            match self.sockets.wait(&mut found, timeout) {
                 Ok(0) => return Found::Nothing,
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
@@ -134,6 +134,8 @@ impl Inbox {
             };
             match (read, armed) {
                 (Ok(Some(frames)), Ok(())) => return Found::Asks(Asks { connection, frames }),
+                // A gateway that sends an ask byte by byte does not hold up what the thread has to do.
+                (Ok(None), Ok(())) if matches!(patience, Patience::Look) => return Found::Nothing,
                 (Ok(None), Ok(())) => {}
                 (Err(None), _) => self.remove(name, Ok(())),
                 (Err(Some(error)), _) => self.remove(name, Err(error)),
@@ -301,6 +303,26 @@ mod tests {
         assert!(take().is_empty(), "the last has not come as a whole");
         gateway.write_all(last).unwrap();
         assert_eq!(take(), [3]);
+    }
+
+    #[test]
+    fn after_a_long_ask_a_share_is_not_all_that_wait() {
+        let inbox = Inbox::new().unwrap();
+        let (mut gateway, _ended) = gateway(&inbox);
+        let share = Share { most: 4, threads: 2 };
+        let take = || match inbox.take(Patience::Look, share) {
+            Found::Asks(asks) => asks.iter().count(),
+            _ => 0,
+        };
+        frame::write_one(&gateway, &"x".repeat(40_000)).unwrap();
+        (0..50).for_each(|_| frame::write_one(&gateway, &"x".repeat(400)).unwrap());
+        assert_eq!(take(), 1);
+        let takes: Vec<_> = std::iter::from_fn(|| Some(take()).filter(|taken| *taken > 0)).collect();
+        assert!(takes.iter().all(|taken| *taken <= 10), "{takes:?}");
+        assert!(takes.iter().skip(1).take(5).all(|taken| *taken <= 5), "{takes:?}");
+        assert_eq!(takes.iter().sum::<usize>(), 50);
+        ask(&mut gateway, 1);
+        assert_eq!(take(), 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! | `sealed` | [`Sealed`] (signed, unreadable) and [`Released`]; the whole file fits a page |
 //! | `rules` | what may be said, from the signer's own reading of the configuration |
 //! | `content` | header and payload of each JWT |
-//! | `record` | the audit record of each act |
+//! | `record`, `disclosed` | the audit record of each act, and what it commits to |
 //! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the one that signs checkpoints, and those that did |
 //! | `start` | from a configuration to an open token and an open log |
 //! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |

@@ -60,23 +60,28 @@ pub(super) struct Apart(AtomicU64);
 
 impl Apart {
     /// Comes back when the call may begin: a quarter of the time behind the last that even distances between so many
-    /// threads would be. It waits only where two begin together, and once for many calls: they stay apart then.
+    /// threads would be. It waits only where two begin together, once for many calls, since they stay apart then; and
+    /// not for long where many begin all the time.
     pub(super) fn begin(&self, pace: &Pace, threads: usize) {
         let even = pace.0.get() / u32::try_from(threads.max(1)).unwrap_or(u32::MAX);
         let gap = (even / 4).min(APART);
+        let came = clock::monotonic_nanos();
         loop {
             let last = self.0.load(Ordering::Relaxed);
-            if clock::since(last) >= gap
-                && self
-                    .0
-                    .compare_exchange(last, clock::monotonic_nanos(), Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok()
+            let now = clock::monotonic_nanos();
+            if may_begin(gap, Duration::from_nanos(now.saturating_sub(last)), clock::since(came))
+                && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             {
                 return;
             }
             std::thread::yield_now();
         }
     }
+}
+
+/// Whether a call may begin that long after the last one, when it has waited for that long.
+fn may_begin(gap: Duration, after_last: Duration, waited: Duration) -> bool {
+    after_last >= gap || waited >= 2 * gap
 }
 
 #[cfg(test)]
@@ -106,24 +111,26 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_two_threads_begin_apart_and_never_wait_for_long() {
+    fn a_call_begins_apart_from_the_last_one_and_never_waits_for_long() {
         let (apart, pace) = (Apart::default(), after([800]));
-        let begun = std::sync::Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    for _ in 0..50 {
-                        apart.begin(&pace, 2);
-                        begun.lock().unwrap().push(apart.0.load(Ordering::Relaxed));
-                    }
-                });
-            }
-        });
-        let mut begun = begun.into_inner().unwrap();
-        begun.sort_unstable();
-        begun.dedup();
-        assert!(begun.len() >= 50, "one thread waits for the other, not for ever");
-        assert!(begun.windows(2).all(|two| Duration::from_nanos(two[1] - two[0]) >= APART));
+        apart.begin(&pace, 2);
+        let last = apart.0.load(Ordering::Relaxed);
+        apart.begin(&pace, 2);
+        assert!(Duration::from_nanos(apart.0.load(Ordering::Relaxed) - last) >= APART);
+        // As if others began all the time.
+        apart.0.store(u64::MAX, Ordering::Relaxed);
+        apart.begin(&pace, 2);
+        assert!(apart.0.load(Ordering::Relaxed) < u64::MAX);
+
+        let micros = Duration::from_micros;
+        for (after_last, waited, may) in [(100, 0, true), (99, 0, false), (0, 199, false), (0, 200, true)] {
+            assert_eq!(
+                may_begin(micros(100), micros(after_last), micros(waited)),
+                may,
+                "{after_last} {waited}"
+            );
+        }
+        assert!(may_begin(Duration::ZERO, Duration::ZERO, Duration::ZERO), "before the first call");
     }
 
     #[test]

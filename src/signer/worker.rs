@@ -64,8 +64,12 @@ pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
                 }
             },
         };
-        if let Err(error) = frame::append_answer(&mut frames, &Response { number: ticket.number, outcome }) {
+        let number = ticket.number;
+        if let Err(error) = frame::append_answer(&mut frames, &Response { number, outcome }) {
             tracing::error!(%error, "an answer cannot be written");
+            // Whoever asked hears at once that it gets none.
+            let outcome = Outcome::Unavailable { reason: error.to_string() };
+            let _ = frame::append_answer(&mut frames, &Response { number, outcome });
         }
         current = Some(ticket.connection);
     }

@@ -1,4 +1,4 @@
-//! Writing many files so that all are durable together: all are written before the first is synced, so that what they
+//! Writing many files so that all are durable together: many are written before the first is synced, so that what they
 //! share in the file system goes to the disk once, and every directory is synced once.
 
 use super::TileError;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub(super) const MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// Files that are open at once at most.
+/// Files that are written before they are synced: so many are open at most.
 const OPEN_MAX: usize = 64;
 
 /// Files that have been written; they have their names, durably, after [`Batch::finish`].
