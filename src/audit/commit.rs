@@ -119,8 +119,7 @@ impl<'a> Disclosure<'a> {
         Ok(commitment)
     }
 
-    /// As JSON, with `jws`: what serde would write, but a text without escapes is not searched for
-    /// them byte by byte.
+    /// As JSON, with `jws`: what serde would write, but a text without escapes is not searched for them byte by byte.
     pub fn encode_with_jws(mut self, jws: &'a str) -> Result<Vec<u8>, serde_json::Error> {
         if !is_plain(jws) {
             self.jws = Some(Cow::Borrowed(jws));

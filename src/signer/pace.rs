@@ -69,7 +69,8 @@ impl Apart {
         loop {
             let last = self.0.load(Ordering::Relaxed);
             let now = clock::monotonic_nanos();
-            if may_begin(gap, Duration::from_nanos(now.saturating_sub(last)), clock::since(came))
+            let since = |then| Duration::from_nanos(now.saturating_sub(then));
+            if may_begin(gap, since(last), since(came))
                 && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             {
                 return;
