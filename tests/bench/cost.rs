@@ -16,12 +16,10 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// Of two measurements of the same thing, one before and one after what is compared with them.
-    pub(crate) fn between(self, other: Self) -> Self {
-        Self {
-            per_second: f64::midpoint(self.per_second, other.per_second),
-            cpu_us: f64::midpoint(self.cpu_us, other.cpu_us),
-        }
+    /// Of some measurements of the same thing, before, between and after what is compared with them.
+    pub(crate) fn mean(of: &[Self]) -> Self {
+        let mean = |part: fn(&Self) -> f64| of.iter().map(part).sum::<f64>() / float(of.len().max(1) as u64);
+        Self { per_second: mean(|cost| cost.per_second), cpu_us: mean(|cost| cost.cpu_us) }
     }
 }
 

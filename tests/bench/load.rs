@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// One in so many answers is kept, and the last of each connection: samples are verified afterwards.
 const SAMPLE: u64 = 499;
 
+/// Before the measured time. The log publishes once a second: it must owe as much at the beginning as at the end.
+const WARM_UP: Duration = Duration::from_millis(1100);
+
 /// An answer that takes longer ends the run.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -60,6 +63,19 @@ pub(crate) struct Done {
     pub samples: Vec<Vec<u8>>,
 }
 
+impl Done {
+    /// What both gave together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        let generator = self.generator_us * float(self.answers) + other.generator_us * float(other.answers);
+        self.answers += other.answers;
+        self.generator_us = generator / float(self.answers.max(1));
+        self.time += other.time;
+        self.latencies.0.extend(other.latencies.0);
+        self.samples.extend(other.samples);
+        self
+    }
+}
+
 struct Connection<'s> {
     stream: &'s TcpStream,
     polled: bool,
@@ -69,8 +85,8 @@ struct Connection<'s> {
     asked: Instant,
 }
 
-/// Asks over `connections` connections for `time`, after a tenth of it (at most a second) as a warm-up; `mark` is
-/// called when the measured time begins and when it ends.
+/// Asks over `connections` connections for `time`, after [`WARM_UP`]; `mark` is called when the measured time begins and
+/// when it ends.
 pub(crate) fn run(
     server: SocketAddr,
     connections: usize,
@@ -88,7 +104,7 @@ pub(crate) fn run(
     for connection in &mut open {
         connection.ask(asks)?;
     }
-    while warm_up.elapsed() < (time / 10).min(Duration::from_secs(1)) {
+    while warm_up.elapsed() < WARM_UP {
         turn(&mut open, &mut fds, asks, &mut |_, _| Ok(true))?;
     }
     mark()?;

@@ -99,6 +99,17 @@ impl Usage {
         Self { cpu: self.cpu.saturating_sub(before.cpu), threads: threads.collect() }
     }
 
+    /// What was used here and there.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.cpu += other.cpu;
+        for (name, ran) in other.threads {
+            let both = self.threads.entry(name).or_default();
+            both.cpu += ran.cpu;
+            both.switches += ran.switches;
+        }
+        self
+    }
+
     /// Task switches of all its threads.
     pub(crate) fn switches(&self) -> u64 {
         self.threads.values().map(|ran| ran.switches).sum()

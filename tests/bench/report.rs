@@ -30,10 +30,16 @@ pub(crate) struct Alone {
 }
 
 impl Alone {
-    /// Of two measurements, before and after the loads.
-    pub(crate) fn between(&self, other: &Self) -> Self {
-        let between = |[a, b, c]: [Cost; 3], [d, e, f]: [Cost; 3]| [a.between(d), b.between(e), c.between(f)];
-        Self { sign: between(self.sign, other.sign), verify: between(self.verify, other.verify) }
+    /// Of two measurements, before and after the loads, and of more with two threads, between the parts of the loads.
+    pub(crate) fn between(&self, other: &Self, pairs: &[[Cost; 2]]) -> Self {
+        let between = |[a, b, c]: [Cost; 3], [d, e, f]: [Cost; 3], more: fn(&[Cost; 2]) -> Cost| {
+            let both: Vec<_> = [c, f].into_iter().chain(pairs.iter().map(more)).collect();
+            [Cost::mean(&[a, d]), Cost::mean(&[b, e]), Cost::mean(&both)]
+        };
+        Self {
+            sign: between(self.sign, other.sign, |[sign, _]| *sign),
+            verify: between(self.verify, other.verify, |[_, verify]| *verify),
+        }
     }
 }
 

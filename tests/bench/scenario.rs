@@ -2,8 +2,8 @@
 
 use super::appliance::{Appliance, Prepared, Verified};
 use super::awake::Awake;
-use super::cost::{Pace, float};
-use super::load::{self, Asks};
+use super::cost::{Cost, Pace, float};
+use super::load::{self, Asks, Done};
 use super::process::{self, Usage};
 use super::reference::Reference;
 use super::report::{Alone, Load, Report, Thread, Threads};
@@ -19,6 +19,11 @@ const TOKENS: usize = 256;
 
 /// About as long as everything of an answer but signature and verification takes with one connection.
 const REST: Duration = Duration::from_micros(300);
+
+/// Parts of a crowded load, and how many connections make one: what is compared with its processor time is measured
+/// between them, because a shared machine is faster in one second than in the next.
+const PARTS: u32 = 4;
+const CROWDED: usize = 64;
 
 /// One kind of signed answer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
@@ -95,6 +100,8 @@ struct Run<'p> {
     keys: Verifiers,
     tokens: Vec<String>,
     samples: Vec<String>,
+    /// `C_Sign` and verification with two threads, between the parts of the loads of one scenario.
+    pairs: Vec<[Cost; 2]>,
 }
 
 /// Makes the daemon in `dir`, measures, and verifies its log.
@@ -108,7 +115,7 @@ pub(crate) fn run(plan: &Plan, dir: &Path) -> Outcome<Report> {
     eprintln!("gateway {}, signer {}", appliance.gateway.pid(), appliance.signer.pid());
     let keys = Verifiers::read(&appliance.jwks()?)?;
     let tokens = (0..TOKENS).map(|_| appliance.opaque_token()).collect::<Outcome<Vec<_>>>()?;
-    let mut run = Run { plan, appliance, reference, keys, tokens, samples: Vec::new() };
+    let mut run = Run { plan, appliance, reference, keys, tokens, samples: Vec::new(), pairs: Vec::new() };
     std::thread::sleep(plan.pause);
 
     let fdatasync_us = disk::fdatasync(run.appliance.directory())?;
@@ -123,7 +130,8 @@ pub(crate) fn run(plan: &Plan, dir: &Path) -> Outcome<Report> {
                 loads.push(run.load(scenario, connections)?);
             }
         }
-        alone.insert(scenario, before.between(&run.alone(scenario)?));
+        let after = run.alone(scenario)?;
+        alone.insert(scenario, before.between(&after, &std::mem::take(&mut run.pairs)));
     }
     let Run { appliance, samples, .. } = run;
     eprintln!("stopping, exporting and verifying the log");
@@ -154,9 +162,7 @@ impl Run<'_> {
     fn alone(&mut self, scenario: Scenario) -> Outcome<Alone> {
         let (algorithm, time) = (scenario.algorithm(), self.plan.time / 2);
         eprintln!("{algorithm}: C_Sign and verification alone");
-        let requests = scenario.requests(&self.appliance, &self.tokens);
-        let request = requests.first().ok_or("nothing to ask")?;
-        let jwt = self.keys.check(scenario, &load::once(self.appliance.server, request)?)?;
+        let jwt = self.sample(scenario)?;
         let paces = [(1, Pace::Rested(REST)), (1, Pace::Busy), (2, Pace::Busy)];
         let mut sign = |(threads, pace)| self.reference.measure(algorithm, threads, time, pace);
         let [rested, one, two] = paces;
@@ -168,23 +174,49 @@ impl Run<'_> {
         Ok(alone)
     }
 
+    /// One answer.
+    fn sample(&self, scenario: Scenario) -> Outcome<String> {
+        let requests = scenario.requests(&self.appliance, &self.tokens);
+        let request = requests.first().ok_or("nothing to ask")?;
+        self.keys.check(scenario, &load::once(self.appliance.server, request)?)
+    }
+
+    /// The parts with two threads, once more.
+    fn pair(&mut self, scenario: Scenario) -> Outcome<()> {
+        let (time, jwt) = (self.plan.time / (2 * PARTS), self.sample(scenario)?);
+        let sign = self.reference.measure(scenario.algorithm(), 2, time, Pace::Busy)?;
+        let verify = verification::measure(&self.keys, &jwt, 2, time, Pace::Busy)?;
+        self.pairs.push([sign, verify]);
+        Ok(())
+    }
+
     /// The whole daemon.
     fn load(&mut self, scenario: Scenario, connections: usize) -> Outcome<Load> {
         eprintln!("{} over {connections} connections", scenario.name());
         let requests = scenario.requests(&self.appliance, &self.tokens);
         let asks = Asks { requests: &requests, content_type: scenario.content_type().as_bytes() };
         let Appliance { gateway, signer, server, .. } = self.appliance;
-        let mut marks: Vec<[Usage; 2]> = Vec::new();
-        let mut mark = || {
-            marks.push([gateway.usage()?, signer.usage()?]);
-            Ok(())
-        };
-        let mut done = load::run(server, connections, &asks, self.plan.time, &mut mark)?;
-        let [[gateway_before, signer_before], [gateway_after, signer_after]] = marks.as_slice() else {
-            return Err("a load has a beginning and an end".into());
-        };
-        let (gateway_used, signer_used) =
-            (gateway_after.since(gateway_before), signer_after.since(signer_before));
+        let parts = if connections < CROWDED { 1 } else { PARTS };
+        let (mut done, mut gateway_used, mut signer_used) = Default::default();
+        for _ in 0..parts {
+            if parts > 1 {
+                self.pair(scenario)?;
+            }
+            let mut marks: Vec<[Usage; 2]> = Vec::new();
+            let mut mark = || {
+                marks.push([gateway.usage()?, signer.usage()?]);
+                Ok(())
+            };
+            done = Done::and(done, load::run(server, connections, &asks, self.plan.time / parts, &mut mark)?);
+            let [[gateway_before, signer_before], [gateway_after, signer_after]] = marks.as_slice() else {
+                return Err("a load has a beginning and an end".into());
+            };
+            gateway_used = Usage::and(gateway_used, gateway_after.since(gateway_before));
+            signer_used = Usage::and(signer_used, signer_after.since(signer_before));
+        }
+        if parts > 1 {
+            self.pair(scenario)?;
+        }
         for body in &done.samples {
             self.samples.push(self.keys.check(scenario, body)?);
         }
