@@ -190,5 +190,8 @@ fn every_directory_that_a_unit_writes_is_made_before_it_starts() {
             );
         }
     }
-    assert_eq!(values(&unit("chancery-signer.service"), "StateDirectory"), ["chancery/audit"]);
+    assert_eq!(
+        values(&unit("chancery-signer.service"), "StateDirectory"),
+        ["chancery/audit chancery/signer"]
+    );
 }

@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) issuer: Option<Placed<Issuer>>,
     pub(super) http: Option<Http>,
     pub(super) signer: Option<SignerMode>,
+    pub(super) signer_state: Option<PathBuf>,
     pub(super) hsm: Option<Hsm>,
     pub(super) keys: Vec<KeyEntry>,
     pub(super) audit: Option<Audit>,
@@ -39,15 +40,21 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> File {
     });
     let issuer = top.get("issuer", Need::Required, "an https URL", values::word::<Issuer>);
     let http = top.table("http", Need::Required, |s| http(s, issuer.as_ref())).flatten();
-    let separate = top.has("signer");
-    let signer = top.table("signer", Need::Optional, signer).flatten();
+    let signer = top.table("signer", Need::Default("{}"), signer).flatten();
+    let (signer, state_directory) = signer.unzip();
+    let hsm = top.table("hsm", Need::Required, hsm).flatten();
+    let keys = top.tables("keys", parties::key);
+    let audit = top.table("audit", Need::Required, audit).flatten();
     File {
         issuer,
         http,
-        signer: if separate { signer } else { Some(SignerMode::Child) },
-        hsm: top.table("hsm", Need::Required, hsm).flatten(),
-        keys: top.tables("keys", parties::key),
-        audit: top.table("audit", Need::Required, audit).flatten(),
+        signer,
+        signer_state: state_directory
+            .flatten()
+            .or_else(|| audit.as_ref().map(|audit| audit.directory.with_file_name("signer"))),
+        hsm,
+        keys,
+        audit,
         store: top.table("store", Need::Required, store).flatten(),
         log: top.table("log", Need::Default("{}"), log).flatten(),
         grant_issuers: top.tables("grant_issuers", parties::grant_issuer),
@@ -134,11 +141,19 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Option<Limits> {
     })
 }
 
-fn signer(s: &mut Section<'_, '_, '_>) -> Option<SignerMode> {
-    let socket = s.path("socket", "the path of a Unix socket");
+/// How the processes meet, and where the signer keeps what must outlive it if the file says so.
+fn signer(s: &mut Section<'_, '_, '_>) -> Option<(SignerMode, Option<PathBuf>)> {
+    let expected = "a directory that the signer alone may write";
+    let named = s.has("state_directory");
+    let state = s.optional_path("state_directory", expected).map(|path| path.value);
+    // All three or none.
+    let separate = ["socket", "gateway_user", "signer_user"].iter().any(|key| s.has(key));
+    let need = if separate { Need::Required } else { Need::Optional };
+    let base = s.base();
+    let socket = s.get("socket", need, "the path of a Unix socket", |v| values::path(v, base));
     let name = "the name of a user of this system";
-    let gateway = s.get("gateway_user", Need::Required, name, values::user);
-    let signer = s.get("signer_user", Need::Required, name, values::user);
+    let gateway = s.get("gateway_user", need, name, values::user);
+    let signer = s.get("signer_user", need, name, values::user);
     if let Some(socket) = &socket {
         let length = socket.value.as_os_str().len();
         if length > SOCKET_PATH {
@@ -146,11 +161,18 @@ fn signer(s: &mut Section<'_, '_, '_>) -> Option<SignerMode> {
             s.mistake(&socket.place, expected, format!("{length} bytes"));
         }
     }
-    Some(SignerMode::Separate {
+    if named && state.is_none() {
+        return None;
+    }
+    if !separate {
+        return Some((SignerMode::Child, state));
+    }
+    let mode = SignerMode::Separate {
         socket: socket?.value,
         gateway_user: gateway?.value,
         signer_user: signer?.value,
-    })
+    };
+    Some((mode, state))
 }
 
 fn hsm(s: &mut Section<'_, '_, '_>) -> Option<Hsm> {

@@ -47,6 +47,8 @@ pub struct Config {
     pub http: Http,
     /// How the two processes meet.
     pub signer: SignerMode,
+    /// `[signer] state_directory`: what the signer keeps outside the log (`signer` beside the audit directory).
+    pub signer_state: PathBuf,
     /// The token.
     pub hsm: Hsm,
     /// Series of keys, one for each purpose and algorithm, in the order of the file.

@@ -27,6 +27,7 @@ pub(super) fn config(file: File, digest: ConfigDigest, keys: Vec<Option<Vec<Gran
         issuer: file.issuer?.value,
         http: file.http?,
         signer: file.signer?,
+        signer_state: file.signer_state?,
         hsm: file.hsm?,
         keys: series,
         audit: file.audit?,

@@ -58,6 +58,7 @@ fn config() -> Config {
             },
         },
         signer: SignerMode::Child,
+        signer_state: "signer".into(),
         hsm: Hsm {
             module: "/nowhere".into(),
             token: "pkcs11:token=test".to_owned(),

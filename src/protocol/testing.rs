@@ -88,6 +88,7 @@ pub(crate) fn bank() -> Config {
             },
         },
         signer: SignerMode::Child,
+        signer_state: "signer".into(),
         hsm: Hsm {
             module: "/dev/null".into(),
             token: "pkcs11:token=test".to_owned(),

@@ -19,6 +19,7 @@
 //! | `kept` | the gateway's checkpoint, compared with the log |
 //! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
+//! | `state` | what the signer keeps outside the log: its memory of it, and marks for later processes |
 
 mod admin;
 mod answer;
@@ -40,6 +41,7 @@ mod rules;
 mod sealed;
 mod service;
 mod start;
+mod state;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -56,3 +58,4 @@ pub use record::Identity;
 pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service};
 pub use start::{Appliance, StartError, generate_keys, init_log, record_event};
+pub use state::StateDirectory;

@@ -1,0 +1,84 @@
+//! What the signer keeps outside the audit directory, so that a copy of the log that comes back does not bring it back
+//! as well: its own memory of the log, and marks that later processes must respect.
+//!
+//! One small file a fact, each replaced atomically and durably. The directory belongs to the signer's user alone.
+
+use crate::config::Config;
+use crate::durable;
+use std::io::{self, ErrorKind, Read};
+use std::path::PathBuf;
+
+/// The most that is read from one of its files, in bytes.
+const MOST: u64 = 64 << 10;
+
+/// `[signer] state_directory`.
+#[derive(Clone, Debug)]
+pub struct StateDirectory(PathBuf);
+
+impl StateDirectory {
+    /// The configured directory; nothing is read or made yet.
+    pub fn of(config: &Config) -> Self {
+        Self(config.signer_state.clone())
+    }
+
+    /// Where a fact is kept, for messages to the operator.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// What was kept under this name; `None` when nothing was, or when the directory was never made.
+    pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let file = match std::fs::File::open(self.path(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(MOST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST {
+            return Err(io::Error::other(format!("it has more than {MOST} bytes")));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Keeps `contents` under this name, durably; makes the directory (mode 0700) when it is missing.
+    pub fn write(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+        durable::create_dir(&self.0, 0o700)?;
+        durable::write(&self.path(name), contents, 0o600)
+    }
+
+    /// Forgets a fact, durably; nothing happens when there is none.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.path(name)) {
+            Ok(()) => durable::sync_dir(&self.0),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_is_kept_replaced_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDirectory(dir.path().join("signer"));
+        assert_eq!(state.read("mark").unwrap(), None);
+        state.remove("mark").unwrap();
+        state.write("mark", b"one").unwrap();
+        state.write("mark", b"two").unwrap();
+        assert_eq!(state.read("mark").unwrap().as_deref(), Some(&b"two"[..]));
+        state.remove("mark").unwrap();
+        assert_eq!(state.read("mark").unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDirectory(dir.path().to_path_buf());
+        state.write("mark", &vec![0; 70_000]).unwrap();
+        assert!(state.read("mark").is_err());
+    }
+}
