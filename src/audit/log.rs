@@ -47,6 +47,15 @@ pub enum Standing {
     Forked,
 }
 
+/// What the log takes on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Bytes of its segments.
+    pub bytes: u64,
+    /// Bytes that their file system has left for this user.
+    pub free: u64,
+}
+
 /// The audit log: one writer, group commit, durable before release.
 ///
 /// `T` is the caller's ticket: the sealed answer and where to send it. A ticket comes back with a [`Receipt`], or is
@@ -245,6 +254,18 @@ impl<T: Send + 'static> Log<T> {
             return Err(LogError::Publish(what.into()));
         }
         Ok(Standing::Forked)
+    }
+
+    /// What its segments take on the disk.
+    pub fn on_disk(&self) -> Result<OnDisk, FileError> {
+        let directory = segment::directory(&self.settings.directory);
+        let mut bytes = 0;
+        for (_, path) in segment::list(&directory)? {
+            bytes += std::fs::metadata(&path).map_err(at(&path, "asking for its size"))?.len();
+        }
+        let system = rustix::fs::statvfs(&directory).map_err(io::Error::from);
+        let system = system.map_err(at(&directory, "asking its file system for free space"))?;
+        Ok(OnDisk { bytes, free: system.f_bavail.saturating_mul(system.f_frsize) })
     }
 
     /// Why the log failed for good, if it did.

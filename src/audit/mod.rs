@@ -55,7 +55,7 @@ pub use error::{
 };
 pub use event::{Event, Outcome};
 pub use frame::Form;
-pub use log::{Handlers, Log, Queued, Standing};
+pub use log::{Handlers, Log, OnDisk, Queued, Standing};
 pub use publisher::Published;
 pub use record::{MEMBERS_MAX, Members, RECORD_MAX, TooLong, VERSION};
 pub use recovery::{Recovery, Torn};

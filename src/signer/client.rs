@@ -7,6 +7,7 @@
 
 use super::frame::{self, FrameError, Frames};
 use super::message::{Ask, Outcome, PublishedKey, Request, Response};
+use super::status::SignerStatus;
 use super::wire::{Incoming, send_all, send_now};
 use crate::claims::Purpose;
 use crate::jose::{PublicKey, PublicKeyError};
@@ -105,6 +106,8 @@ struct Inner {
     /// Bytes wait to be sent.
     wake: Notify,
     state: watch::Sender<SignerState>,
+    /// What the signer said of itself last.
+    status: Mutex<Option<SignerStatus>>,
 }
 
 /// What belongs to the connection of the moment.
@@ -141,12 +144,17 @@ impl SignerClient {
     /// Not yet connected: [`super::keep_child`] or [`super::keep_separate`] sees to that.
     pub fn new() -> Self {
         let (state, _) = watch::channel(SignerState::Down { reason: "not yet connected".to_owned() });
-        Self(Arc::new(Inner { open: Mutex::default(), wake: Notify::new(), state }))
+        Self(Arc::new(Inner { open: Mutex::default(), wake: Notify::new(), state, status: Mutex::default() }))
     }
 
     /// Whether asks have a chance, without waiting.
     pub fn state(&self) -> SignerState {
         self.0.state.borrow().clone()
+    }
+
+    /// What the signer said of itself last; `None` before the first time.
+    pub fn status(&self) -> Option<SignerStatus> {
+        self.0.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes of [`Self::state`].
@@ -192,7 +200,9 @@ impl SignerClient {
             Ok(Ok(Outcome::Done { body })) => Ok(Recorded { body }),
             Ok(Ok(Outcome::Forbidden { rule })) => Err(AskError::Forbidden { rule }),
             Ok(Ok(Outcome::Unavailable { reason })) => Err(AskError::Unavailable { reason }),
-            Ok(Ok(Outcome::Checkpoint { .. })) => Err(unavailable("the signer answered out of turn")),
+            Ok(Ok(Outcome::Checkpoint { .. } | Outcome::Status(_))) => {
+                Err(unavailable("the signer answered out of turn"))
+            }
             Ok(Err(_)) => Err(unavailable("the connection to the signer ended")),
             Err(_) => Err(unavailable("the signer did not answer in time")),
         }
@@ -328,6 +338,8 @@ impl SignerClient {
             for answer in answers.drain(..) {
                 if let Outcome::Checkpoint { note } = answer.outcome {
                     checkpoints.send_replace(note);
+                } else if let Outcome::Status(status) = answer.outcome {
+                    *self.0.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
                 } else if let Some(waiter) = open.waiting.remove(&answer.number) {
                     // Whoever asked may have gone: the record stands, the answer is dropped.
                     let _ = waiter.send(answer.outcome);

@@ -5,6 +5,7 @@
 //! come in any order. The signer trusts none of it: it parses every word again, builds header and payload itself, and
 //! refuses what its own reading of the configuration does not allow.
 
+use super::status::SignerStatus;
 use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti,
     NumericDate, RequestId, Resource, Scope, Subject, TokenFormat, TokenHash,
@@ -251,16 +252,24 @@ pub enum Outcome {
         /// The signed note.
         note: String,
     },
+    /// Unasked, each second, with the number 0: how the signer is. Silence means that it is stopped or hangs.
+    Status(SignerStatus),
 }
 
 impl Response {
     /// Appends what a frame of it holds.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let status;
         let (letter, text) = match &self.outcome {
             Outcome::Done { body } => (b'D', body),
             Outcome::Forbidden { rule } => (b'F', rule),
             Outcome::Unavailable { reason } => (b'U', reason),
             Outcome::Checkpoint { note } => (b'C', note),
+            Outcome::Status(said) => {
+                // Numbers and texts are always JSON.
+                status = serde_json::to_string(said).unwrap_or_default();
+                (b'S', &status)
+            }
         };
         out.extend_from_slice(&self.number.to_le_bytes());
         out.push(letter);
@@ -277,6 +286,7 @@ impl Response {
             b'F' => Outcome::Forbidden { rule: text },
             b'U' => Outcome::Unavailable { reason: text },
             b'C' => Outcome::Checkpoint { note: text },
+            b'S' => Outcome::Status(serde_json::from_str(&text).ok()?),
             _ => return None,
         };
         Some(Self { number: u64::from_le_bytes(*number), outcome })
@@ -296,6 +306,7 @@ mod tests {
             Outcome::Forbidden { rule: text() },
             Outcome::Unavailable { reason: text() },
             Outcome::Checkpoint { note: text() },
+            Outcome::Status(SignerStatus { trouble: Some(text()), log_bytes: 1, ..SignerStatus::default() }),
         ] {
             let answer = Response { number: u64::MAX - 1, outcome };
             let mut bytes = Vec::new();

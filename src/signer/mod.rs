@@ -19,6 +19,7 @@
 //! | `kept` | the gateway's checkpoint, compared with the log |
 //! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
+//! | `status` | what the signer says of itself each second |
 //! | `state` | what the signer keeps outside the log: its memory of it, and marks for later processes |
 
 mod admin;
@@ -42,6 +43,7 @@ mod sealed;
 mod service;
 mod start;
 mod state;
+mod status;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -59,3 +61,4 @@ pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service};
 pub use start::{Appliance, StartError, generate_keys, init_log, record_event};
 pub use state::StateDirectory;
+pub use status::SignerStatus;

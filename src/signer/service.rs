@@ -9,6 +9,7 @@ use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Welcome};
 use super::pace::Apart;
 use super::record::{self, Identity};
 use super::start::{Appliance, StartError};
+use super::status::Beat;
 use super::worker::{Ticket, Worker};
 use crate::audit::note::VerifierKey;
 use crate::audit::{Event, Log};
@@ -83,6 +84,7 @@ pub struct Service {
     connections: Mutex<Vec<Arc<Connection>>>,
     gateways: AtomicUsize,
     stopping: AtomicBool,
+    beat: Mutex<Beat>,
 }
 
 impl Service {
@@ -120,6 +122,7 @@ impl Service {
             connections: Mutex::default(),
             gateways: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            beat: Mutex::default(),
         }))
     }
 
@@ -227,15 +230,16 @@ impl Service {
         &self.shared.log
     }
 
-    /// Called every second: sends a new checkpoint to the gateways.
+    /// Called every second: sends a new checkpoint to the gateways, and how the signer is.
     pub fn tick(&self, last: &mut u64) {
-        if let Some(newest) = self.shared.log.newest()
-            && newest.size > *last
-        {
-            *last = newest.size;
-            for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let status = self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log);
+        let newest = self.shared.log.newest().filter(|newest| newest.size > *last);
+        *last = newest.as_ref().map_or(*last, |newest| newest.size);
+        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(newest) = &newest {
                 connection.answer(0, Outcome::Checkpoint { note: newest.note.clone() });
             }
+            connection.answer(0, Outcome::Status(status.clone()));
         }
     }
 

@@ -1,0 +1,70 @@
+//! What the signer says of itself each second, unasked: its sign of life, and what only it can know about the log.
+//!
+//! To tell the gateway one thing more, add a field to [`SignerStatus`], fill it in [`Beat::status`], and show it where
+//! `http` makes its metrics.
+
+use super::worker::Ticket;
+use crate::audit::{Log, OnDisk};
+use crate::clock;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How often the sizes of the log's files are asked for: there may be thousands of them.
+const SIZES: Duration = Duration::from_secs(10);
+
+/// How the signer and its log are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignerStatus {
+    /// Why it can sign nothing at the moment, for the operator.
+    pub trouble: Option<String>,
+    /// Bytes of the log's segments on the disk.
+    pub log_bytes: u64,
+    /// Bytes that their file system has left.
+    pub log_free_bytes: u64,
+    /// Records under the newest checkpoint.
+    pub checkpoint_records: u64,
+    /// Milliseconds since the newest checkpoint was published.
+    pub checkpoint_millis: u64,
+    /// Milliseconds that the oldest record has waited which is not durable yet; 0 when there is none.
+    pub oldest_record_millis: u64,
+}
+
+/// What has to be remembered from one second to the next.
+#[derive(Default)]
+pub(super) struct Beat {
+    /// Records under the newest checkpoint, and when that was first seen.
+    checkpoint: (u64, u64),
+    /// Sizes, and when they were asked for.
+    on_disk: Option<(OnDisk, u64)>,
+}
+
+impl Beat {
+    /// As things are now.
+    pub(super) fn status(&mut self, log: &Log<Ticket>) -> SignerStatus {
+        let now = clock::monotonic_nanos();
+        let size = log.newest().map_or(0, |newest| newest.size);
+        if size != self.checkpoint.0 || self.checkpoint.1 == 0 {
+            self.checkpoint = (size, now);
+        }
+        if self.on_disk.is_none_or(|(_, at)| clock::since(at) >= SIZES) {
+            match log.on_disk() {
+                Ok(sizes) => self.on_disk = Some((sizes, now)),
+                Err(error) => tracing::warn!(%error, "the size of the log cannot be read"),
+            }
+        }
+        let on_disk = self.on_disk.map_or(OnDisk::default(), |(sizes, _)| sizes);
+        SignerStatus {
+            trouble: None,
+            log_bytes: on_disk.bytes,
+            log_free_bytes: on_disk.free,
+            checkpoint_records: size,
+            checkpoint_millis: millis(now.saturating_sub(self.checkpoint.1)),
+            oldest_record_millis: 0,
+        }
+    }
+}
+
+const fn millis(nanos: u64) -> u64 {
+    nanos / 1_000_000
+}
