@@ -30,6 +30,8 @@ pub enum Event {
     KeyGenerated,
     /// A generation of a key began to sign.
     KeyActivated,
+    /// A key in the token did not pass its proof, and is not used.
+    KeyRefused,
     /// A generation of a key will not sign again.
     KeyRetired,
     /// A configuration came into force.

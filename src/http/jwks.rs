@@ -1,4 +1,4 @@
-//! `GET …/jwks` (RFC 7517 §5): the public keys of today.
+//! `GET …/jwks` (RFC 7517 §5): the public keys that sign, and those of earlier generations that the token still holds.
 
 use super::gate::Gate;
 use super::reply::Reply;

@@ -62,9 +62,9 @@ pub enum AskError {
 /// What the gateway publishes, all of it made by the signer or from its keys.
 #[derive(Debug)]
 pub struct Published {
-    /// Keys of today.
+    /// All generations that the token holds.
     pub keys: Vec<PublishedKey>,
-    /// Those that sign `at+jwt`.
+    /// Those that sign or signed `at+jwt`.
     pub access_token_keys: Vec<PublicKey>,
     /// `signed_metadata`; empty without a metadata key.
     pub signed_metadata: String,

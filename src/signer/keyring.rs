@@ -1,11 +1,12 @@
-//! The keys of today, by purpose and algorithm. Which generation signs: the newest of its series in the token.
+//! The keys in the token, by purpose and algorithm. The newest generation of a series signs; the earlier ones are published
+//! and verified with, as long as the token holds them: tokens and answers that they signed live on.
 
 use super::calls::Caller;
 use super::content::{Typ, encoded_header};
 use super::pace::Pace;
 use crate::claims::Purpose;
 use crate::config::{Config, KeySeries};
-use crate::hsm::{FindError, Hsm, HsmError, Key, KeyLabel};
+use crate::hsm::{ErrorClass, FindError, Hsm, HsmError, Key, KeyLabel};
 use crate::jose::Algorithm;
 
 /// Why the keys of the configuration cannot be used.
@@ -66,38 +67,88 @@ impl SigningKey {
     }
 }
 
+/// One key series of the configuration: all its generations that the token holds.
+struct Series {
+    /// The newest generation: the only one that signs.
+    signing: SigningKey,
+    /// What earlier generations signed is still about: they are published and verified with. Newest first.
+    earlier: Vec<Key>,
+}
+
+/// A generation in the token that is not used, because it did not pass its proof.
+pub(super) struct RefusedKey {
+    pub purpose: Purpose,
+    pub error: FindError,
+}
+
 /// All keys of the configuration, proved.
-pub(super) struct Keyring(Vec<SigningKey>);
+pub(super) struct Keyring {
+    series: Vec<Series>,
+    refused: Vec<RefusedKey>,
+}
 
 impl Keyring {
-    /// Finds the newest generation of each series and proves it (invariant 3).
+    /// Finds every generation of each series and proves it (invariant 3).
+    ///
+    /// The newest one has to pass. An earlier one that the token refuses to prove is left out, since nothing else says
+    /// that its public half was ever ours; what passes by itself is an error here as well.
     pub(super) fn load(config: &Config, hsm: &Hsm, caller: &Caller) -> Result<Self, KeyringError> {
         let labels = caller.run(1, || hsm.labels())?;
-        let mut keys = Vec::with_capacity(config.keys.len());
+        let mut keyring = Self { series: Vec::with_capacity(config.keys.len()), refused: Vec::new() };
         for series in &config.keys {
-            let newest = find_series(&labels, series)
-                .pop()
-                .ok_or_else(|| KeyringError::Missing { label: series.label(1) })?;
             // The search for both halves, their attributes and a signature.
-            let key = caller.run(2, || hsm.find(&newest.to_string(), series.algorithm))?;
-            keys.push(SigningKey::new(series.purpose, key));
+            let prove = |label: &KeyLabel| caller.run(2, || hsm.find(&label.to_string(), series.algorithm));
+            let mut generations = find_series(&labels, series);
+            let newest = generations.pop().ok_or_else(|| KeyringError::Missing { label: series.label(1) })?;
+            let signing = SigningKey::new(series.purpose, prove(&newest)?);
+            let mut earlier = Vec::with_capacity(generations.len());
+            for label in generations.iter().rev() {
+                match prove(label) {
+                    Ok(key) => earlier.push(key),
+                    Err(error) if error.class() == ErrorClass::Request => {
+                        tracing::error!(%error, "an earlier generation of a key is not published");
+                        keyring.refused.push(RefusedKey { purpose: series.purpose, error });
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            keyring.series.push(Series { signing, earlier });
         }
-        Ok(Self(keys))
+        Ok(keyring)
     }
 
-    /// The key for exactly this purpose and algorithm (invariant 4).
+    /// The key that signs for exactly this purpose and algorithm (invariant 4).
     pub(super) fn get(&self, purpose: Purpose, algorithm: Algorithm) -> Option<&SigningKey> {
-        self.0.iter().find(|k| k.purpose == purpose && k.key.public().algorithm() == algorithm)
+        self.signing().find(|k| k.purpose == purpose && k.key.public().algorithm() == algorithm)
     }
 
-    /// The first key of a purpose that has only one series.
+    /// The key that signs for a purpose that has only one series.
     pub(super) fn only(&self, purpose: Purpose) -> Option<&SigningKey> {
-        self.0.iter().find(|k| k.purpose == purpose)
+        self.signing().find(|k| k.purpose == purpose)
     }
 
-    /// All of them in the order of the configuration.
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, SigningKey> {
-        self.0.iter()
+    /// Those that sign, in the order of the configuration.
+    pub(super) fn signing(&self) -> impl Iterator<Item = &SigningKey> {
+        self.series.iter().map(|series| &series.signing)
+    }
+
+    /// Earlier generations, with their purposes.
+    pub(super) fn earlier(&self) -> impl Iterator<Item = (Purpose, &Key)> {
+        self.series.iter().flat_map(|series| series.earlier.iter().map(|key| (series.signing.purpose, key)))
+    }
+
+    /// Every generation with its purpose, the newest of each series first.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Purpose, &Key)> {
+        self.series.iter().flat_map(|series| {
+            std::iter::once(&series.signing.key)
+                .chain(&series.earlier)
+                .map(|key| (series.signing.purpose, key))
+        })
+    }
+
+    /// Generations that are left out.
+    pub(super) fn refused(&self) -> &[RefusedKey] {
+        &self.refused
     }
 }
 

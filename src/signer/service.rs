@@ -219,9 +219,9 @@ impl Service {
     fn published_keys(&self) -> Vec<PublishedKey> {
         self.shared
             .keys
-            .iter()
-            .filter(|k| k.purpose() != Purpose::AuditCheckpoint)
-            .map(|k| PublishedKey { purpose: k.purpose(), jwk: k.key().public().jwk().clone() })
+            .all()
+            .filter(|(purpose, _)| *purpose != Purpose::AuditCheckpoint)
+            .map(|(purpose, key)| PublishedKey { purpose, jwk: key.public().jwk().clone() })
             .collect()
     }
 

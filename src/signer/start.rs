@@ -6,7 +6,7 @@ use super::checkpoint_key::{
 };
 use super::content::SigningInput;
 use super::kept::Refused;
-use super::keyring::{Keyring, KeyringError, find_series};
+use super::keyring::{Keyring, KeyringError, RefusedKey, find_series};
 use super::record::{self, Identity, RecordError, Signer};
 use super::sealed::Sealed;
 use super::service::Ending;
@@ -21,7 +21,7 @@ use crate::clock;
 use crate::config::{Config, PinSource};
 use crate::hsm::{
     self, ErrorClass, FindError, GenerateError, Hsm, HsmError, KeySpec, Pin, PinFileError, SignError,
-    TokenUri,
+    TokenInfo, TokenUri,
 };
 use crate::protocol;
 use serde::Serialize;
@@ -187,9 +187,8 @@ pub fn init_log(config: &Config, operator: &str) -> Result<(), StartError> {
     let identity = identity(config)?;
     let mut first =
         vec![record::system(Event::LogCreated, Outcome::Success, None, Some(operator), &identity, None)?];
-    for key in keys.iter() {
-        let token = hsm.token_info();
-        first.push(record::key(Event::KeyFound, key.purpose().name(), key.key(), &token, Some(operator))?);
+    for (purpose, key) in keys.all() {
+        first.push(record::key(Event::KeyFound, purpose.name(), key, &hsm.token_info(), Some(operator))?);
     }
     let sign = checkpoint_signer(&hsm, &key, &verifier, caller, |_| ())?;
     Log::<Ticket>::create(log_settings(config), &first, sign)?;
@@ -278,13 +277,7 @@ impl Appliance {
         let sign = checkpoint_signer(&hsm, &key, &verifier, calls.caller(), lost)?;
         let (log, recovery) = Log::open(log_settings(&config), &likely, sign, handlers)?;
         record_start(&log, &recovery, &identity)?;
-        for key in keys.iter() {
-            // Recorded at each start, before its first use: who holds any part of the log that begins with a start
-            // finds the public half of every `kid` in it.
-            let entry =
-                record::key(Event::KeyActivated, key.purpose().name(), key.key(), &hsm.token_info(), None)?;
-            let _ = log.record(entry)?;
-        }
+        record_keys(&log, &keys, &hsm.token_info(), &identity)?;
         let verifiers = recovery.keys;
         keep_log_keys(&log_keys_path(&config), &verifiers)?;
         let signed_metadata = caller.run(2, || sign_metadata(&config, &hsm, &keys, &log))?;
@@ -335,6 +328,29 @@ fn record_start(log: &Log<Ticket>, recovery: &Recovery, identity: &Identity) -> 
     let _ = log.record(opened)?;
     let started = record::system(Event::Started, Outcome::Success, None, None, identity, None)?;
     let _ = log.record(started)?;
+    Ok(())
+}
+
+/// Recorded at each start, before their first use: any part of the log that begins with a start holds the public half
+/// of every `kid` in it.
+fn record_keys(
+    log: &Log<Ticket>,
+    keys: &Keyring,
+    token: &TokenInfo,
+    identity: &Identity,
+) -> Result<(), StartError> {
+    for key in keys.signing() {
+        let _ =
+            log.record(record::key(Event::KeyActivated, key.purpose().name(), key.key(), token, None)?)?;
+    }
+    for (purpose, key) in keys.earlier() {
+        let _ = log.record(record::key(Event::KeyFound, purpose.name(), key, token, None)?)?;
+    }
+    for RefusedKey { purpose, error } in keys.refused() {
+        let why = format!("{}: {error}", purpose.name());
+        let entry = record::system(Event::KeyRefused, Outcome::Refused, Some(&why), None, identity, None)?;
+        let _ = log.record(entry)?;
+    }
     Ok(())
 }
 

@@ -210,7 +210,7 @@ impl Worker {
     }
 
     fn self_test(&mut self, shared: &Shared) -> Result<(), SignError> {
-        for key in shared.keys.iter() {
+        for key in shared.keys.signing() {
             self.caller.run(1, || self.session.sign(key.key(), SELF_TEST))?;
         }
         Ok(())

@@ -6,6 +6,7 @@
 //! | `authentication`, `bad_input`, `rates`, `tls` | what holds for all of them |
 //! | `operations` | what operators see |
 //! | `processes`, `crash`, `disk`, `lost_token`, `rollback` | what goes wrong |
+//! | `generations` | keys that follow each other |
 //! | `export` | what auditors get |
 //!
 //! Rows (`row 31`), decisions (`D24`) and regressions (`B6`) are those of the checklist. Every test ends with
@@ -23,6 +24,7 @@ mod bad_input;
 mod crash;
 mod disk;
 mod export;
+mod generations;
 mod harness;
 mod introspect;
 mod jwks;

@@ -28,8 +28,8 @@ pub(crate) struct Appliance {
     pub(crate) operations: String,
     home: TempDir,
     agent: ureq::Agent,
-    /// The log's verifier key as `audit init` printed it.
-    log_key: String,
+    /// The log's verifier key as `audit init` printed it, or a file of keys.
+    pub(crate) log_key: String,
     kept: Mutex<Kept>,
     /// What processes said that have ended.
     said: String,

@@ -1,0 +1,121 @@
+//! A second generation of a key (DESIGN.md, keys): what the first one signed lives on.
+
+use crate::harness::{Appliance, Settings, Way};
+use chancery::hsm::{Hsm, KeyLabel, KeySpec, Pin};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+const LABEL: &str = "CHANCERY_TEST_LABEL";
+const PIN: &str = "CHANCERY_TEST_PIN_FILE";
+
+/// Not a test of its own: a module serves one token in a process, so keys are made in another one.
+#[test]
+#[ignore = "makes a key for the other tests, in a process of its own"]
+fn makes_a_key() {
+    let label: KeyLabel = std::env::var(LABEL).unwrap().parse().unwrap();
+    let pin = Pin::from_file(&PathBuf::from(std::env::var_os(PIN).unwrap())).unwrap();
+    let settings =
+        chancery::hsm::Settings { module: MODULE.into(), token: "pkcs11:token=chancery".parse().unwrap() };
+    let spec = KeySpec {
+        label: label.to_string(),
+        algorithm: label.algorithm(),
+        rsa_bits: 2048,
+        id: chancery::random::bytes::<8>().to_vec(),
+    };
+    Hsm::open(&settings, &pin).unwrap().generate(&spec).unwrap();
+}
+
+/// Makes a key as `key generate` would.
+fn make(appliance: &Appliance, label: &str) {
+    let made = Command::new(std::env::current_exe().unwrap())
+        .args(["generations::makes_a_key", "--exact", "--ignored", "--nocapture"])
+        .env("SOFTHSM2_CONF", appliance.path("token/softhsm2.conf"))
+        .env(LABEL, label)
+        .env(PIN, appliance.path("token/pin"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stdout);
+    assert!(made.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// `kid`s of `/jwks`.
+fn kids(jwks: &Value) -> Vec<&str> {
+    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn what_the_first_generation_signed_lives_on_and_the_second_one_signs() {
+    let mut appliance = Appliance::start(Settings::new(Way::Separate));
+    let issue = |appliance: &Appliance| {
+        appliance.client_credentials("shop-jwt", &[("scope", "payments:status")]).token()
+    };
+    let (old, bystander) = (issue(&appliance), issue(&appliance));
+    let before = appliance.jwks();
+    let answered = appliance.introspect("payments-api", &old);
+    appliance.stop();
+    appliance.keep_checkpoint();
+    for series in ["access-token", "introspection", "metadata", "audit-checkpoint"] {
+        make(&appliance, &format!("{series}-es256-2"));
+    }
+    appliance.run();
+
+    let after = appliance.jwks();
+    assert_eq!(kids(&after).len(), 6, "three series, two generations: {after}");
+    assert!(kids(&before).iter().all(|kid| kids(&after).contains(kid)), "{before} {after}");
+    answered.verify(&after);
+    let kid = |jwt: &str| crate::harness::Jwt::read(jwt).header["kid"].as_str().unwrap().to_owned();
+    let new = issue(&appliance);
+    assert!(kids(&before).contains(&kid(&old).as_str()) && !kids(&before).contains(&kid(&new).as_str()));
+    let again = appliance.introspect("payments-api", &old);
+    assert!(!kids(&before).contains(&again.header["kid"].as_str().unwrap()), "the second generation answers");
+    for (token, active) in [(&old, true), (&new, true)] {
+        assert_eq!(appliance.introspect("payments-api", token).inner()["active"], active);
+    }
+    assert_eq!(appliance.revoke("shop-jwt", &old).status, 200);
+    assert_eq!(appliance.introspect("payments-api", &old).inner()["active"], false, "it is revoked for real");
+    assert_eq!(appliance.introspect("payments-api", &bystander).inner()["active"], true);
+    // Checkpoints of both generations stand in one log; an auditor who kept one of the first pins both keys.
+    let pinned = appliance.path("pinned-keys");
+    let keys = std::fs::read_to_string(appliance.audit().join("published/log-keys")).unwrap();
+    assert!(keys.lines().count() == 2 && keys.starts_with(&appliance.log_key), "{keys}");
+    std::fs::write(&pinned, keys).unwrap();
+    appliance.log_key = pinned.to_str().unwrap().to_owned();
+    let evidence = appliance.finish().evidence;
+    let signed: Vec<_> = evidence.events("key-activated").map(|r| r["key_label"].to_string()).collect();
+    assert_eq!(signed.iter().filter(|label| label.contains("es256-2")).count(), 4, "{signed:?}");
+    let revoked: Vec<_> = evidence.events("revoked").collect();
+    assert_eq!(revoked.len(), 1);
+}
+
+#[test]
+fn an_earlier_generation_that_may_do_more_than_sign_is_not_published_and_the_newest_signs() {
+    let mut appliance = Appliance::prepare(Settings::new(Way::Child));
+    make(&appliance, "access-token-es256-3");
+    // As a tool makes it that is not told what a key may not do: it recovers and decrypts as well.
+    let pin = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
+    let made = Command::new("pkcs11-tool")
+        .args([
+            "--module",
+            MODULE,
+            "--login",
+            "--pin",
+            pin.trim(),
+            "--keypairgen",
+            "--key-type",
+            "EC:prime256v1",
+        ])
+        .args(["--label", "access-token-es256-2", "--id", "02", "--usage-sign", "--sensitive"])
+        .env("SOFTHSM2_CONF", appliance.path("token/softhsm2.conf"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    appliance.run();
+    assert_eq!(kids(&appliance.jwks()).len(), 4);
+    appliance.client_credentials("shop-jwt", &[("scope", "payments:status")]).token();
+    let evidence = appliance.finish().evidence;
+    let refused = evidence.events("key-refused").next().expect("a record of it");
+    let why = refused["reason"].as_str().unwrap();
+    assert!(why.contains("access-token-es256-2") && why.contains("CKA_SIGN_RECOVER"), "{why}");
+}
