@@ -28,6 +28,9 @@ pub enum AuthError {
     /// Not in the form that its method has: 400 `invalid_request`.
     #[error("expected client credentials as RFC 6749 section 2.3.1 writes them")]
     Malformed,
+    /// A bearer token (RFC 6750 §2.1), which is no way to authenticate here: 401 with the challenge of the endpoint.
+    #[error("expected client authentication, found a bearer token")]
+    Bearer,
     /// Unknown caller, wrong secret, or a method that is not registered for it: 401 `invalid_client`.
     #[error("client authentication failed")]
     Wrong {
@@ -43,6 +46,7 @@ impl AuthError {
             Self::Missing => "authentication-missing",
             Self::Several => "authentication-several",
             Self::Malformed => "authentication-malformed",
+            Self::Bearer => "authentication-bearer",
             Self::Wrong { .. } => "authentication-wrong",
         }
     }

@@ -12,13 +12,17 @@ const MAX_LINE: usize = 4096;
 /// Reads the one `Authorization` line.
 ///
 /// Another scheme is [`AuthError::Wrong`]: the caller tried the header, and RFC 6749 §5.2 wants 401 with the scheme
-/// that works. What is Basic by name but not by form is [`AuthError::Malformed`].
+/// that works; a bearer token, however long, is [`AuthError::Bearer`]. What is Basic by name but not by form is
+/// [`AuthError::Malformed`].
 pub(super) fn read(line: &str) -> Result<Claimed, AuthError> {
-    if line.len() > MAX_LINE {
-        return Err(AuthError::Malformed);
-    }
     let (scheme, rest) = line.split_once(' ').unwrap_or((line, ""));
     if scheme.is_empty() {
+        return Err(AuthError::Malformed);
+    }
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(AuthError::Bearer);
+    }
+    if line.len() > MAX_LINE {
         return Err(AuthError::Malformed);
     }
     if !scheme.eq_ignore_ascii_case("Basic") {

@@ -158,7 +158,10 @@ fn the_scheme_has_no_case_and_other_schemes_are_answered_with_ours() {
     {
         assert!(by_header(&line).is_ok(), "{line}");
     }
-    for line in ["Bearer x", "DPoP x", "Digest username=\"shop\"", "Basically x", &pair] {
+    for line in ["Bearer x", "bearer x", "BEARER", "Bearer "] {
+        assert_eq!(by_header(line).unwrap_err(), AuthError::Bearer, "{line}");
+    }
+    for line in ["Bearers x", "DPoP x", "Digest username=\"shop\"", "Basically x", &pair] {
         assert_eq!(by_header(line).unwrap_err(), WRONG_HEADER, "{line}");
     }
 }

@@ -4,6 +4,7 @@
 //! connection; between requests a connection may rest longer, because clients that keep a connection for later do not
 //! expect it to vanish after seconds. One timer a connection watches both and costs a request nothing.
 
+use super::host;
 use super::visit::Peer;
 use crate::clock::monotonic_nanos;
 use axum::Router;
@@ -41,6 +42,9 @@ pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 impl Site for Router {
     fn answer(&self, _: Peer, request: Request<Incoming>) -> Answer {
+        if let Err(refusal) = host::one(request.headers()) {
+            return Box::pin(std::future::ready(refusal.into_response()));
+        }
         // A router is always ready; its clone is one counter.
         let answer = tower_service::Service::call(&mut self.clone(), request);
         Box::pin(async move { answer.await.unwrap_or_else(|never: Infallible| match never {}) })

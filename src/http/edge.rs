@@ -4,6 +4,7 @@
 //! boxes for each request.
 
 use super::connection::{Answer, Site};
+use super::host;
 use super::introspect::Introspection;
 use super::jwks::KeySet;
 use super::metadata::MetadataDocument;
@@ -60,6 +61,9 @@ impl Edge {
     /// Whatever is asked for gets a reply. A path is what stands in the request, escapes and all.
     pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
         let Paths { paths, endpoints } = &*self.0;
+        if let Err(refusal) = host::one(request.headers()) {
+            return endpoints.unknown.begin(peer).end(refusal);
+        }
         let posted = request.method() == Method::POST;
         let fetched = request.method() == Method::GET || request.method() == Method::HEAD;
         let known = paths.iter().find(|(path, _)| path == request.uri().path());

@@ -4,6 +4,7 @@
 //! rate. What follows (required parameters, `Accept`, the token) is the endpoint's.
 
 use super::limits::{Bucket, Failures};
+use super::meters::Endpoint;
 use super::reply::Reply;
 use super::visit::Visit;
 use crate::claims::ClientId;
@@ -115,6 +116,10 @@ impl Front {
             AuthError::Missing | AuthError::Several | AuthError::Malformed => {
                 Reply::malformed(error.rule(), &error.to_string())
             }
+            AuthError::Bearer if visit.endpoint() == Endpoint::Introspect => {
+                Reply::wrong_bearer(error.rule())
+            }
+            AuthError::Bearer => Reply::wrong_credentials(error.rule(), true),
             AuthError::Wrong { header_used } => {
                 if let Some(peer) = visit.peer() {
                     self.failures.count(peer, clock::monotonic_nanos());

@@ -10,7 +10,7 @@
 //! | `edge` | which path leads where |
 //! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints |
 //! | `operations` | `/livez`, `/readyz`, `/metrics`, on a listener of their own |
-//! | `front`, `limits` | who is asking, and how often |
+//! | `host`, `front`, `limits` | which host is meant, who is asking, and how often |
 //! | `tokens` | what is known of a presented token |
 //! | `gate` | the way to the signer |
 //! | `visit`, `meters` | one log line and some counters for each request |
@@ -23,6 +23,7 @@ mod connection;
 mod edge;
 mod front;
 mod gate;
+mod host;
 mod introspect;
 mod jwks;
 mod limits;

@@ -47,8 +47,8 @@ enum More {
     None,
     /// RFC 6749 §5.1.
     NoPragma,
-    /// RFC 6749 §5.2.
-    Challenge,
+    /// RFC 9110 §11.6.1, with its value.
+    Challenge(&'static str),
     /// RFC 9110 §10.2.3, in seconds.
     RetryAfter(u32),
     /// RFC 9110 §10.2.1.
@@ -117,13 +117,26 @@ impl Reply {
         Self::error(StatusCode::BAD_REQUEST, "invalid_request", description).because(rule)
     }
 
+    /// No `Host`, several, or none that names a host (RFC 9112 §3.2). Where that is unclear, so is where the request ends.
+    pub(super) fn unhosted(description: &str) -> Self {
+        Self::malformed("host", description).and_close()
+    }
+
     /// Credentials that are wrong; with a challenge if they came in the `Authorization` header (RFC 6749 §5.2).
     pub(super) fn wrong_credentials(rule: &'static str, header_used: bool) -> Self {
         let mut reply =
             Self::error(StatusCode::UNAUTHORIZED, "invalid_client", "client authentication failed");
         if header_used {
-            reply.more = More::Challenge;
+            reply.more = More::Challenge("Basic realm=\"chancery\"");
         }
+        reply.because(rule)
+    }
+
+    /// A bearer token instead of client authentication at introspection (RFC 7662 §2.3, RFC 6750 §3).
+    pub(super) fn wrong_bearer(rule: &'static str) -> Self {
+        let text = "no bearer token is taken here; authenticate as a client";
+        let mut reply = Self::error(StatusCode::UNAUTHORIZED, "invalid_token", text);
+        reply.more = More::Challenge("Bearer realm=\"chancery\", error=\"invalid_token\"");
         reply.because(rule)
     }
 
@@ -279,9 +292,7 @@ impl Reply {
         match self.more {
             More::None => None,
             More::NoPragma => headers.insert(PRAGMA, HeaderValue::from_static("no-cache")),
-            More::Challenge => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"chancery\""))
-            }
+            More::Challenge(value) => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(value)),
             More::RetryAfter(seconds) => headers.insert(RETRY_AFTER, HeaderValue::from(seconds)),
             More::Allow(methods) => headers.insert(ALLOW, HeaderValue::from_static(methods)),
         };

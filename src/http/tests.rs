@@ -128,7 +128,8 @@ fn basic(name: &str, secret: &str) -> String {
 }
 
 impl Alone {
-    async fn reply(&self, request: Request<Body>) -> Response<Body> {
+    async fn reply(&self, mut request: Request<Body>) -> Response<Body> {
+        request.headers_mut().entry("host").or_insert("as.example".parse().unwrap());
         let peer = request.extensions().get().copied();
         self.edge.reply(peer, request).await
     }

@@ -90,7 +90,7 @@ impl Issuance {
         now: NumericDate,
     ) -> Result<Granted, OAuthError> {
         let depth = self.config.http.limits.json_depth;
-        match TokenRequest::parse(parameters, depth)? {
+        match TokenRequest::parse(client, parameters, depth)? {
             TokenRequest::ClientCredentials(wanted) => {
                 let issue = client_credentials(&self.config, client, &wanted, new_jti(), now)?;
                 Ok(Granted { issue, used: None })

@@ -87,6 +87,11 @@ impl Visit {
         self.began
     }
 
+    /// Where the request goes.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
     /// Where the request came from.
     pub(super) fn peer(&self) -> Option<IpAddr> {
         self.peer

@@ -12,7 +12,9 @@ const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 /// left out and would be empty are left out (§3.2).
 pub fn metadata(config: &Config) -> Map<String, Value> {
     let methods: Vec<&str> = AuthMethod::ALL.iter().map(|method| method.name()).collect();
-    let grants: Vec<&str> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
+    // Those that a client may use: the others would be answered with `unauthorized_client` whoever asks.
+    let used = |grant: &&GrantType| config.clients.iter().any(|client| client.grant_types.contains(grant));
+    let grants: Vec<&str> = GrantType::ALL.iter().filter(used).map(|grant| grant.name()).collect();
     let servers = || config.resource_servers.iter();
     let scopes: BTreeSet<&str> = servers().flat_map(|rs| rs.scopes.iter().map(ScopeToken::as_str)).collect();
     let types: BTreeSet<&str> = servers()
@@ -76,7 +78,7 @@ fn path(issuer: &Issuer) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::bank;
+    use super::super::testing::{bank, client};
     use super::*;
 
     #[test]
@@ -99,6 +101,13 @@ mod tests {
             "protected_resources": ["https://payments.bank.example", "https://sign.bank.example"],
         });
         assert_eq!(Value::Object(metadata(&bank())), expected);
+    }
+
+    #[test]
+    fn a_grant_type_that_no_client_may_use_is_not_announced() {
+        let mut config = bank();
+        client(&mut config).grant_types = [GrantType::JwtBearer].into();
+        assert_eq!(metadata(&config)["grant_types_supported"], json!([GrantType::JwtBearer.name()]));
     }
 
     #[test]

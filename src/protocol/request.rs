@@ -3,7 +3,7 @@
 use super::error::{ErrorCode, OAuthError};
 use super::parameters::Parameters;
 use crate::claims::{AuthorizationDetail, Resource, Scope, parse_authorization_details};
-use crate::config::GrantType;
+use crate::config::{Client, GrantType};
 use crate::jose::strict_json;
 use zeroize::Zeroizing;
 
@@ -32,9 +32,13 @@ pub enum TokenRequest {
 }
 
 impl TokenRequest {
-    /// Reads a request; `json_depth` limits `authorization_details`. Errors: `invalid_request` (a parameter is missing),
-    /// `unsupported_grant_type`, `invalid_scope`, `invalid_target`, `invalid_authorization_details`.
-    pub fn parse(p: &Parameters, json_depth: usize) -> Result<Self, OAuthError> {
+    /// Reads a request of `client`; `json_depth` limits `authorization_details`. Errors: `invalid_request` (a parameter
+    /// is missing), `unsupported_grant_type`, `unauthorized_client`, `invalid_scope`, `invalid_target`,
+    /// `invalid_authorization_details`.
+    ///
+    /// The one check of the grant type: a client that may not use it gets no further (RFC 6749 §5.2), so that its
+    /// assertion is never verified and it learns nothing about one.
+    pub fn parse(client: &Client, p: &Parameters, json_depth: usize) -> Result<Self, OAuthError> {
         let name = p.required("grant_type")?;
         let grant_type = GrantType::ALL.into_iter().find(|g| g.name() == name).ok_or_else(|| {
             OAuthError::new(
@@ -43,6 +47,13 @@ impl TokenRequest {
                 "expected client_credentials or urn:ietf:params:oauth:grant-type:jwt-bearer",
             )
         })?;
+        if !client.grant_types.contains(&grant_type) {
+            return Err(OAuthError::new(
+                ErrorCode::UnauthorizedClient,
+                "grant-type-not-allowed",
+                format!("this client may not use the grant type {name}"),
+            ));
+        }
         let assertion = match grant_type {
             GrantType::ClientCredentials => None,
             GrantType::JwtBearer => Some(Zeroizing::new(p.required("assertion")?.to_owned())),
@@ -83,7 +94,7 @@ fn read_details(text: &str, depth: usize) -> Result<Vec<AuthorizationDetail>, OA
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::payment;
+    use super::super::testing::{bank, client, payment};
     use super::*;
     use serde_json::json;
 
@@ -94,7 +105,9 @@ mod tests {
 
     #[test]
     fn a_request_names_a_grant_type_that_is_here() {
-        let code = |pairs: &[(&str, &str)]| TokenRequest::parse(&form(pairs), 32).err().unwrap().code.name();
+        let config = bank();
+        let parse = |pairs: &[(&str, &str)]| TokenRequest::parse(&config.clients[0], &form(pairs), 32);
+        let code = |pairs: &[(&str, &str)]| parse(pairs).err().unwrap().code.name();
         assert_eq!(code(&[]), "invalid_request");
         for grant in
             ["password", "authorization_code", "refresh_token", "CLIENT_CREDENTIALS", "client_credentials "]
@@ -103,7 +116,25 @@ mod tests {
         }
         let bearer = ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
         assert_eq!(code(&[bearer]), "invalid_request");
-        assert!(TokenRequest::parse(&form(&[bearer, ("assertion", "x")]), 32).is_ok());
+        assert!(parse(&[bearer, ("assertion", "x")]).is_ok());
+    }
+
+    #[test]
+    fn a_grant_type_must_be_allowed_to_the_client_before_anything_else_is_read() {
+        let mut config = bank();
+        for (allowed, other) in
+            [GrantType::ALL, [GrantType::JwtBearer, GrantType::ClientCredentials]].map(Into::into)
+        {
+            client(&mut config).grant_types = [allowed].into();
+            let parse = |grant: GrantType, rest: &[(&str, &str)]| {
+                let form = form(&[&[("grant_type", grant.name())], rest].concat());
+                TokenRequest::parse(&config.clients[0], &form, 32).map(drop).map_err(|e| e.rule)
+            };
+            assert_eq!(parse(allowed, &[("assertion", "x")]), Ok(()));
+            for rest in [&[("assertion", "x")][..], &[], &[("scope", "\"")]] {
+                assert_eq!(parse(other, rest), Err("grant-type-not-allowed"));
+            }
+        }
     }
 
     #[test]
@@ -128,7 +159,8 @@ mod tests {
             ("authorization_details", &twice, "invalid_authorization_details"),
         ] {
             let form = form(&[("grant_type", "client_credentials"), (name, value)]);
-            assert_eq!(TokenRequest::parse(&form, 32).err().unwrap().code.name(), code, "{name}={value}");
+            let refused = TokenRequest::parse(&bank().clients[0], &form, 32).err().unwrap();
+            assert_eq!(refused.code.name(), code, "{name}={value}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::claims::{
     Authentication, AuthorizationDetail, ExtraClaims, Issuer, Jti, NumericDate, Resource, Scope, Subject,
     TokenFacts, TokenType,
 };
-use crate::config::{Client, Config, GrantType, ResourceServer};
+use crate::config::{Client, Config, ResourceServer};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -34,7 +34,6 @@ pub fn client_credentials(
     jti: Jti,
     now: NumericDate,
 ) -> Result<Issue, OAuthError> {
-    check_grant_type(client, GrantType::ClientCredentials)?;
     let ceiling = Ceiling {
         config,
         resource_servers: among(config, |resource| client.resources.contains(resource)),
@@ -70,7 +69,6 @@ pub fn jwt_bearer(
     jti: Jti,
     now: NumericDate,
 ) -> Result<Issue, OAuthError> {
-    check_grant_type(client, GrantType::JwtBearer)?;
     if assertion.client_id.as_ref().is_some_and(|id| *id != client.client_id) {
         return Err(OAuthError::new(
             ErrorCode::InvalidGrant,
@@ -111,17 +109,6 @@ pub fn jwt_bearer(
             .collect(),
     };
     Ok(issue(client, wanted, given, owner, jti, now))
-}
-
-fn check_grant_type(client: &Client, grant_type: GrantType) -> Result<(), OAuthError> {
-    if client.grant_types.contains(&grant_type) {
-        return Ok(());
-    }
-    Err(OAuthError::new(
-        ErrorCode::UnauthorizedClient,
-        "grant-type-not-allowed",
-        format!("this client may not use the grant type {}", grant_type.name()),
-    ))
 }
 
 fn among(config: &Config, allowed: impl Fn(&Resource) -> bool) -> Vec<&ResourceServer> {

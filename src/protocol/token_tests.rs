@@ -15,7 +15,7 @@ fn form(pairs: &[(&str, &str)]) -> Parameters {
 fn wanted(pairs: &[(&str, &str)]) -> Wanted {
     let mut all = vec![("grant_type", "client_credentials")];
     all.extend(pairs);
-    match TokenRequest::parse(&form(&all), 32).unwrap() {
+    match TokenRequest::parse(&bank().clients[0], &form(&all), 32).unwrap() {
         TokenRequest::ClientCredentials(wanted) | TokenRequest::JwtBearer { wanted, .. } => wanted,
     }
 }
@@ -70,17 +70,6 @@ fn a_client_that_speaks_for_itself_is_the_subject_and_has_not_signed_in() {
     assert_eq!((issue.facts.issued_at, issue.facts.expires_at), (NOW, NumericDate(NOW.0 + 300)));
     assert_eq!((issue.facts.not_before, issue.facts.revoked, issue.scope_differs), (None, false, false));
     assert_eq!(issue.facts.format, TokenFormat::Opaque);
-}
-
-#[test]
-fn a_grant_type_must_be_allowed_to_the_client() {
-    let mut config = bank();
-    client(&mut config).grant_types = [GrantType::JwtBearer].into();
-    assert_eq!(refusal(own(&config, &[])), ("unauthorized_client", "grant-type-not-allowed"));
-    assert!(granted(&config, &[], &[]).is_ok());
-    client(&mut config).grant_types = [GrantType::ClientCredentials].into();
-    assert_eq!(refusal(granted(&config, &[], &[])).0, "unauthorized_client");
-    assert!(own(&config, &[]).is_ok());
 }
 
 #[test]

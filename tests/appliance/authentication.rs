@@ -41,7 +41,15 @@ fn callers_are_let_in_with_their_own_method_and_secret_alone() {
         challenged(&call().by_party(&upper).send(), "the secret in capital letters");
         let hash = Party { secret: crate::harness::sha256_hex(header.secret.as_bytes()), ..header.clone() };
         challenged(&call().by_party(&hash).send(), "the secret's hash");
-        challenged(&call().header("authorization", "Bearer x").send(), "another scheme");
+        challenged(&call().header("authorization", "Digest x").send(), "another scheme");
+        let bearer = call().header("authorization", "Bearer x").send();
+        if endpoint == "introspect" {
+            bearer.is_refused(401, "invalid_token", "row 48");
+            let challenge = "Bearer realm=\"chancery\", error=\"invalid_token\"";
+            assert_eq!(bearer.header("www-authenticate"), Some(challenge), "RFC 6750 section 3");
+        } else {
+            challenged(&bearer, "a bearer token");
+        }
 
         let silent = |answer: &Answer, what: &str| {
             answer.is_refused(401, "invalid_client", &format!("{endpoint}: {what}"));

@@ -144,6 +144,43 @@ fn what_is_no_http_gets_a_refusal_or_nothing_and_harms_nobody() {
 }
 
 #[test]
+fn a_request_names_exactly_one_host() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let public = appliance.public.trim_start_matches("http://").to_owned();
+    let operations = appliance.operations.trim_start_matches("http://").to_owned();
+    let ask = |address: &str, target: &str, version: &str, hosts: &[&str]| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = hosts
+            .iter()
+            .fold(format!("GET {target} HTTP/{version}"), |head, host| format!("{head}\r\nHost: {host}"));
+        stream.write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        rest(&mut stream)
+    };
+    for (address, path) in [(&public, "/jwks"), (&operations, "/livez")] {
+        let absolute = format!("http://as.bank.example{path}");
+        for target in [path, &absolute] {
+            for version in ["1.0", "1.1"] {
+                let answer = ask(address, target, version, &["as.bank.example"]);
+                assert!(answer.starts_with(&format!("HTTP/{version} 200 ")), "{target}: {answer}");
+                for hosts in
+                    [&[][..], &["as.bank.example", "as.bank.example"], &["a", "b"], &[""], &["a b"], &["u@a"]]
+                {
+                    let answer = ask(address, target, version, hosts);
+                    assert!(
+                        answer.starts_with(&format!("HTTP/{version} 400 ")),
+                        "{target} {hosts:?}: {answer}"
+                    );
+                    assert!(answer.contains("\"error\":\"invalid_request\""), "{answer}");
+                    assert!(answer.contains("cache-control: no-store"), "{answer}");
+                }
+            }
+        }
+    }
+    appliance.finish();
+}
+
+#[test]
 fn a_request_that_does_not_arrive_in_time_is_cut_off() {
     let appliance = Appliance::start(Settings::new(Way::Child).limit("request_time", "\"700ms\""));
     let party = appliance.settings.party("payments-api").clone();

@@ -55,6 +55,17 @@ fn the_metadata_says_what_is_here_and_signs_it() {
 }
 
 #[test]
+fn a_grant_type_that_no_client_may_use_is_announced_nowhere() {
+    let appliance = Appliance::start(Settings::new(Way::Child).without_assertions());
+    let metadata = appliance.metadata().json();
+    assert_eq!(metadata["grant_types_supported"], json!(["client_credentials"]));
+    let signed = Jwt::read(metadata["signed_metadata"].as_str().unwrap());
+    signed.verify(&appliance.jwks());
+    assert_eq!(signed.claims["grant_types_supported"], metadata["grant_types_supported"]);
+    appliance.finish();
+}
+
+#[test]
 fn an_issuer_with_a_path_has_everything_below_it_and_the_metadata_before_it() {
     let mut settings = Settings::new(Way::Child);
     settings.issuer = "https://as.bank.example/tenants/t1".to_owned();
