@@ -1,7 +1,18 @@
 //! Time as an argument: the one place that asks the system.
 //!
-//! Everything else takes a [`Timestamp`], so that a rule can be tested at any instant
-//! (`.clippy.toml` forbids the ambient clocks elsewhere).
+//! | what for | whence |
+//! |---|---|
+//! | what depends on expiry, and what purges | [`Clock::now`], which refuses while the system's clock is in doubt |
+//! | records | [`Clock::reading`]: the time used and what the wall clock says |
+//! | how long something takes | [`monotonic_nanos`] |
+//! | texts that nothing depends on (a manifest, a test) | [`wall_unchecked`] |
+//!
+//! Rules take the time as an argument, so that they can be tested at any instant (`.clippy.toml` forbids the ambient
+//! clocks elsewhere).
+
+mod guard;
+
+pub use guard::{Basis, Change, Clock, InDoubt, Mark, Raw, Reading, Sources, TOLERANCE, Trusted};
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +50,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Nanoseconds since 1970, as far as 64 bits reach: from 1677 to 2262.
+    fn nanos_i64(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(if self.0 < 0 { i64::MIN } else { i64::MAX })
+    }
+
     /// From the text that [`fmt::Display`] writes: RFC 3339 in UTC with nine digits.
     pub fn parse(text: &str) -> Option<Self> {
         // The shape first: `time` 0.3.55 subtracts with overflow where a digit should be and is none, which is a panic in
@@ -61,9 +77,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The system's UTC clock.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-pub fn now() -> Timestamp {
+/// What the system's wall clock says, right or wrong: for texts alone. What decides takes [`Clock::now`].
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock unguarded")]
+pub fn wall_unchecked() -> Timestamp {
     Timestamp(OffsetDateTime::now_utc().unix_timestamp_nanos())
 }
 
@@ -106,6 +122,13 @@ impl Quickest {
     pub fn get(&self) -> Duration {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
+}
+
+/// A time that a clock of a test is sure of.
+#[cfg(test)]
+pub fn trusted_in_tests(seconds: i64) -> Trusted {
+    let read = move || Raw { wall: seconds * 1_000_000_000, boot: 0 };
+    Clock::start(Sources::of("test", read), None).now().unwrap()
 }
 
 #[cfg(test)]

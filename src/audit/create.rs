@@ -8,6 +8,7 @@ use super::segment::{self, Prepared};
 use super::settings::{Lock, LogSettings, SignCheckpoint};
 use super::tiles::TileWriter;
 use super::tree::Edge;
+use crate::clock::Clock;
 use crate::durable;
 use std::path::Path;
 
@@ -42,7 +43,8 @@ pub(super) fn create(
     let prepared = Prepared::make(&segments, bytes, &mut || true)?.ok_or(LogError::Closed)?;
     let place = Place::start();
     let active = prepared.inscribe(&place.header(&settings.origin, 0, bytes))?;
-    let mut pen = Pen::new(&settings, &segments, active, place);
+    let clock = Clock::start(settings.sources.clone(), None);
+    let mut pen = Pen::new(&settings, clock, &segments, active, place);
     pen.tick();
     let mut tiles = TileWriter::resume(published, Edge::new(), Vec::new()).map_err(publish_error)?;
     for entry in first {

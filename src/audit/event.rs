@@ -54,8 +54,14 @@ pub enum Event {
     Started,
     /// The process ceased to serve.
     Stopped,
-    /// The clock went back; records keep the last time until it has caught up.
+    /// The clock was set by a little, which is followed. Before version 2 of records: it went back.
     ClockStepped,
+    /// The clock was set by more than the tolerance: in doubt, nothing that depends on expiry is decided.
+    ClockLost,
+    /// The clock is trusted again.
+    ClockRestored,
+    /// An operator said that the clock's new time is right.
+    ClockAccepted,
     /// The PKCS#11 token went away.
     TokenLost,
     /// The PKCS#11 token came back.

@@ -17,6 +17,7 @@ use super::tiles::{TileReader, TileWriter};
 use super::tree::verify_consistency;
 use super::writer::{self, OnDurable, OnFailure, Writer};
 use super::{Draft, Event, Outcome};
+use crate::clock::Clock;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
@@ -62,6 +63,7 @@ pub struct OnDisk {
 /// dropped. Dropping the log does what [`Log::close`] does, without telling whether it succeeded.
 pub struct Log<T> {
     settings: LogSettings,
+    clock: Clock,
     pub(super) shared: Arc<Shared<T>>,
     writer: Arc<Mutex<Writer<T>>>,
     newest: Arc<Mutex<Option<Arc<Published>>>>,
@@ -156,7 +158,8 @@ impl<T: Send + 'static> Log<T> {
             bytes: Vec::new(),
             ends: Vec::new(),
         };
-        let pen = Pen::new(&settings, &segments, recovered.active, recovered.place);
+        let clock = Clock::start(settings.sources.clone(), recovered.place.mark.as_ref());
+        let pen = Pen::new(&settings, clock.clone(), &segments, recovered.active, recovered.place);
         let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared), pen, handlers.on_durable)));
         let (of_thread, queued) = (Arc::clone(&writer), Arc::clone(&shared));
         let threads = Threads {
@@ -166,11 +169,16 @@ impl<T: Send + 'static> Log<T> {
             keeper: spawn(&settings, "audit-keep", move || keeper.run())?,
             publisher: spawn(&settings, "audit-publish", move || publisher.run())?,
         };
-        let log = Self { settings, shared, writer, newest, threads: Some(threads), _lock: lock };
+        let log = Self { settings, clock, shared, writer, newest, threads: Some(threads), _lock: lock };
         if let Some(repaired) = repaired {
             let _receipt = repaired.recv().map_err(|_| log.shared.ended())?;
         }
         Ok(log)
+    }
+
+    /// The clock of this log's records, guarded since its last one: what depends on time asks it.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Keeps space for one entry of at most `bytes` bytes ([`Entry::size_of`]) until it is appended or the room is
@@ -202,6 +210,11 @@ impl<T: Send + 'static> Log<T> {
     /// leave. Not to be called from the handlers: they run on the thread that it waits for.
     pub fn record(&self, entry: Entry) -> Result<Receipt, LogError> {
         self.shared.record(entry, false, None)
+    }
+
+    /// Records something of the system's own without waiting for the disk: for a thread that must not hang with it.
+    pub fn note(&self, entry: Entry) -> Result<(), LogError> {
+        self.shared.send(entry, false, None).map(drop)
     }
 
     /// Lets checkpoints be signed from now on.

@@ -3,11 +3,11 @@
 use super::entry::Entry;
 use super::error::FileError;
 use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, FRAME_HEADER, SECTOR};
-use super::record::{Clock, HEAD_MAX, Head, HeadForm};
+use super::record::{HEAD_MAX, Head, HeadForm, Times};
 use super::segment::{Active, Header, Prepared};
-use super::settings::{LogSettings, boot_id};
+use super::settings::LogSettings;
 use super::tree::{Edge, Hash, leaf_hash};
-use crate::clock::{Timestamp, monotonic_nanos};
+use crate::clock::{Clock, Mark, Timestamp};
 use crate::random;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ pub(super) struct Place {
     pub(super) prev: Hash,
     /// Time of the last record.
     pub(super) time: Timestamp,
+    /// What the last record tells of the clock.
+    pub(super) mark: Option<Mark>,
     /// Number of the next batch.
     pub(super) batch: u64,
 }
@@ -27,7 +29,7 @@ pub(super) struct Place {
 impl Place {
     /// Before the first record.
     pub(super) const fn start() -> Self {
-        Self { edge: Edge::new(), prev: [0; 32], time: Timestamp::from_unix_nanos(0), batch: 0 }
+        Self { edge: Edge::new(), prev: [0; 32], time: Timestamp::from_unix_nanos(0), mark: None, batch: 0 }
     }
 
     /// A header for the segment that begins here.
@@ -50,8 +52,7 @@ pub(super) struct Pen {
     directory: PathBuf,
     segment: Active,
     form: HeadForm,
-    clock: Clock,
-    mono: u64,
+    times: Times,
     edge: Edge,
     prev: Hash,
     batch: u64,
@@ -65,14 +66,19 @@ pub(super) struct Pen {
 
 impl Pen {
     /// `segment` is the active one, in `directory`, and ends where `place` is.
-    pub(super) fn new(settings: &LogSettings, directory: &Path, segment: Active, place: Place) -> Self {
+    pub(super) fn new(
+        settings: &LogSettings,
+        clock: Clock,
+        directory: &Path,
+        segment: Active,
+        place: Place,
+    ) -> Self {
         let mut pen = Self {
             origin: settings.origin.clone(),
             directory: directory.to_path_buf(),
             segment,
-            form: HeadForm::new(&settings.origin, &settings.node, &boot_id()),
-            clock: Clock::new(settings.clock, place.time),
-            mono: 0,
+            form: HeadForm::new(&settings.origin, &settings.node, settings.sources.boot_id()),
+            times: Times::new(clock, place.time),
             edge: place.edge,
             prev: place.prev,
             batch: place.batch,
@@ -84,10 +90,9 @@ impl Pen {
         pen
     }
 
-    /// Reads the clocks for the records that follow; see [`Clock::advance`].
-    pub(super) fn tick(&mut self) -> Option<i128> {
-        self.mono = monotonic_nanos();
-        self.clock.advance()
+    /// Reads the clock for the records that follow.
+    pub(super) fn tick(&mut self) {
+        self.times.advance();
     }
 
     /// Whether the batch that is being gathered can take the entry as well.
@@ -103,8 +108,9 @@ impl Pen {
         let head = Head {
             seq,
             prev: &self.prev,
-            time: self.clock.text(),
-            mono: self.mono,
+            time: self.times.text(),
+            mono: self.times.mono(),
+            aside: self.times.aside(),
             sha256: entry.digest.as_ref(),
         };
         self.record.clear();
@@ -168,6 +174,7 @@ impl Pen {
             edge: self.edge.clone(),
             prev: self.prev,
             time: Timestamp::from_unix_nanos(0),
+            mark: None,
             batch: self.batch,
         };
         let header = place.header(&self.origin, self.segment.index() + 1, prepared.bytes);

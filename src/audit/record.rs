@@ -1,15 +1,27 @@
 //! A record: the exact bytes of one JSON object, at most 16 KiB, whose head the log writes itself.
 //!
 //! The head is `v`, `origin`, `seq`, `prev` (RFC 6962 leaf hash of the record before, of zeros in the first), `time`,
-//! `mono`, `node`, `boot` and, where something was released, `sha256` (of the exact JWS or body). The members of the
-//! [`Draft`](super::draft::Draft) follow.
+//! `mono`, `node`, `boot` and, where they apply:
+//!
+//! | member | when | what |
+//! |---|---|---|
+//! | `clock_raw` | it is not `time` | what the wall clock said |
+//! | `clock_expected` | the clock was in doubt | the last trusted time and what passed since by the boot clock |
+//! | `clock_at_least` | the clock was in doubt since the machine started | the last time of the boot before, and what passed since the start |
+//! | `sha256` | a JWS was released | its SHA-256 |
+//!
+//! The members of the [`Draft`](super::draft::Draft) follow. `time` never goes back, and never runs ahead because the wall
+//! clock was set: it is the later of the last record's and of the trusted (else the expected) time.
+//!
+//! In version 1 `mono` is of `CLOCK_MONOTONIC`, which does not count a machine's sleep, no member tells of the clock, and
+//! `sha256` stands for unsigned answers as well. Records of both versions verify.
 
 use super::tree::Hash;
-use crate::clock::Timestamp;
+use crate::clock::{Basis, Clock, Reading, Timestamp};
 use std::io::Write as _;
 
-/// Version of the record's format.
-pub const VERSION: u32 = 1;
+/// Version of the record's format that is written; those before it are read as well.
+pub const VERSION: u32 = 2;
 /// Longest record in bytes.
 pub const RECORD_MAX: usize = 16 * 1024;
 /// Longest head: 256 bytes of origin and of node, 64 of the boot id, and what is fixed.
@@ -64,8 +76,10 @@ pub(super) struct Head<'a> {
     pub(super) prev: &'a Hash,
     /// Text of a [`Timestamp`].
     pub(super) time: &'a str,
-    /// Nanoseconds of the monotonic clock.
+    /// Nanoseconds of the boot clock.
     pub(super) mono: u64,
+    /// Members that tell of a clock that is not `time`: [`Times::aside`].
+    pub(super) aside: &'a str,
     /// Digest of what the receipt will release.
     pub(super) sha256: Option<&'a [u8; 32]>,
 }
@@ -90,6 +104,7 @@ impl HeadForm {
         out.extend_from_slice(b"\",\"mono\":");
         number(head.mono, out);
         out.extend_from_slice(&self.after_mono);
+        out.extend_from_slice(head.aside.as_bytes());
         if let Some(digest) = head.sha256 {
             out.extend_from_slice(b"\"sha256\":\"");
             hexadecimal(digest, out);
@@ -118,46 +133,68 @@ pub(super) fn valid_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'+'))
 }
 
-/// Keeps the time of records from going back.
-pub(super) struct Clock {
-    read: fn() -> Timestamp,
+/// The times of the records of one batch; they never go back.
+pub(super) struct Times {
+    clock: Clock,
     last: Timestamp,
     text: String,
-    behind: bool,
+    mono: u64,
+    aside: String,
 }
 
-impl Clock {
+impl Times {
     /// `last` is the time of the last record.
-    pub(super) fn new(read: fn() -> Timestamp, last: Timestamp) -> Self {
-        Self { read, last, text: last.to_string(), behind: false }
+    pub(super) fn new(clock: Clock, last: Timestamp) -> Self {
+        Self { clock, last, text: last.to_string(), mono: 0, aside: String::new() }
     }
 
-    /// Reads the clock for the next records. When the clock was found behind the last record for the first time since
-    /// it was right, returns by how many nanoseconds: that is worth a record of its own.
-    pub(super) fn advance(&mut self) -> Option<i128> {
-        let now = (self.read)();
-        if now < self.last {
-            let first = !self.behind;
-            self.behind = true;
-            return first.then_some(self.last.unix_nanos() - now.unix_nanos());
+    /// Reads the clock for the next records.
+    pub(super) fn advance(&mut self) {
+        let Reading { time, raw, boot, basis } = self.clock.reading();
+        self.mono = boot;
+        if time > self.last {
+            self.last = time;
+            self.text.clear();
+            member(&mut self.text, format_args!("{time}"));
         }
-        self.behind = false;
-        self.last = now;
-        self.text.clear();
-        let _ = std::fmt::Write::write_fmt(&mut self.text, format_args!("{now}"));
-        None
+        self.aside.clear();
+        if raw != self.last {
+            member(&mut self.aside, format_args!("\"clock_raw\":\"{raw}\","));
+        }
+        match basis {
+            Basis::Wall => {}
+            Basis::Expected => member(&mut self.aside, format_args!("\"clock_expected\":\"{time}\",")),
+            Basis::AtLeast => member(&mut self.aside, format_args!("\"clock_at_least\":\"{time}\",")),
+        }
     }
 
-    /// The time of the next record.
+    /// `time` of the next record.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
+
+    /// `mono` of the next record.
+    pub(super) const fn mono(&self) -> u64 {
+        self.mono
+    }
+
+    /// Members of the next record that tell of the clock.
+    pub(super) fn aside(&self) -> &str {
+        &self.aside
+    }
+}
+
+fn member(text: &mut String, words: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = std::fmt::Write::write_fmt(text, words);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::audit::{Draft, Event, Outcome, RecordView};
+    use crate::clock::{Raw, Sources};
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     #[test]
     fn a_record_at_its_longest_fits() {
@@ -165,8 +202,15 @@ mod tests {
         let form = HeadForm::new(&name, &name, &"b".repeat(64));
         let members = Members::of_object(vec![b' '; MEMBERS_MAX]);
         let time = Timestamp::from_unix_seconds(0).to_string();
-        let head =
-            Head { seq: u64::MAX, prev: &[0; 32], time: &time, mono: u64::MAX, sha256: Some(&[0; 32]) };
+        let aside = format!("\"clock_raw\":\"{time}\",\"clock_expected\":\"{time}\",");
+        let head = Head {
+            seq: u64::MAX,
+            prev: &[0; 32],
+            time: &time,
+            mono: u64::MAX,
+            aside: &aside,
+            sha256: Some(&[0; 32]),
+        };
         let mut out = Vec::new();
         form.write(&head, &members, &mut out);
         assert!(out.len() <= RECORD_MAX, "{} bytes", out.len());
@@ -177,7 +221,7 @@ mod tests {
         let form = HeadForm::new("as.example/audit", "node-a", "boot");
         let members = Draft::new(Event::Signed, Outcome::Success).encode().unwrap();
         let time = Timestamp::from_unix_seconds(1_800_000_000).to_string();
-        let head = Head { seq: 7, prev: &[3; 32], time: &time, mono: 9, sha256: Some(&[4; 32]) };
+        let head = Head { seq: 7, prev: &[3; 32], time: &time, mono: 9, aside: "", sha256: Some(&[4; 32]) };
         let mut out = Vec::new();
         form.write(&head, &members, &mut out);
         let view = RecordView::parse(&out).unwrap();
@@ -187,21 +231,35 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_records_never_goes_back_and_a_step_is_told_once() {
-        static NOW: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(100);
-        fn read() -> Timestamp {
-            Timestamp::from_unix_seconds(NOW.load(std::sync::atomic::Ordering::SeqCst))
-        }
-        let mut clock = Clock::new(read, Timestamp::from_unix_seconds(0));
-        assert_eq!(clock.advance(), None);
-        let before = clock.text().to_owned();
-        NOW.store(95, std::sync::atomic::Ordering::SeqCst);
-        assert_eq!(clock.advance(), Some(5_000_000_000));
-        assert_eq!(clock.advance(), None);
-        assert_eq!(clock.text(), before);
-        NOW.store(101, std::sync::atomic::Ordering::SeqCst);
-        assert_eq!(clock.advance(), None);
-        assert!(clock.text() > before.as_str());
+    fn the_time_of_records_never_goes_back_and_the_wall_clock_stands_beside_it() {
+        static WALL: AtomicI64 = AtomicI64::new(100);
+        static BOOT: AtomicI64 = AtomicI64::new(10);
+        const SECOND: i64 = 1_000_000_000;
+        let read =
+            || Raw { wall: WALL.load(Ordering::SeqCst) * SECOND, boot: BOOT.load(Ordering::SeqCst) * SECOND };
+        let at = |seconds| Timestamp::from_unix_seconds(seconds).to_string();
+        let mut times =
+            Times::new(Clock::start(Sources::of("boot", read), None), Timestamp::from_unix_seconds(0));
+        times.advance();
+        assert_eq!((times.text(), times.mono(), times.aside()), (at(100).as_str(), 10_000_000_000, ""));
+        // Set back a little.
+        WALL.store(95, Ordering::SeqCst);
+        times.advance();
+        assert_eq!(times.text(), at(100));
+        assert_eq!(times.aside(), format!("\"clock_raw\":\"{}\",", at(95)));
+        // Two hours ahead, then back.
+        WALL.store(7_297, Ordering::SeqCst);
+        BOOT.store(12, Ordering::SeqCst);
+        times.advance();
+        assert_eq!(times.text(), at(102));
+        let aside = format!("\"clock_raw\":\"{}\",\"clock_expected\":\"{}\",", at(7_297), at(102));
+        assert_eq!(times.aside(), aside);
+        WALL.store(103, Ordering::SeqCst);
+        BOOT.store(13, Ordering::SeqCst);
+        times.clock.look();
+        times.clock.look();
+        times.advance();
+        assert_eq!((times.text(), times.aside()), (at(103).as_str(), ""));
     }
 
     #[test]

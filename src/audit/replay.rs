@@ -8,7 +8,7 @@ use super::pen::Place;
 use super::publisher::Published;
 use super::tree::{Edge, Hash, leaf_hash};
 use super::view::RecordView;
-use crate::clock::Timestamp;
+use crate::clock::{Mark, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::VecDeque;
@@ -21,6 +21,7 @@ pub(super) struct Replay<'a> {
     pub(super) published: Option<&'a Checkpoint>,
     prev: Hash,
     time: Timestamp,
+    mark: Option<Mark>,
     seq: u64,
     /// The tree up to the last checkpoint that was checked, or up to where the replay began.
     behind: Edge,
@@ -41,6 +42,7 @@ impl<'a> Replay<'a> {
             published,
             prev: [0; 32],
             time: Timestamp::from_unix_nanos(0),
+            mark: None,
             seq: 0,
             behind: Edge::new(),
             leaves: VecDeque::new(),
@@ -72,6 +74,7 @@ impl<'a> Replay<'a> {
         if time < self.time {
             return Err(format!("record {seq} is older than the record before it"));
         }
+        self.mark = Some(view.mark(time));
         self.learn(&view);
         let own = is_checkpoint(&view);
         if own {
@@ -170,7 +173,7 @@ impl<'a> Replay<'a> {
 
     /// Where the next record is written.
     pub(super) fn place(&self, batch: u64) -> Place {
-        Place { edge: self.edge(), prev: self.prev, time: self.time, batch }
+        Place { edge: self.edge(), prev: self.prev, time: self.time, mark: self.mark.clone(), batch }
     }
 }
 

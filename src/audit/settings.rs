@@ -3,7 +3,7 @@
 use super::error::{FileError, LockError, SettingsError, at};
 use super::record::{NAME_MAX, valid_name};
 use super::segment::{SEGMENT_MAX, SEGMENT_MIN};
-use crate::clock::Timestamp;
+use crate::clock::Sources;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,8 +21,9 @@ pub struct LogSettings {
     pub node: String,
     /// Size of one segment file, [`super::SEGMENT_DEFAULT`] unless configured; rounded down to a multiple of 512.
     pub segment_bytes: u64,
-    /// Where the time of records comes from: [`crate::clock::now`].
-    pub clock: fn() -> Timestamp,
+    /// Where time comes from. The log starts the guarded clock from it, since its last record is what the clocks are
+    /// compared with: [`super::Log::clock`].
+    pub sources: Sources,
 }
 
 /// Signs the text of a checkpoint and returns complete signature lines of a signed note (C2SP `signed-note`), each
@@ -75,11 +76,4 @@ fn flock(file: File, path: PathBuf) -> Result<Flock<File>, LockError> {
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(LockError::Held(path)),
         Err((_, errno)) => Err(FileError { path, did: "flock", source: errno.into() }.into()),
     }
-}
-
-/// The machine's current boot, so that monotonic times of two records can be compared.
-pub(super) fn boot_id() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let id = read.trim();
-    if valid_name(id) && id.len() <= 64 { id.to_owned() } else { "unknown".to_owned() }
 }

@@ -35,8 +35,6 @@ pub(super) enum To<T> {
     Ticket(T),
     /// A thread that waits.
     Waiter(SyncSender<Receipt>),
-    /// Nobody.
-    Nobody,
 }
 
 pub(super) struct Queue<T> {

@@ -3,6 +3,7 @@
 use super::commit::Digest;
 use super::draft::{CheckpointRef, Committed};
 use super::record::{RECORD_MAX, VERSION};
+use crate::clock::{Mark, Timestamp};
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -19,7 +20,7 @@ pub enum ViewError {
     #[error("not a record of this format: {0}")]
     Json(#[from] serde_json::Error),
     /// A format that this program does not know.
-    #[error("records have version {VERSION}, found {0}; verify with a newer program")]
+    #[error("records have version 1 to {VERSION}, found {0}; verify with a newer program")]
     Version(u32),
 }
 
@@ -38,7 +39,7 @@ pub struct RecordView<'a> {
     /// RFC 3339 in UTC with nine digits ([`crate::clock::Timestamp`]); it never goes back.
     #[serde(borrow)]
     pub time: Cow<'a, str>,
-    /// Nanoseconds of the monotonic clock of `boot`.
+    /// Nanoseconds of the boot clock of `boot`; in version 1 of the monotonic clock.
     pub mono: u64,
     /// Node that wrote the record.
     #[serde(borrow)]
@@ -46,7 +47,16 @@ pub struct RecordView<'a> {
     /// The boot of the machine.
     #[serde(borrow)]
     pub boot: Cow<'a, str>,
-    /// SHA-256 of the exact JWS or body that was released.
+    /// What the wall clock said, where it is not `time`.
+    #[serde(borrow)]
+    pub clock_raw: Option<Cow<'a, str>>,
+    /// In doubt: the time that the boot clock makes of the last trusted one.
+    #[serde(borrow)]
+    pub clock_expected: Option<Cow<'a, str>>,
+    /// In doubt since the machine started: the least that the time is.
+    #[serde(borrow)]
+    pub clock_at_least: Option<Cow<'a, str>>,
+    /// SHA-256 of the exact JWS that was released; in version 1 also of an unsigned body.
     pub sha256: Option<Digest>,
     /// Name of the event ([`super::Event`]).
     #[serde(borrow)]
@@ -108,7 +118,21 @@ impl<'a> RecordView<'a> {
             return Err(ViewError::Length(bytes.len()));
         }
         let view: Self = serde_json::from_slice(bytes)?;
-        if view.v == VERSION { Ok(view) } else { Err(ViewError::Version(view.v)) }
+        if (1..=VERSION).contains(&view.v) { Ok(view) } else { Err(ViewError::Version(view.v)) }
+    }
+}
+
+impl RecordView<'_> {
+    /// What the next start compares the clocks with. `time` is the record's own, which may be later than what was
+    /// trusted, since it never goes back.
+    pub(super) fn mark(&self, time: Timestamp) -> Mark {
+        let read = |text: &Option<Cow<'_, str>>| text.as_deref().and_then(Timestamp::parse);
+        let trusted = read(&self.clock_expected).or(read(&self.clock_at_least)).or(read(&self.clock_raw));
+        Mark {
+            time: trusted.unwrap_or(time),
+            boot: (self.v > 1).then(|| (self.mono, self.boot.to_string())),
+            at_least: self.clock_at_least.is_some(),
+        }
     }
 }
 
@@ -199,8 +223,8 @@ mod tests {
 
     #[test]
     fn another_version_and_another_length_are_refused() {
-        let other = with("").replace("\"v\":1", "\"v\":2");
-        assert!(matches!(RecordView::parse(other.as_bytes()), Err(ViewError::Version(2))));
+        let other = with("").replace("\"v\":1", "\"v\":3");
+        assert!(matches!(RecordView::parse(other.as_bytes()), Err(ViewError::Version(3))));
         let long = with(&format!(r#","x":"{}""#, "y".repeat(RECORD_MAX)));
         assert!(matches!(RecordView::parse(long.as_bytes()), Err(ViewError::Length(_))));
     }

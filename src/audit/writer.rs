@@ -5,13 +5,10 @@
 //! processor's cache. Whoever has other work, and a disk that takes long, leaves it to the log thread, which runs at low
 //! priority: at once when a processor is idle, and else with all that has gathered meanwhile.
 
-use super::draft::Draft;
-use super::entry::{Entry, Receipt};
+use super::entry::Receipt;
 use super::error::LogError;
-use super::event::{Event, Outcome};
 use super::pen::Pen;
 use super::shared::{Item, Shared, To, UNPUBLISHED_WAKE, lock};
-use super::space::For;
 use crate::clock::{monotonic_nanos, since};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -113,9 +110,7 @@ impl<T> Writer<T> {
     }
 
     fn write(&mut self, items: &mut Vec<Item<T>>) -> Result<(), LogError> {
-        if let Some(back) = self.pen.tick() {
-            self.record_step(back)?;
-        }
+        self.pen.tick();
         for item in items.drain(..) {
             self.put(item)?;
         }
@@ -155,7 +150,6 @@ impl<T> Writer<T> {
                 To::Ticket(ticket) => self.durable.push((ticket, receipt)),
                 // Who does not wait any more does not need it.
                 To::Waiter(tell) => drop(tell.try_send(receipt)),
-                To::Nobody => drop(receipt),
             }
         }
         if !self.durable.is_empty() {
@@ -200,20 +194,6 @@ impl<T> Writer<T> {
         self.shared.space.rotated(self.pen.segment().left());
         self.shared.keep.notify_one();
         Ok(())
-    }
-
-    /// Records that the clock went back, if there is space: it is told once a step.
-    fn record_step(&mut self, back: i128) -> Result<(), LogError> {
-        let seconds = back / 1_000_000_000;
-        let reason =
-            format!("the clock went back by {seconds} s; records keep the last time until it has caught up");
-        tracing::warn!(seconds, "the clock went back");
-        let draft = Draft { reason: Some(&reason), ..Draft::new(Event::ClockStepped, Outcome::Success) };
-        let entry = Entry::plain(&draft)?;
-        match self.shared.reserve(entry.size(), For::System) {
-            Ok(room) => self.put(Item { entry, cost: room.into_cost(), to: To::Nobody, own: false }),
-            Err(_) => Ok(()),
-        }
     }
 
     /// Ends the log for good.

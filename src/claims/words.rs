@@ -300,9 +300,9 @@ fn check_issuer(text: &str) -> Result<(), WordError> {
 #[serde(transparent)]
 pub struct NumericDate(pub i64);
 
-impl From<crate::clock::Timestamp> for NumericDate {
-    fn from(t: crate::clock::Timestamp) -> Self {
-        Self(t.unix_seconds())
+impl From<crate::clock::Trusted> for NumericDate {
+    fn from(time: crate::clock::Trusted) -> Self {
+        Self(time.timestamp().unix_seconds())
     }
 }
 

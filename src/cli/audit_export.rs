@@ -83,7 +83,7 @@ pub fn run(args: &AuditExport) -> Status {
             eprint!("\r{done} of {of} records");
         }
     };
-    match export::write(&out, &published, &keys, clock::now(), &mut progress) {
+    match export::write(&out, &published, &keys, clock::wall_unchecked(), &mut progress) {
         Ok(summary) => {
             if show {
                 complain!("");

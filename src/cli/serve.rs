@@ -1,11 +1,11 @@
 //! `chancery serve`: the gateway, and in the child way of running its signer.
 
 use super::{ConfigFile, Status, fail, load, log_lines};
-use crate::claims::NumericDate;
+use crate::clock::{Change, Clock, Sources};
 use crate::config::{Config, Process, SignerMode};
 use crate::signer::{LinkEnd, SignerClient, SignerState, keep_child, keep_separate};
 use crate::store::Store;
-use crate::{clock, http, systemd};
+use crate::{http, systemd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,11 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         Ok(kept) => kept.unwrap_or_default(),
         Err(error) => return fail(&error, 74),
     };
+    // Before anything listens: the clock is compared with the last time that this gateway was sure of.
+    let clock = match store.clock() {
+        Ok(last) => Clock::start(Sources::system(), last.as_ref()),
+        Err(error) => return fail(&error, 74),
+    };
     let (checkpoints, _) = watch::channel(kept);
     // The order of an end: first no new requests, then no signer.
     let (stop_http, http_stopped) = watch::channel(false);
@@ -88,7 +93,8 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     let client = SignerClient::new();
     let origin = config.audit.origin.clone();
     let kept = tokio::spawn(keep_checkpoints(store.clone(), origin, checkpoints.subscribe()));
-    tokio::spawn(forget_expired(store.clone()));
+    tokio::spawn(watch_clock(clock.clone(), store.clone()));
+    tokio::spawn(forget_expired(store.clone(), clock.clone()));
     tokio::spawn(tell_systemd(client.clone()));
     let mut link = match &config.signer {
         SignerMode::Child => {
@@ -103,7 +109,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
             signer_stopped,
         )),
     };
-    let mut served = std::pin::pin!(http::serve(Arc::clone(&config), store, client, http_stopped));
+    let mut served = std::pin::pin!(http::serve(Arc::clone(&config), store, client, clock, http_stopped));
     let mut status = tokio::select! {
         result = &mut served => {
             stop_signer.send_replace(true);
@@ -159,13 +165,37 @@ async fn keep_checkpoints(store: Store, origin: String, mut checkpoints: watch::
     }
 }
 
-/// Rows of tokens and assertions that have ended an hour ago are of no use: an unknown token is inactive too.
-async fn forget_expired(store: Store) {
+/// Tells when the clock is in doubt and when it is trusted again, and keeps the time for the next start: twice a minute,
+/// since the next start needs the last time no better than its tolerance, and at each change.
+async fn watch_clock(clock: Clock, store: Store) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    let mut kept = 0_u32;
+    loop {
+        every.tick().await;
+        let change = clock.look();
+        match change {
+            Some(change @ Change::Lost(_)) => tracing::error!("{change}; until then nothing is decided"),
+            Some(change) => tracing::warn!("{change}"),
+            None => {}
+        }
+        if (change.is_some() || kept.is_multiple_of(30))
+            && let Some(mark) = clock.mark()
+            && let Err(error) = store.keep_clock(mark).await
+        {
+            tracing::warn!(%error, "the time was not kept for the next start");
+        }
+        kept = kept.wrapping_add(1);
+    }
+}
+
+/// Rows of tokens and assertions that have ended an hour ago are of no use: an unknown token is inactive too. A clock in
+/// doubt purges nothing.
+async fn forget_expired(store: Store, clock: Clock) {
     let mut every = tokio::time::interval(Duration::from_secs(60));
     loop {
         every.tick().await;
-        let before = NumericDate(clock::now().unix_seconds() - 3600);
-        if let Err(error) = store.forget_expired(before).await {
+        let Ok(now) = clock.now() else { continue };
+        if let Err(error) = store.forget_expired(now).await {
             tracing::warn!(%error, "expired rows were not forgotten");
         }
     }

@@ -8,7 +8,7 @@ use super::tokens::Tokens;
 use super::visit::{Peer, Visit, Visits};
 use crate::claims::{AnswerFormat, ClientId, NumericDate, TokenHash};
 use crate::client::Party;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::config::{Config, ResourceServer};
 use crate::protocol::{NegotiationError, View, negotiate, view};
 use crate::signer::message::{Ask, IntrospectionAsk};
@@ -25,6 +25,7 @@ pub(super) struct Introspection {
     config: Arc<Config>,
     tokens: Arc<Tokens>,
     gate: Arc<Gate>,
+    clock: Clock,
     inactive: HashMap<ClientId, Bucket>,
 }
 
@@ -36,11 +37,12 @@ impl Introspection {
         config: Arc<Config>,
         tokens: Arc<Tokens>,
         gate: Arc<Gate>,
+        clock: Clock,
     ) -> Self {
         let most = config.http.limits.inactive_per_second;
         let buckets = config.resource_servers.iter();
         let inactive = buckets.map(|rs| (rs.client_id.clone(), Bucket::per_second(most))).collect();
-        Self { visits, front, config, tokens, gate, inactive }
+        Self { visits, front, config, tokens, gate, clock, inactive }
     }
 }
 
@@ -62,7 +64,7 @@ impl Introspection {
 
         // Facts: read after the time that becomes `iat`, so that they are never older than the answer says.
         let (place, published) = self.gate.enter()?;
-        let iat = NumericDate::from(clock::now());
+        let iat = NumericDate::from(self.clock.now().map_err(|_| Reply::unavailable("clock-in-doubt"))?);
         let hash = TokenHash::of(token);
         let known = self.tokens.find(token, hash, &published.access_token_keys)?;
 

@@ -15,6 +15,7 @@ const INACTIVE: &str = "chancery_introspection_inactive_total";
 const CONNECTIONS: &str = "chancery_http_connections";
 const IN_FLIGHT: &str = "chancery_signer_requests_in_flight";
 const SIGNER_UP: &str = "chancery_signer_up";
+const CLOCK_TRUSTED: &str = "chancery_clock_trusted";
 
 /// What a scraper reads about each of them.
 const HELP: [(&str, &str); 5] = [
@@ -86,6 +87,8 @@ pub(super) struct Meters {
     pub(super) in_flight: Gauge,
     /// 1 when the signer is ready, set when read.
     pub(super) signer_up: Gauge,
+    /// 0 while the clock is in doubt, set when read.
+    pub(super) clock_trusted: Gauge,
 }
 
 struct EndpointMeters {
@@ -117,6 +120,7 @@ impl Meters {
             inactive: recorder.register_counter(&Key::from_static_name(INACTIVE), &METADATA),
             connections: recorder.register_gauge(&Key::from_static_name(CONNECTIONS), &METADATA),
             in_flight: recorder.register_gauge(&Key::from_static_name(IN_FLIGHT), &METADATA),
+            clock_trusted: recorder.register_gauge(&Key::from_static_name(CLOCK_TRUSTED), &METADATA),
             signer_up: recorder.register_gauge(&Key::from_static_name(SIGNER_UP), &METADATA),
             recorder,
         }

@@ -40,6 +40,7 @@ mod token;
 mod tokens;
 mod visit;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::signer::SignerClient;
 use crate::store::Store;
@@ -96,6 +97,7 @@ pub async fn serve(
     config: Arc<Config>,
     store: Store,
     signer: SignerClient,
+    clock: Clock,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), ServeError> {
     let http = &config.http;
@@ -107,11 +109,12 @@ pub async fn serve(
     let gate = Arc::new(Gate::new(Arc::clone(&config), signer));
     let front = Arc::new(Front::new(&config));
     let places = Places::new(http.limits.connections);
-    let edge = public_edge(&config, &store, &gate, &front, &meters);
+    let edge = public_edge(&config, &store, &gate, &clock, &front, &meters);
     let told = operations::Operations::new(
         Arc::clone(&meters),
         Arc::clone(&gate),
         store.clone(),
+        clock,
         places.clone(),
         shutdown.clone(),
         config.hsm.deadline,
@@ -150,6 +153,7 @@ fn public_edge(
     config: &Arc<Config>,
     store: &Store,
     gate: &Arc<Gate>,
+    clock: &Clock,
     front: &Arc<Front>,
     meters: &Arc<Meters>,
 ) -> Edge {
@@ -163,6 +167,7 @@ fn public_edge(
             Arc::clone(config),
             Arc::clone(&tokens),
             Arc::clone(gate),
+            clock.clone(),
         ),
         issuance: token::Issuance::new(
             visits(Endpoint::Token),
@@ -170,6 +175,7 @@ fn public_edge(
             Arc::clone(config),
             store.clone(),
             Arc::clone(gate),
+            clock.clone(),
         ),
         revocation: revoke::Revocation::new(
             visits(Endpoint::Revoke),
@@ -177,6 +183,7 @@ fn public_edge(
             tokens,
             store.clone(),
             Arc::clone(gate),
+            clock.clone(),
             config.http.limits.body_bytes,
         ),
         metadata: metadata::MetadataDocument::new(visits(Endpoint::Metadata), Arc::clone(gate)),

@@ -5,7 +5,7 @@ use super::listen::Places;
 use super::meters::Meters;
 use super::reply::Reply;
 use crate::claims::TokenHash;
-use crate::clock::monotonic_nanos;
+use crate::clock::{Clock, monotonic_nanos};
 use crate::store::{Store, TokenKey};
 use axum::Router;
 use axum::body::Body;
@@ -25,6 +25,7 @@ pub(super) struct Operations {
     meters: Arc<Meters>,
     gate: Arc<Gate>,
     store: Store,
+    clock: Clock,
     places: Places,
     stopping: watch::Receiver<bool>,
     deadline: Duration,
@@ -42,11 +43,12 @@ impl Operations {
         meters: Arc<Meters>,
         gate: Arc<Gate>,
         store: Store,
+        clock: Clock,
         places: Places,
         stopping: watch::Receiver<bool>,
         deadline: Duration,
     ) -> Self {
-        Self { meters, gate, store, places, stopping, deadline, self_test: Mutex::new(None) }
+        Self { meters, gate, store, clock, places, stopping, deadline, self_test: Mutex::new(None) }
     }
 }
 
@@ -66,7 +68,8 @@ async fn livez() -> Response<Body> {
     Reply::health(true, &json!({"alive": true})).into_response()
 }
 
-/// 200 when a request would be served: signer there, every key signs, state readable, not stopping. Else 503.
+/// 200 when a request would be served: signer there, every key signs, state readable, clock trusted, not stopping. Else
+/// 503.
 async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
     let stopping = *at.stopping.borrow();
     let down = at.gate.down();
@@ -75,13 +78,15 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
         None => at.self_test().await,
     };
     let store = at.store.find(&TokenKey::Opaque(TokenHash([0; 32])));
-    let ready = !stopping && self_test.is_ok() && store.is_ok();
+    let clock = at.clock.now();
+    let ready = !stopping && self_test.is_ok() && store.is_ok() && clock.is_ok();
     let signer = down.unwrap_or_else(|| "ready".to_owned());
     let body = json!({
         "ready": ready,
         "stopping": stopping,
         "signer": signer,
         "self_test": self_test.err().unwrap_or_else(|| "passed".to_owned()),
+        "clock": clock.err().map_or_else(|| "trusted".to_owned(), |doubt| doubt.to_string()),
         "store": store.err().map_or_else(|| "readable".to_owned(), |error| error.to_string()),
     });
     Reply::health(ready, &body).into_response()
@@ -91,6 +96,7 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
 async fn metrics(State(at): State<Arc<Operations>>) -> Response<Body> {
     at.meters.connections.set(count(at.places.taken()));
     at.meters.in_flight.set(count(at.gate.in_flight()));
+    at.meters.clock_trusted.set(if at.clock.now().is_ok() { 1.0 } else { 0.0 });
     at.meters.signer_up.set(if at.gate.down().is_none() { 1.0 } else { 0.0 });
     Reply::metrics(at.meters.render()).into_response()
 }

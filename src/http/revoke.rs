@@ -7,7 +7,7 @@ use super::tokens::{Known, Tokens};
 use super::visit::{Peer, Visit, Visits};
 use crate::claims::{NumericDate, TokenHash};
 use crate::client::Party;
-use crate::clock;
+use crate::clock::Clock;
 use crate::signer::message::{Ask, RevocationAsk};
 use crate::store::Store;
 use axum::body::Body;
@@ -21,6 +21,7 @@ pub(super) struct Revocation {
     tokens: Arc<Tokens>,
     store: Store,
     gate: Arc<Gate>,
+    clock: Clock,
     body_bytes: usize,
 }
 
@@ -32,9 +33,10 @@ impl Revocation {
         tokens: Arc<Tokens>,
         store: Store,
         gate: Arc<Gate>,
+        clock: Clock,
         body_bytes: usize,
     ) -> Self {
-        Self { visits, front, tokens, store, gate, body_bytes }
+        Self { visits, front, tokens, store, gate, clock, body_bytes }
     }
 }
 
@@ -75,7 +77,9 @@ impl Revocation {
             format: known.facts.format,
             jti: known.facts.jti.clone(),
         };
-        let effects = effects(self.store.clone(), Arc::clone(&self.gate), place, known, record);
+        // Nothing here depends on expiry, and a stolen token can be revoked while the clock is in doubt.
+        let now = NumericDate(self.clock.reading().time.unix_seconds());
+        let effects = effects(self.store.clone(), Arc::clone(&self.gate), place, known, now, record);
 
         // Reply.
         tokio::spawn(effects).await.unwrap_or_else(|_| Err(Reply::unavailable("shutting-down")))
@@ -88,9 +92,9 @@ async fn effects(
     gate: Arc<Gate>,
     place: Place,
     known: Known,
+    now: NumericDate,
     record: RevocationAsk,
 ) -> Result<Reply, Reply> {
-    let now = NumericDate::from(clock::now());
     if let Err(error) = store.revoke(known.key, now).await {
         tracing::error!(%error, "a revocation cannot be stored");
         // RFC 7009 §2.2.1: the client must take the token for valid still, and try again.

@@ -6,7 +6,7 @@ use super::reply::{IssuedToken, Reply};
 use super::visit::{Peer, Visit, Visits};
 use crate::claims::{Jti, NumericDate, TokenFormat, TokenHash};
 use crate::client::Party;
-use crate::clock;
+use crate::clock::Clock;
 use crate::config::{Client, Config};
 use crate::jose::base64url;
 use crate::protocol::{
@@ -28,6 +28,7 @@ pub(super) struct Issuance {
     config: Arc<Config>,
     store: Store,
     gate: Arc<Gate>,
+    clock: Clock,
 }
 
 impl Issuance {
@@ -38,8 +39,9 @@ impl Issuance {
         config: Arc<Config>,
         store: Store,
         gate: Arc<Gate>,
+        clock: Clock,
     ) -> Self {
-        Self { visits, front, config, store, gate }
+        Self { visits, front, config, store, gate, clock }
     }
 }
 
@@ -64,7 +66,7 @@ impl Issuance {
         let Party::Client(client) = caller.party() else { return Err(Reply::not_a_client()) };
 
         // Facts and rule: the assertion carries the facts of its grant.
-        let now = NumericDate::from(clock::now());
+        let now = NumericDate::from(self.clock.now().map_err(|_| Reply::unavailable("clock-in-doubt"))?);
         let granted = self.grant(client, &parameters, now).map_err(|error| Reply::refused(&error))?;
 
         // Store, sign and record, in a task of its own: an assertion that is used up must be followed by its record,

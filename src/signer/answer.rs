@@ -15,7 +15,7 @@ use super::service::{Ending, Shared};
 use super::worker::{Reply, Ticket};
 use crate::audit::{AppendError, Entry, Event, Full, Queued, Room};
 use crate::claims::{AnswerFormat, NumericDate, Purpose};
-use crate::clock;
+use crate::clock::InDoubt;
 use crate::hsm::SignError;
 use crate::jose::base64url;
 use std::sync::Arc;
@@ -83,6 +83,8 @@ pub(super) enum NotDone {
     NoKey,
     /// The log took nothing.
     Log(AppendError),
+    /// The system's clock is in doubt: nothing that ends at a time is signed.
+    Clock(InDoubt),
 }
 
 macro_rules! not_done_from {
@@ -94,7 +96,7 @@ macro_rules! not_done_from {
         })*
     };
 }
-not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, AppendError => Log);
+not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, AppendError => Log, InDoubt => Clock);
 
 impl From<serde_json::Error> for NotDone {
     fn from(error: serde_json::Error) -> Self {
@@ -154,7 +156,7 @@ impl<'s, 'r> Act<'s, 'r> {
     fn introspection(&self, ask: &IntrospectionAsk) -> Result<Step<'s>, NotDone> {
         let shared = self.shared;
         let issuer = &shared.config.issuer;
-        let rs = rules::introspection(&shared.config, ask, now())?;
+        let rs = rules::introspection(&shared.config, ask, self.now()?)?;
         if ask.rules.len() > 64 || !ask.rules.iter().all(|r| rules::is_rule_name(r)) {
             return Err(NotDone::Broken("rule-names-not-valid"));
         }
@@ -179,7 +181,7 @@ impl<'s, 'r> Act<'s, 'r> {
     fn access_token(&self, ask: &AccessTokenAsk) -> Result<Step<'s>, NotDone> {
         let shared = self.shared;
         let issuer = &shared.config.issuer;
-        let rs = rules::access_token(&shared.config, ask, now())?;
+        let rs = rules::access_token(&shared.config, ask, self.now()?)?;
         let key = shared.keys.get(Purpose::AccessToken, rs.access_token_alg).ok_or(NotDone::NoKey)?;
         let signer = Signer { key: Some(key), serial: &shared.serial, issuer };
         let prepared = record::access_token(ask, &signer)?;
@@ -204,7 +206,7 @@ impl<'s, 'r> Act<'s, 'r> {
     }
 
     fn opaque_token(&self, ask: &OpaqueTokenAsk) -> Result<Appended<'s>, NotDone> {
-        rules::opaque_token(&self.shared.config, ask, now())?;
+        rules::opaque_token(&self.shared.config, ask, self.now()?)?;
         self.append_and_say(record::opaque_token(ask, &self.shared.config.issuer)?)
     }
 
@@ -227,9 +229,15 @@ impl<'s, 'r> Act<'s, 'r> {
     }
 
     fn self_test(&self) -> Result<Step<'s>, NotDone> {
-        // A log that takes no answer makes the service unready as much as a token that signs nothing.
+        // A log that takes no answer, and a clock that nothing can be decided by, make the service unready as much as a
+        // token that signs nothing.
         drop(self.shared.log.reserve(LARGE_ANSWER)?);
+        self.now()?;
         Ok(Step::SelfTest)
+    }
+
+    fn now(&self) -> Result<NumericDate, InDoubt> {
+        self.shared.log.clock().now().map(NumericDate::from)
     }
 
     fn say(&self, outcome: Outcome) {
@@ -251,6 +259,11 @@ impl<'s, 'r> Act<'s, 'r> {
             }
             NotDone::Full(full) => {
                 self.say(unavailable(full.to_string()));
+                None
+            }
+            // The signer's own watch tells and records it, once.
+            NotDone::Clock(doubt) => {
+                self.say(unavailable(doubt.to_string()));
                 None
             }
             NotDone::Record(error) => {
@@ -298,8 +311,4 @@ impl<'s, 'r> Act<'s, 'r> {
         self.say(outcome);
         None
     }
-}
-
-fn now() -> NumericDate {
-    clock::now().into()
 }

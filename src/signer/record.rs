@@ -13,6 +13,7 @@ use crate::audit::{
     Withheld,
 };
 use crate::claims::{Acr, Authentication, AuthorizationDetail, Issuer, Scope, Subject};
+use crate::clock::Change;
 use crate::config::{ConfigDigest, ResourceServer};
 use crate::hsm::{Key, TokenInfo};
 use base64::Engine;
@@ -330,6 +331,17 @@ pub struct Identity {
     pub config: ConfigDigest,
     /// SHA-256 of the executable.
     pub program: [u8; 32],
+}
+
+/// What the watch over the clock found; the record's head has the times themselves.
+pub(super) fn clock(change: &Change) -> Result<Entry, RecordError> {
+    let (event, outcome) = match change {
+        Change::Lost(_) => (Event::ClockLost, Outcome::Failure),
+        Change::Restored { .. } => (Event::ClockRestored, Outcome::Success),
+        Change::Stepped(_) => (Event::ClockStepped, Outcome::Success),
+    };
+    let reason = change.to_string();
+    Ok(Entry::plain(&Draft { reason: Some(&reason), ..Draft::new(event, outcome) })?)
 }
 
 /// Created, opened, started, stopped, exported, lost: events of the system itself.

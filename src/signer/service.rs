@@ -14,6 +14,7 @@ use super::worker::{Ticket, Worker};
 use crate::audit::note::VerifierKey;
 use crate::audit::{Event, Log};
 use crate::claims::Purpose;
+use crate::clock::Change;
 use crate::config::Config;
 use crate::hsm::{ErrorClass, SignError};
 use std::os::unix::net::UnixStream;
@@ -230,8 +231,11 @@ impl Service {
         &self.shared.log
     }
 
-    /// Called every second: sends a new checkpoint to the gateways, and how the signer is.
+    /// Called every second: watches the clock, and sends a new checkpoint to the gateways, and how the signer is.
     pub fn tick(&self, last: &mut u64) {
+        if let Some(change) = self.shared.log.clock().look() {
+            tell(&self.shared.log, &change);
+        }
         let status = self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log);
         let newest = self.shared.log.newest().filter(|newest| newest.size > *last);
         *last = newest.as_ref().map_or(*last, |newest| newest.size);
@@ -278,6 +282,18 @@ impl Service {
             connection.close();
         }
         in_order
+    }
+}
+
+/// One log line and one record for each change of the clock.
+pub(super) fn tell(log: &Log<Ticket>, change: &Change) {
+    match change {
+        Change::Lost(_) => tracing::error!("{change}; until then nothing that ends at a time is signed"),
+        _ => tracing::warn!("{change}"),
+    }
+    let noted = record::clock(change).map_err(|e| e.to_string());
+    if let Err(error) = noted.and_then(|entry| log.note(entry).map_err(|e| e.to_string())) {
+        tracing::error!(%error, "a change of the clock was not recorded");
     }
 }
 

@@ -17,7 +17,7 @@ use crate::audit::{
     Outcome, Recovery,
 };
 use crate::claims::{Issuer, Purpose};
-use crate::clock;
+use crate::clock::Sources;
 use crate::config::{Config, PinSource};
 use crate::hsm::{
     self, ErrorClass, FindError, GenerateError, Hsm, HsmError, KeySpec, Pin, PinFileError, SignError,
@@ -173,7 +173,7 @@ pub(super) fn log_settings(config: &Config) -> LogSettings {
         origin: config.audit.origin.clone(),
         node: config.audit.node.clone(),
         segment_bytes: config.audit.segment_bytes,
-        clock: clock::now,
+        sources: Sources::system(),
     }
 }
 
@@ -372,7 +372,8 @@ fn sign_metadata(
     log: &Log<Ticket>,
 ) -> Result<String, StartError> {
     let Some(key) = keys.only(Purpose::Metadata) else { return Ok(String::new()) };
-    let iat = clock::now().unix_seconds();
+    // In doubt as well: a start must not fail for it, and nothing ends with this time.
+    let iat = log.clock().reading().time.unix_seconds();
     let serial = hsm.token_info().serial;
     let signer = Signer { key: Some(key), serial: &serial, issuer: &config.issuer };
     let prepared = record::metadata(&signer, iat)?;

@@ -55,7 +55,7 @@ impl Beat {
         }
         let on_disk = self.on_disk.map_or(OnDisk::default(), |(sizes, _)| sizes);
         SignerStatus {
-            trouble: None,
+            trouble: log.clock().now().err().map(|doubt| doubt.to_string()),
             log_bytes: on_disk.bytes,
             log_free_bytes: on_disk.free,
             checkpoint_records: size,

@@ -224,7 +224,7 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
     let key = keys.iter().find(|key| key.purpose == Purpose::Introspection).unwrap();
     let key = PublicKey::from_jwk(Algorithm::ES256, &key.jwk).unwrap();
 
-    let now: NumericDate = crate::clock::now().into();
+    let now = NumericDate(crate::clock::wall_unchecked().unix_seconds());
     let context = |caller: &str| {
         json!({"request_id": "r-1", "caller": caller, "method": "client_secret_basic", "peer": "192.0.2.1"})
     };

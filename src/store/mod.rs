@@ -28,6 +28,7 @@ mod writer;
 pub use error::{InsertError, StoreError};
 
 use crate::claims::{Issuer, Jti, NumericDate, TokenFacts, TokenHash};
+use crate::clock::{Mark, Timestamp, Trusted};
 use alone::Alone;
 use cache::{Cache, Lookup};
 use readers::Readers;
@@ -42,6 +43,10 @@ const QUEUE: usize = 1024;
 
 /// Rows that one step of [`Store::forget_expired`] deletes at most, so that other writes come between.
 const STEP: u32 = 500;
+
+/// Seconds that a token or a used assertion is kept after its end: further than clocks of honest parties differ, and than
+/// a clock can be moved within its tolerance.
+const KEPT: i64 = 3600;
 
 /// How a token is found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -166,14 +171,53 @@ impl Store {
         kept.optional().map_err(|e| StoreError::of("read the checkpoint", &e))
     }
 
-    /// Forgets tokens and used assertions that ended before `before`; returns how many. In steps of 500 rows, each
-    /// durable for itself. `before` must lie further back than any clock may be wrong: an assertion that is
-    /// forgotten while it still counts as valid could be used again.
-    pub async fn forget_expired(&self, before: NumericDate) -> Result<u64, StoreError> {
+    /// Keeps what the next start compares its clocks with.
+    pub async fn keep_clock(&self, mark: Mark) -> Result<(), StoreError> {
+        const KEEP: &str = "INSERT INTO clock (id, time, boot, boot_id) VALUES (1, ?1, ?2, ?3) \
+                            ON CONFLICT (id) DO UPDATE SET time = excluded.time, boot = excluded.boot, \
+                            boot_id = excluded.boot_id";
+        let (boot, boot_id) = mark.boot.unzip();
+        let nanos = |n: i128| i64::try_from(n).unwrap_or(i64::MAX);
+        let (time, boot) = (nanos(mark.time.unix_nanos()), boot.map(|boot| nanos(boot.into())));
+        let act = move |conn: &Connection| {
+            conn.prepare_cached(KEEP)?.execute(params![time, boot, boot_id]).map(drop)
+        };
+        self.inner.writer.write("keep the time", act).await
+    }
+
+    /// What was kept last of the clocks. A store from before has none, but the times of its tokens.
+    pub fn clock(&self) -> Result<Option<Mark>, StoreError> {
+        const KEPT_CLOCK: &str = "SELECT time, boot, boot_id FROM clock WHERE id = 1";
+        const NEWEST: &str = "SELECT max(issued_at) FROM token";
+        let kept = self.read("read the last time", |conn| {
+            conn.prepare_cached(KEPT_CLOCK)?.query_row([], |row| {
+                let boot: Option<i64> = row.get(1)?;
+                let boot = boot.and_then(|boot| u64::try_from(boot).ok());
+                let time = Timestamp::from_unix_nanos(row.get::<_, i64>(0)?.into());
+                Ok(Mark { time, boot: boot.zip(row.get(2)?), at_least: false })
+            })
+        })?;
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        let newest: Option<Option<i64>> = self.read("read the last time", |conn| {
+            conn.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))
+        })?;
+        let mark = |at| Mark { time: Timestamp::from_unix_seconds(at), boot: None, at_least: false };
+        Ok(newest.flatten().map(mark))
+    }
+
+    /// Forgets tokens and used assertions that ended an hour before `now`; returns how many. In steps of 500 rows,
+    /// each durable for itself.
+    ///
+    /// An assertion that is forgotten while it still counts as valid could be used again: so the time must be trusted,
+    /// and no clock may be wrong by an hour.
+    pub async fn forget_expired(&self, now: Trusted) -> Result<u64, StoreError> {
         const TOKENS: &str =
             "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE expires_at < ?1 LIMIT ?2)";
         const ASSERTIONS: &str = "DELETE FROM used_assertion WHERE (issuer, jti) IN \
                                   (SELECT issuer, jti FROM used_assertion WHERE expires_at < ?1 LIMIT ?2)";
+        let before = NumericDate(now.timestamp().unix_seconds().saturating_sub(KEPT));
         let mut forgotten = 0;
         for sql in [TOKENS, ASSERTIONS] {
             loop {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The newest schema that this program knows.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Tables are STRICT: a value of another type is refused by the engine, not found out by a reader.
 ///
@@ -47,6 +47,12 @@ CREATE TABLE used_assertion (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX used_assertion_expires_at ON used_assertion (expires_at);
 CREATE TABLE checkpoint (origin TEXT PRIMARY KEY, note TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Since version 2: the last time that was trusted, in nanoseconds since 1970, with the boot clock (nanoseconds) and the
+/// boot that it was read in.
+const SINCE_2: &str = "
+CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL, boot INTEGER, boot_id TEXT) STRICT;
 ";
 
 /// Makes the file if there is none, with nobody but its owner reading it, and refuses one that others may read:
@@ -156,13 +162,17 @@ fn version(conn: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
     }
 }
 
-/// All of the schema in one transaction: a crash leaves either an empty file or a whole one.
+/// All of the schema in one transaction, or what an older one lacks: a crash leaves the file as it was or whole.
 fn create(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot create its schema: {e}"));
     let transaction =
         conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| wrong(&e))?;
-    if version(&transaction, path)?.is_none() {
+    let found = version(&transaction, path)?;
+    if found.is_none() {
         transaction.execute_batch(SCHEMA).map_err(|e| wrong(&e))?;
+    }
+    if found.is_none_or(|found| found < VERSION) {
+        transaction.execute_batch(SINCE_2).map_err(|e| wrong(&e))?;
         transaction
             .execute("INSERT INTO schema_version (version) VALUES (?1)", [VERSION])
             .map_err(|e| wrong(&e))?;

@@ -287,23 +287,62 @@ fn records_wait_while_they_cannot_be_published_and_are_published_later() {
 }
 
 #[test]
-fn a_clock_that_goes_back_is_recorded_once_and_times_do_not_follow_it() {
-    static SECONDS: AtomicU64 = AtomicU64::new(1_800_000_000);
-    let bench = Bench::new();
-    let clock = || clock::Timestamp::from_unix_seconds(SECONDS.load(Ordering::SeqCst).cast_signed());
-    let settings = LogSettings { clock, ..bench.settings() };
-    let handlers =
-        Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };
-    SECONDS.store(4_000_000_000, Ordering::SeqCst);
-    let (log, _) = Log::open(settings, &bench.keys(), bench.sign(), handlers).unwrap();
-    log.sign_checkpoints();
+fn a_clock_that_jumps_moves_no_record_and_a_start_meanwhile_knows_it() {
+    const SECOND: i64 = 1_000_000_000;
+    const BEGIN: i64 = 1_800_000_000;
+    let bench = Bench::new_at(BEGIN - 100);
+    let (wall, boot) = (Arc::new(AtomicI64::new(BEGIN)), Arc::new(AtomicI64::new(500)));
+    let hands = (Arc::clone(&wall), Arc::clone(&boot));
+    let read = move || Raw {
+        wall: hands.0.load(Ordering::SeqCst) * SECOND,
+        boot: hands.1.load(Ordering::SeqCst) * SECOND,
+    };
+    let sources = Sources::of("boot-a", read);
+    let open = || {
+        let handlers =
+            Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };
+        let settings = LogSettings { sources: sources.clone(), ..bench.settings() };
+        let (log, _) = Log::open(settings, &bench.keys(), bench.sign(), handlers).unwrap();
+        log.sign_checkpoints();
+        log
+    };
+    let log = open();
     let _ = log.record(plain(Event::Started)).unwrap();
-    SECONDS.store(3_999_999_000, Ordering::SeqCst);
-    let _ = log.record(plain(Event::SelfTest)).unwrap();
+    wall.store(BEGIN + 7_201, Ordering::SeqCst);
+    boot.store(501, Ordering::SeqCst);
     let _ = log.record(plain(Event::SelfTest)).unwrap();
     log.close().unwrap();
-    assert_eq!(bench.events().iter().filter(|e| *e == "clock-stepped").count(), 1);
-    // Opening refuses a log in which time goes back.
+
+    // The last record knows both clocks of this boot.
+    boot.store(502, Ordering::SeqCst);
+    let log = open();
+    assert!(log.clock().now().is_err());
+    let _ = log.record(plain(Event::SelfTest)).unwrap();
+    wall.store(BEGIN + 3, Ordering::SeqCst);
+    boot.store(503, Ordering::SeqCst);
+    while log.clock().look().is_some() {}
+    assert!(log.clock().now().is_ok());
+    let _ = log.record(plain(Event::SelfTest)).unwrap();
+    log.close().unwrap();
+
+    let at = |seconds| Timestamp::from_unix_seconds(BEGIN + seconds).to_string();
+    let records = bench.records();
+    let times: Vec<(String, Option<String>, Option<String>)> = records
+        .iter()
+        .map(|record| RecordView::parse(record.1.as_bytes()).unwrap())
+        .filter(|view| matches!(view.event.as_ref(), "started" | "self-test"))
+        .map(|view| {
+            let owned = |text: Option<std::borrow::Cow<'_, str>>| text.map(|text| text.into_owned());
+            (view.time.to_string(), owned(view.clock_raw), owned(view.clock_expected))
+        })
+        .collect();
+    let expected = [
+        (at(0), None, None),
+        (at(1), Some(at(7_201)), Some(at(1))),
+        (at(2), Some(at(7_201)), Some(at(2))),
+        (at(3), None, None),
+    ];
+    assert_eq!(times, expected);
     assert!(bench.recover().is_ok());
 }
 

@@ -9,14 +9,14 @@ use super::frame::Frame;
 use super::note::VerifierKey;
 use super::reader::{Found, ReadError, Reader};
 use super::*;
-use crate::clock;
+use crate::clock::{Raw, Sources, Timestamp};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
@@ -45,6 +45,15 @@ struct Opened {
 impl Bench {
     /// A log with one first record.
     fn new() -> Self {
+        Self::made_by(Sources::system())
+    }
+
+    /// The same in another time, given in seconds.
+    fn new_at(seconds: i64) -> Self {
+        Self::made_by(Sources::of("boot", move || Raw { wall: seconds * 1_000_000_000, boot: 0 }))
+    }
+
+    fn made_by(sources: Sources) -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let bench = Self {
             dir: directory(),
@@ -53,7 +62,8 @@ impl Bench {
             signed: Arc::default(),
             gate: Arc::default(),
         };
-        Log::<u64>::create(bench.settings(), &[plain(Event::LogCreated)], bench.sign()).unwrap();
+        let settings = LogSettings { sources, ..bench.settings() };
+        Log::<u64>::create(settings, &[plain(Event::LogCreated)], bench.sign()).unwrap();
         bench
     }
 
@@ -63,7 +73,7 @@ impl Bench {
             origin: ORIGIN.to_owned(),
             node: "node-a".to_owned(),
             segment_bytes: SEGMENT_MIN,
-            clock: clock::now,
+            sources: Sources::system(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::audit::{
     CheckpointRef, Digest, Draft, Entry, Event, Handlers, LogSettings, Outcome, Payload, SEGMENT_MIN,
 };
-use crate::clock;
+use crate::clock::{self, Sources};
 use crate::export::write;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ fn a_log_that_was_opened_twice_is_exported_while_it_runs_and_verifies() {
         origin: ORIGIN.to_owned(),
         node: "node-a".to_owned(),
         segment_bytes: SEGMENT_MIN,
-        clock: clock::now,
+        sources: Sources::system(),
     };
     let checkpoints = Arc::new(Signer::new("audit-checkpoint"));
     let answers = Signer::new("introspection");
@@ -94,7 +94,8 @@ fn a_log_that_was_opened_twice_is_exported_while_it_runs_and_verifies() {
     record(&log, 450..460);
     let out = directory.path().join("export");
     let published = settings.directory.join("published");
-    let summary = write(&out, &published, &[checkpoints.vkey()], clock::now(), &mut |_, _| ()).unwrap();
+    let summary =
+        write(&out, &published, &[checkpoints.vkey()], clock::wall_unchecked(), &mut |_, _| ()).unwrap();
     assert!(summary.size >= newest.size);
     log.close().unwrap();
 

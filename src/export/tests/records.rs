@@ -28,7 +28,7 @@ fn gaps_links_times_and_origins_are_checked_though_all_is_signed() {
         assert_eq!(with(|r| r["time"] = json!(time)), (Kind::RecordMalformed, Some(120)), "{time}");
     }
     assert_eq!(with(|r| r["origin"] = json!("elsewhere.example")), (Kind::OriginMismatch, Some(120)));
-    assert_eq!(with(|r| r["v"] = json!(2)), (Kind::RecordMalformed, Some(120)));
+    assert_eq!(with(|r| r["v"] = json!(3)), (Kind::RecordMalformed, Some(120)));
 }
 
 #[test]

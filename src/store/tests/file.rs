@@ -31,12 +31,12 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let place = Place::new();
     drop(place.open());
     let conn = Connection::open(place.path()).unwrap();
-    conn.execute("UPDATE schema_version SET version = 2", []).unwrap();
+    conn.execute("UPDATE schema_version SET version = 3", []).unwrap();
     drop(conn);
     let before = fs::read(place.path()).unwrap();
     let error = refused(&place.path());
-    assert_eq!(error, StoreError::Newer { path: place.path(), found: 2, known: 1 });
-    assert!(error.to_string().contains("expected schema version 1 or lower, found 2"));
+    assert_eq!(error, StoreError::Newer { path: place.path(), found: 3, known: 2 });
+    assert!(error.to_string().contains("expected schema version 2 or lower, found 3"));
     assert_eq!(fs::read(place.path()).unwrap(), before);
 }
 

@@ -1,0 +1,233 @@
+use super::*;
+use std::sync::atomic::AtomicI64;
+
+/// Clocks that a test sets.
+#[derive(Clone)]
+struct Hands(Arc<[AtomicI64; 2]>);
+
+const NOON: i64 = 1_800_000_000 * SECOND;
+const HOUR: i64 = 3600 * SECOND;
+
+impl Hands {
+    fn new() -> Self {
+        Self(Arc::new([AtomicI64::new(NOON), AtomicI64::new(HOUR)]))
+    }
+
+    fn sources(&self, boot_id: &str) -> Sources {
+        let hands = Arc::clone(&self.0);
+        Sources::of(boot_id, move || {
+            let [wall, boot] = &*hands;
+            Raw { wall: wall.load(Ordering::SeqCst), boot: boot.load(Ordering::SeqCst) }
+        })
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::start(self.sources("a"), None)
+    }
+
+    /// Time passes.
+    fn pass(&self, nanos: i64) {
+        self.0.iter().for_each(|hand| {
+            hand.fetch_add(nanos, Ordering::SeqCst);
+        });
+    }
+
+    /// The wall clock is set.
+    fn set(&self, by: i64) {
+        self.0[0].fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// The machine starts again.
+    fn boot(&self) {
+        self.0[1].store(SECOND, Ordering::SeqCst);
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_unix_nanos(self.0[0].load(Ordering::SeqCst).into())
+    }
+}
+
+fn later(time: Timestamp, nanos: i64) -> Timestamp {
+    Timestamp::from_unix_nanos(time.unix_nanos() + i128::from(nanos))
+}
+
+#[test]
+fn time_that_passes_also_in_sleep_is_trusted() {
+    let hands = Hands::new();
+    let clock = hands.clock();
+    for nanos in [0, 1, SECOND, HOUR, 1000 * HOUR] {
+        hands.pass(nanos);
+        assert_eq!(clock.now().unwrap().timestamp(), hands.wall());
+        assert_eq!(clock.look(), None);
+        let reading = clock.reading();
+        assert_eq!((reading.time, reading.raw, reading.basis), (hands.wall(), hands.wall(), Basis::Wall));
+    }
+}
+
+#[test]
+fn a_jump_is_in_doubt_until_it_is_taken_back_and_records_go_on_by_the_boot_clock() {
+    for jump in [2 * HOUR, -2 * HOUR, MOST + 1, -MOST - 1] {
+        let hands = Hands::new();
+        let clock = hands.clock();
+        let begin = hands.wall();
+        hands.set(jump);
+        assert_eq!(clock.now().unwrap_err().ahead, jump);
+        hands.pass(SECOND);
+        let reading = clock.reading();
+        assert_eq!((reading.time, reading.raw), (later(begin, SECOND), hands.wall()));
+        assert_eq!((reading.basis, clock.mark()), (Basis::Expected, None));
+        assert!(matches!(clock.look(), Some(Change::Lost(doubt)) if doubt.lasted == Duration::from_secs(1)));
+        assert_eq!(clock.look(), None, "told once");
+        hands.set(-jump);
+        assert!(clock.now().is_err(), "only the watch ends a doubt");
+        assert_eq!(clock.look(), Some(Change::Restored { lasted: Duration::from_secs(1) }));
+        assert_eq!(clock.now().unwrap().timestamp(), later(begin, SECOND));
+        assert_eq!(clock.look(), None);
+    }
+}
+
+#[test]
+fn a_jump_that_only_a_request_saw_is_told_all_the_same() {
+    let hands = Hands::new();
+    let clock = hands.clock();
+    hands.set(HOUR);
+    assert!(clock.now().is_err());
+    hands.set(-HOUR);
+    assert!(matches!(clock.look(), Some(Change::Lost(_))));
+    assert!(matches!(clock.look(), Some(Change::Restored { .. })));
+}
+
+#[test]
+fn small_steps_are_followed_and_told_until_they_are_too_many() {
+    let hands = Hands::new();
+    let clock = hands.clock();
+    for step in [4 * SECOND, -SECOND, 7 * SECOND] {
+        hands.set(step);
+        assert_eq!(clock.now().unwrap().timestamp(), hands.wall());
+        assert_eq!(clock.look(), Some(Change::Stepped(step)));
+        assert_eq!(clock.look(), None);
+    }
+    hands.set(SECOND / 20);
+    assert!(clock.now().is_err(), "10.05 s in all");
+}
+
+#[test]
+fn small_steps_count_together_for_a_day() {
+    let hands = Hands::new();
+    let clock = hands.clock();
+    for _ in 0..100 {
+        hands.set(SECOND);
+        hands.pass(24 * HOUR);
+        assert!(clock.now().is_ok());
+        assert_eq!(clock.look(), Some(Change::Stepped(SECOND)));
+    }
+}
+
+#[test]
+fn an_interruption_between_the_two_clocks_is_no_jump() {
+    let calls = Arc::new(AtomicI64::new(0));
+    let counted = Arc::clone(&calls);
+    let clock = Clock::start(
+        // The third reading has its thread stopped for a minute between wall clock and boot clock.
+        Sources::of("a", move || match counted.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => Raw { wall: NOON, boot: HOUR },
+            2 => Raw { wall: NOON, boot: HOUR + 60 * SECOND },
+            _ => Raw { wall: NOON + 60 * SECOND, boot: HOUR + 60 * SECOND },
+        }),
+        None,
+    );
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    assert_eq!(clock.now().unwrap().timestamp(), Timestamp::from_unix_nanos((NOON + 60 * SECOND).into()));
+    assert_eq!(clock.look(), None);
+}
+
+#[test]
+fn a_restart_on_the_same_boot_knows_the_time_in_both_directions() {
+    for (jump, trusted) in [(0, true), (9 * SECOND, true), (HOUR, false), (-9 * SECOND, true), (-HOUR, false)]
+    {
+        let hands = Hands::new();
+        let mark = hands.clock().mark().unwrap();
+        hands.pass(HOUR);
+        let right = hands.wall();
+        hands.set(jump);
+        let clock = Clock::start(hands.sources("a"), Some(&mark));
+        assert_eq!(clock.now().is_ok(), trusted, "{jump}");
+        if trusted {
+            assert_eq!(clock.look(), (jump != 0).then_some(Change::Stepped(jump)));
+        } else {
+            assert_eq!(clock.reading().time, right);
+            assert!(matches!(clock.look(), Some(Change::Lost(_))));
+        }
+    }
+}
+
+#[test]
+fn after_another_boot_only_the_past_is_in_doubt_until_the_clock_is_behind_no_more() {
+    let hands = Hands::new();
+    let mark = hands.clock().mark().unwrap();
+    let begin = hands.wall();
+    hands.boot();
+    hands.set(100 * HOUR);
+    assert!(Clock::start(hands.sources("b"), Some(&mark)).now().is_ok(), "the machine may have been off");
+
+    // A machine without a battery starts in 1970.
+    hands.set(-200 * HOUR);
+    let clock = Clock::start(hands.sources("b"), Some(&mark));
+    assert!(clock.now().is_err());
+    hands.pass(SECOND);
+    let reading = clock.reading();
+    assert_eq!((reading.time, reading.basis), (later(begin, SECOND), Basis::AtLeast));
+    assert!(matches!(clock.look(), Some(Change::Lost(_))));
+    // Restarted once more, the bound is still one.
+    let bound = Mark { time: reading.time, boot: Some((reading.boot, "b".to_owned())), at_least: true };
+    assert!(Clock::start(hands.sources("b"), Some(&bound)).now().is_err());
+    // NTP is there.
+    hands.set(300 * HOUR);
+    assert!(Clock::start(hands.sources("b"), Some(&bound)).now().is_ok());
+    assert!(matches!(clock.look(), Some(Change::Restored { .. })));
+    assert_eq!(clock.now().unwrap().timestamp(), hands.wall());
+    hands.set(-HOUR);
+    assert!(clock.now().is_err(), "and from then on it is held to it");
+}
+
+#[test]
+fn a_mark_without_boot_clock_is_a_bound_and_an_unknown_boot_is_another_one() {
+    let hands = Hands::new();
+    for boot in [None, Some((0, UNKNOWN.to_owned()))] {
+        let mark = Mark { time: hands.wall(), boot, at_least: false };
+        let start = || Clock::start(hands.sources(UNKNOWN), Some(&mark));
+        assert!(start().now().is_ok());
+        hands.set(HOUR);
+        assert!(start().now().is_ok());
+        hands.set(-2 * HOUR);
+        assert!(start().now().is_err());
+        hands.set(HOUR);
+    }
+}
+
+#[test]
+fn an_accepted_time_is_trusted_unless_the_clock_was_set_once_more() {
+    let hands = Hands::new();
+    let clock = hands.clock();
+    hands.set(2 * HOUR);
+    assert!(matches!(clock.look(), Some(Change::Lost(_))));
+    let distance = clock.distance();
+    hands.set(HOUR);
+    assert!(!clock.accept(distance));
+    hands.set(-HOUR);
+    assert!(clock.accept(distance));
+    assert!(matches!(clock.look(), Some(Change::Restored { .. })));
+    assert_eq!(clock.now().unwrap().timestamp(), hands.wall());
+    assert_eq!(clock.look(), None);
+    hands.set(-2 * HOUR);
+    assert!(clock.now().is_err());
+}
+
+#[test]
+fn the_systems_clocks_agree_with_themselves() {
+    let clock = Clock::start(Sources::system(), None);
+    for _ in 0..100_000 {
+        clock.now().unwrap();
+    }
+    assert_eq!(clock.look(), None);
+}
