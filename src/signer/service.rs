@@ -287,9 +287,10 @@ impl Service {
 
 /// One log line and one record for each change of the clock.
 pub(super) fn tell(log: &Log<Ticket>, change: &Change) {
-    match change {
-        Change::Lost(_) => tracing::error!("{change}; until then nothing that ends at a time is signed"),
-        _ => tracing::warn!("{change}"),
+    if let Change::Lost(_) = change {
+        tracing::error!("{change}; until then nothing that ends at a time is signed");
+    } else {
+        tracing::warn!("{change}");
     }
     let noted = record::clock(change).map_err(|e| e.to_string());
     if let Err(error) = noted.and_then(|entry| log.note(entry).map_err(|e| e.to_string())) {
