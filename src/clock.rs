@@ -126,7 +126,7 @@ impl Quickest {
 
 /// A time that a clock of a test is sure of.
 #[cfg(test)]
-pub fn trusted_in_tests(seconds: i64) -> Trusted {
+pub(crate) fn trusted_in_tests(seconds: i64) -> Trusted {
     let read = move || Raw { wall: seconds * 1_000_000_000, boot: 0 };
     Clock::start(Sources::of("test", read), None).now().unwrap()
 }

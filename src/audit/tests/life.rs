@@ -332,7 +332,7 @@ fn a_clock_that_jumps_moves_no_record_and_a_start_meanwhile_knows_it() {
         .map(|record| RecordView::parse(record.1.as_bytes()).unwrap())
         .filter(|view| matches!(view.event.as_ref(), "started" | "self-test"))
         .map(|view| {
-            let owned = |text: Option<std::borrow::Cow<'_, str>>| text.map(|text| text.into_owned());
+            let owned = |text: Option<std::borrow::Cow<'_, str>>| text.map(std::borrow::Cow::into_owned);
             (view.time.to_string(), owned(view.clock_raw), owned(view.clock_expected))
         })
         .collect();
