@@ -50,7 +50,8 @@
 //! 5. **Default deny.** [`protocol`] narrows, the signer's own rules check it again.
 //! 6. **No oracle.** What is signed is built in the signer from typed claims.
 //! 7. **What was signed stays verifiable.** Every key has its record, with its public half, before its first use.
-//! 8. **The log cannot be shortened, changed or forked unnoticed.** Checkpoints, and the gateway's memory of the newest.
+//! 8. **The log cannot be shortened, changed or forked unnoticed.** The gateway and the signer remember the newest
+//!    checkpoint outside the log, and none is signed without the [`audit::Continuity`] that such a memory shows.
 
 pub mod audit;
 pub mod claims;

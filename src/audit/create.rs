@@ -1,11 +1,12 @@
 //! Creating a log, once: what opening it later never does.
 
+use super::continuity::Continuity;
 use super::entry::Entry;
 use super::error::{CreateError, FileError, LogError, TooLarge, at};
 use super::pen::{Pen, Place};
-use super::publisher::{publish_error, sign};
+use super::publisher::{Published, publish_error, sign};
 use super::segment::{self, Prepared};
-use super::settings::{Lock, LogSettings, SignCheckpoint};
+use super::settings::{LogLock, LogSettings, SignCheckpoint};
 use super::tiles::TileWriter;
 use super::tree::Edge;
 use crate::clock::Clock;
@@ -17,25 +18,36 @@ const PRIVATE: u32 = 0o700;
 /// `published/` may be read by others, as far as the umask lets them.
 const PUBLIC: u32 = 0o755;
 
+/// A locked place in which there is no log.
+pub struct NewLog(LogLock);
+
+impl NewLog {
+    /// Makes the directory, keeps every other writer out, and refuses what holds a log or the rest of one.
+    pub fn prepare(mut settings: LogSettings) -> Result<Self, CreateError> {
+        settings.check()?;
+        make_directory(&settings.directory, PUBLIC)?;
+        let lock = LogLock::of(settings)?;
+        let published = lock.settings.published();
+        // Published files without segments are what is left of a log that was lost: a fresh start would hide that.
+        let leftover =
+            ["checkpoint", "tile"].map(|name| published.join(name)).into_iter().find(|p| p.exists());
+        if let Some(path) = leftover {
+            return Err(CreateError::Exists(path));
+        }
+        match segment::list(&segment::directory(&lock.settings.directory))?.into_iter().next() {
+            Some((_, path)) => Err(CreateError::Exists(path)),
+            None => Ok(Self(lock)),
+        }
+    }
+}
+
 /// See [`super::Log::create`].
 pub(super) fn create(
-    mut settings: LogSettings,
+    NewLog(LogLock { settings, _held }): NewLog,
     first: &[Entry],
     mut signer: SignCheckpoint,
-) -> Result<(), CreateError> {
-    settings.check()?;
-    let segments = segment::directory(&settings.directory);
-    let published = settings.published();
-    make_directory(&settings.directory, PUBLIC)?;
-    let _lock = Lock::take(&settings)?;
-    // Published files without segments are what is left of a log that was lost: a fresh start would hide that.
-    let leftover = ["checkpoint", "tile"].map(|name| published.join(name)).into_iter().find(|p| p.exists());
-    if let Some(path) = leftover {
-        return Err(CreateError::Exists(path));
-    }
-    if let Some((_, path)) = segment::list(&segments)?.into_iter().next() {
-        return Err(CreateError::Exists(path));
-    }
+) -> Result<(Published, Continuity), CreateError> {
+    let (segments, published) = (segment::directory(&settings.directory), settings.published());
     make_directory(&segments, PRIVATE)?;
     make_directory(&published, PUBLIC)?;
 
@@ -52,7 +64,8 @@ pub(super) fn create(
     }
     flush(&mut pen, &mut tiles)?;
     let size = pen.edge().size();
-    let (checkpoint, entry) = sign(&settings.origin, size, pen.edge().root(), &mut signer)?;
+    let continuity = Continuity::created();
+    let (checkpoint, entry) = sign(&continuity, &settings.origin, size, pen.edge().root(), &mut signer)?;
     put(&mut pen, &mut tiles, &entry)?;
     pen.flush()?;
     // The point of no return: before it there is no log, and creating it again writes over what is left; after it there
@@ -60,7 +73,7 @@ pub(super) fn create(
     pen.segment_mut().put_in_place(&segments, 0)?;
     tiles.write().map_err(publish_error)?;
     tiles.publish(checkpoint.note.as_bytes()).map_err(publish_error)?;
-    Ok(())
+    Ok((checkpoint, continuity))
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {

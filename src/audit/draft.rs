@@ -131,6 +131,9 @@ pub struct Draft<'a> {
     /// Public. The checkpoint that the event is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointRef>,
+    /// Public; records of an adopted log. What was known of the log before: the memories that the decision overrides.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub known: &'a [Known],
 
     /// Commitments, each under the name that the payload's `disclosed` opens.
     #[serde(skip_serializing_if = "Committed::is_empty")]
@@ -155,6 +158,16 @@ pub struct CheckpointRef {
     pub root: Digest,
     /// Public. SHA-256 of the signed note.
     pub sha256: Digest,
+}
+
+/// A memory of the log: whose, and which checkpoint it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Known {
+    /// Public. Whose memory: `gateway` or `signer`.
+    pub by: String,
+    /// Public. The checkpoint.
+    #[serde(flatten)]
+    pub checkpoint: CheckpointRef,
 }
 
 /// The committed fields. The value is what `disclosed` shows, byte for byte.
@@ -226,6 +239,7 @@ impl Draft<'_> {
             clock_error_ns: None,
             clock_source: None,
             checkpoint: None,
+            known: &[],
             committed: Committed {
                 from: None,
                 sub: None,

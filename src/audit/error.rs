@@ -28,7 +28,7 @@ pub enum LogError {
     Publish(Arc<str>),
     /// [`super::Log::sign_checkpoints`] was not called yet.
     #[error(
-        "no checkpoint is signed before a gateway has shown which one it holds, since this log may have been rolled back; let the gateway connect"
+        "no checkpoint is signed before it is shown that the log extends what was known of it, since it may have been rolled back; let the gateway connect"
     )]
     Unconfirmed,
     /// The log's threads have ended.

@@ -40,6 +40,8 @@ pub enum Event {
     LogCreated,
     /// The log was opened, with the checkpoint before and what recovery found.
     LogOpened,
+    /// The operator decided that the log goes on although nothing showed that it extends what was known.
+    LogAdopted,
     /// The log was closed in order.
     LogClosed,
     /// A checkpoint was signed; its note is the record's payload.
@@ -48,6 +50,8 @@ pub enum Event {
     TornTailRepaired,
     /// Records were exported.
     Export,
+    /// A copy of log and state was made.
+    Backup,
     /// Records were read.
     LogRead,
     /// The process began to serve.

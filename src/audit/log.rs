@@ -1,25 +1,24 @@
 //! The log as its callers see it.
 
-use super::create::create;
+use super::continuity::Continuity;
+use super::create::{NewLog, create};
 use super::entry::{Entry, Receipt};
-use super::error::{AppendError, CreateError, FileError, Full, LockError, LogError, OpenError, at};
+use super::error::{AppendError, CreateError, FileError, Full, LogError, OpenError, at};
 use super::keeper::Keeper;
-use super::note::{Checkpoint, VerifierKey};
+use super::note::VerifierKey;
 use super::pen::Pen;
 use super::publisher::{Published, Publisher};
 use super::recovery::{Recovered, Recovery, Torn, recover};
 use super::republish::republish;
 use super::segment;
-use super::settings::{Lock, LogSettings, SignCheckpoint};
+use super::settings::{LogLock, LogSettings, SignCheckpoint};
 use super::shared::{Item, Shared, To, lock};
 use super::space::{For, Room, Space};
-use super::tiles::{TileReader, TileWriter};
-use super::tree::verify_consistency;
+use super::tiles::TileWriter;
 use super::writer::{self, OnDurable, OnFailure, Writer};
 use super::{Draft, Event, Outcome};
 use crate::clock::Clock;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{Builder, JoinHandle};
@@ -32,20 +31,6 @@ pub struct Handlers<T> {
     pub on_durable: OnDurable<T>,
     /// Called once, on the log's thread, when the log fails for good; the process is expected to end.
     pub on_failure: OnFailure,
-}
-
-/// How a log stands to a checkpoint that somebody kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The log begins with exactly the records that it covers.
-    Extends,
-    /// The log's own newest checkpoint covers fewer.
-    Shorter {
-        /// How many.
-        size: u64,
-    },
-    /// The log has other records there.
-    Forked,
 }
 
 /// What the log takes on the disk.
@@ -62,13 +47,15 @@ pub struct OnDisk {
 /// `T` is the caller's ticket: the sealed answer and where to send it. A ticket comes back with a [`Receipt`], or is
 /// dropped. Dropping the log does what [`Log::close`] does, without telling whether it succeeded.
 pub struct Log<T> {
-    settings: LogSettings,
+    pub(super) settings: LogSettings,
     clock: Clock,
+    /// Those that sign or ever signed its checkpoints.
+    pub(super) keys: Vec<VerifierKey>,
     pub(super) shared: Arc<Shared<T>>,
     writer: Arc<Mutex<Writer<T>>>,
     newest: Arc<Mutex<Option<Arc<Published>>>>,
     threads: Option<Threads>,
-    _lock: Lock,
+    _lock: LogLock,
 }
 
 struct Threads {
@@ -80,13 +67,12 @@ struct Threads {
 impl<T: Send + 'static> Log<T> {
     /// Creates a log with its first records (`log-created` and one for each key), signs its first checkpoint over
     /// them, records and publishes it. The only way to make a log where none is.
-    pub fn create(settings: LogSettings, first: &[Entry], sign: SignCheckpoint) -> Result<(), CreateError> {
-        create(settings, first, sign)
-    }
-
-    /// Whether no other process has the log open.
-    pub fn is_free(settings: &LogSettings) -> Result<(), LockError> {
-        Lock::take(settings).map(drop)
+    pub fn create(
+        place: NewLog,
+        first: &[Entry],
+        sign: SignCheckpoint,
+    ) -> Result<(Published, Continuity), CreateError> {
+        create(place, first, sign)
     }
 
     /// Opens the log, having read it from the disk and checked it against its signed checkpoints. `keys` are all keys
@@ -95,18 +81,13 @@ impl<T: Send + 'static> Log<T> {
     /// A torn tail is repaired and recorded; damage is an error and leaves everything as it is. `keys` may lack those
     /// whose key records the log holds. No checkpoint is signed before [`Log::sign_checkpoints`].
     pub fn open(
-        mut settings: LogSettings,
+        lock: LogLock,
         keys: &[VerifierKey],
         sign: SignCheckpoint,
         handlers: Handlers<T>,
     ) -> Result<(Self, Recovery), OpenError> {
-        settings.check()?;
-        if !segment::directory(&settings.directory).is_dir() {
-            return Err(OpenError::Missing(settings.directory));
-        }
-        let lock = Lock::take(&settings)?;
-        let recovered = recover(&settings, keys)?;
-        let tiles = republish(&settings, &recovered)?;
+        let recovered = recover(&lock.settings, keys)?;
+        let tiles = republish(&lock.settings, &recovered)?;
         let checkpoint = recovered.checkpoint.clone().map(Arc::new);
         let recovery = Recovery {
             size: recovered.place.edge.size(),
@@ -116,19 +97,19 @@ impl<T: Send + 'static> Log<T> {
             keys: recovered.keys.clone(),
         };
         let newest = Arc::new(Mutex::new(checkpoint));
-        let log = Self::start(settings, sign, handlers, recovered, tiles, newest, lock)?;
+        let log = Self::start(lock, sign, handlers, recovered, tiles, newest)?;
         Ok((log, recovery))
     }
 
     fn start(
-        settings: LogSettings,
+        lock: LogLock,
         sign: SignCheckpoint,
         handlers: Handlers<T>,
         recovered: Recovered,
         tiles: TileWriter,
         newest: Arc<Mutex<Option<Arc<Published>>>>,
-        lock: Lock,
     ) -> Result<Self, OpenError> {
+        let (settings, keys) = (lock.settings.clone(), recovered.keys.clone());
         let segments = segment::directory(&settings.directory);
         let left = recovered.active.left();
         let space = Space::new(settings.segment_bytes, left);
@@ -169,7 +150,7 @@ impl<T: Send + 'static> Log<T> {
             keeper: spawn(&settings, "audit-keep", move || keeper.run())?,
             publisher: spawn(&settings, "audit-publish", move || publisher.run())?,
         };
-        let log = Self { settings, clock, shared, writer, newest, threads: Some(threads), _lock: lock };
+        let log = Self { settings, clock, keys, shared, writer, newest, threads: Some(threads), _lock: lock };
         if let Some(repaired) = repaired {
             let _receipt = repaired.recv().map_err(|_| log.shared.ended())?;
         }
@@ -217,19 +198,21 @@ impl<T: Send + 'static> Log<T> {
         self.shared.send(entry, false, None).map(drop)
     }
 
-    /// Lets checkpoints be signed from now on.
-    ///
-    /// Call it when the key that signs them has its record, and when whoever keeps checkpoints of this log has shown
-    /// that it extends them ([`Log::standing`]). What is signed cannot be taken back: a log that was rolled back with
-    /// all its files looks whole from inside, and its next checkpoint would be a fork.
-    pub fn sign_checkpoints(&self) {
-        self.shared.may_sign.store(true, Ordering::Release);
+    /// Lets checkpoints be signed from now on. Call it when the key that signs them has its record.
+    pub fn sign_checkpoints(&self, shown: Continuity) {
+        // Once is enough: what was shown stays true of a log that only grows.
+        let _ = self.shared.continuity.set(shown);
+    }
+
+    /// What allows checkpoints, if anything does yet.
+    pub fn continuity(&self) -> Option<&Continuity> {
+        self.shared.continuity.get()
     }
 
     /// Makes, records and publishes a checkpoint now if the log grew by more than records of checkpoints, and returns
     /// the newest. It covers every record whose receipt was handed out before the call.
     pub fn checkpoint(&self) -> Result<Arc<Published>, LogError> {
-        if !self.shared.may_sign.load(Ordering::Acquire) {
+        if self.continuity().is_none() {
             return Err(LogError::Unconfirmed);
         }
         let (tell, told) = sync_channel(1);
@@ -241,32 +224,6 @@ impl<T: Send + 'static> Log<T> {
     /// The newest checkpoint that is published.
     pub fn newest(&self) -> Option<Arc<Published>> {
         lock(&self.newest).clone()
-    }
-
-    /// How the log stands to a checkpoint that somebody kept, whose signature the caller has verified.
-    ///
-    /// The published tiles are not believed: what they say must lead to the root of the newest checkpoint, which stands
-    /// over the records in the segments.
-    ///
-    /// # Errors
-    /// [`LogError::Publish`] when they cannot be read or do not lead there.
-    pub fn standing(&self, kept: &Checkpoint) -> Result<Standing, LogError> {
-        let newest = self.newest().ok_or(LogError::Closed)?;
-        if kept.size > newest.size {
-            return Ok(Standing::Shorter { size: newest.size });
-        }
-        let tiles = TileReader::open(self.settings.published());
-        let proof =
-            tiles.consistency_proof(kept.size, newest.size).map_err(super::publisher::publish_error)?;
-        if verify_consistency(kept.size, &kept.root, newest.size, &newest.root, &proof) {
-            return Ok(Standing::Extends);
-        }
-        if tiles.root_at(kept.size).map_err(super::publisher::publish_error)? == kept.root {
-            let what = "its tiles do not lead to the newest checkpoint; stop the signer, move the published directory \
-                away and start again: it is made anew from the segments";
-            return Err(LogError::Publish(what.into()));
-        }
-        Ok(Standing::Forked)
     }
 
     /// What its segments take on the disk.

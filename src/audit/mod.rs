@@ -13,11 +13,12 @@
 //! * Batch *n* + 1 is written only after the sync of batch *n* has returned. So a defect in the last batch is a write
 //!   that a crash cut off, and a defect before it, or anything missing below a signed checkpoint, is damage.
 //! * The note of a checkpoint is published only after the record of its signature is durable, and no checkpoint is
-//!   signed over fewer records than one before, and none before [`Log::sign_checkpoints`].
+//!   signed over fewer records than one before, and none without a [`Continuity`].
 //!
 //! The background check of segments older than the last checkpoint, erasing of payloads and pruning come later.
 
 mod commit;
+mod continuity;
 mod create;
 mod direct;
 mod draft;
@@ -47,7 +48,9 @@ mod view;
 mod writer;
 
 pub use commit::{Commitment, Digest, Disclosure, Opened, Salt};
-pub use draft::{CheckpointRef, Committed, Draft, Withheld};
+pub use continuity::{Adoption, Continuity, NotExtended};
+pub use create::NewLog;
+pub use draft::{CheckpointRef, Committed, Draft, Known, Withheld};
 pub use entry::{Entry, Payload, Receipt};
 pub use error::{
     AppendError, CreateError, FileError, Full, LockError, LogError, OpenError, Poisoned, SettingsError,
@@ -55,11 +58,11 @@ pub use error::{
 };
 pub use event::{Event, Outcome};
 pub use frame::Form;
-pub use log::{Handlers, Log, OnDisk, Queued, Standing};
+pub use log::{Handlers, Log, OnDisk, Queued};
 pub use publisher::Published;
 pub use record::{MEMBERS_MAX, Members, RECORD_MAX, TooLong, VERSION};
 pub use recovery::{Recovery, Torn};
 pub use segment::{SEGMENT_DEFAULT, SEGMENT_MAX, SEGMENT_MIN};
-pub use settings::{LogSettings, SignCheckpoint};
+pub use settings::{LogLock, LogSettings, SignCheckpoint};
 pub use space::Room;
 pub use view::{RecordView, ViewError};

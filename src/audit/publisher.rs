@@ -5,6 +5,7 @@
 //! publishes the recorded note. So whoever saw a checkpoint finds it in the log.
 
 use super::commit::Digest;
+use super::continuity::Continuity;
 use super::draft::{CheckpointRef, Draft};
 use super::entry::{Entry, Payload};
 use super::error::LogError;
@@ -41,6 +42,7 @@ pub struct Published {
 
 /// Signs the checkpoint of a tree and returns the note with its record.
 pub(super) fn sign(
+    _shown: &Continuity,
     origin: &str,
     size: u64,
     root: Hash,
@@ -167,13 +169,12 @@ impl<T> Publisher<T> {
         }
         self.write()?;
         let (size, root) = (self.tiles.size(), self.tiles.root());
-        if size <= self.signed || !self.shared.may_sign.load(Ordering::Acquire) {
-            return Ok(());
-        }
+        let shared = Arc::clone(&self.shared);
+        let Some(continuity) = shared.continuity.get().filter(|_| size > self.signed) else { return Ok(()) };
         // Room first: a note that cannot be recorded must not be signed.
         let space = self.shared.reserve(Entry::size_of(MEMBERS_MAX, NOTE_MAX), For::System);
         let space = space.map_err(|full| self.shared.full(full))?;
-        let (published, entry) = sign(&self.origin, size, root, &mut self.sign)?;
+        let (published, entry) = sign(continuity, &self.origin, size, root, &mut self.sign)?;
         let expected = Checkpoint { origin: self.origin.clone(), size, root };
         match VerifierKey::open(&self.keys, published.note.as_bytes()) {
             Ok(found) if found == expected => {}

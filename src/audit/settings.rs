@@ -1,8 +1,8 @@
 //! Where a log lies and what it is called.
 
-use super::error::{FileError, LockError, SettingsError, at};
+use super::error::{FileError, LockError, OpenError, SettingsError, at};
 use super::record::{NAME_MAX, valid_name};
-use super::segment::{SEGMENT_MAX, SEGMENT_MIN};
+use super::segment::{self, SEGMENT_MAX, SEGMENT_MIN};
 use crate::clock::Sources;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
@@ -51,13 +51,23 @@ impl LogSettings {
     }
 }
 
-/// Keeps every other writer out until it is dropped.
-pub(super) struct Lock {
-    _held: [Flock<File>; 2],
+/// A log that every other writer is kept out of until it is dropped. Taken before anything else, the token included.
+pub struct LogLock {
+    pub(super) settings: LogSettings,
+    pub(super) _held: [Flock<File>; 2],
 }
 
-impl Lock {
-    pub(super) fn take(settings: &LogSettings) -> Result<Self, LockError> {
+impl LogLock {
+    /// Locks the log that is there.
+    pub fn take(mut settings: LogSettings) -> Result<Self, OpenError> {
+        settings.check()?;
+        if !segment::directory(&settings.directory).is_dir() {
+            return Err(OpenError::Missing(settings.directory));
+        }
+        Ok(Self::of(settings)?)
+    }
+
+    pub(super) fn of(settings: LogSettings) -> Result<Self, LockError> {
         let path = settings.directory.join("lock");
         let mut open = OpenOptions::new();
         let file = open.write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -66,7 +76,8 @@ impl Lock {
         // The directory cannot be deleted as long as it holds the log.
         let directory = &settings.directory;
         let itself = File::open(directory).map_err(at(directory, "opening"))?;
-        Ok(Self { _held: [flock(itself, directory.clone())?, flock(file, path)?] })
+        let held = [flock(itself, directory.clone())?, flock(file, path)?];
+        Ok(Self { settings, _held: held })
     }
 }
 

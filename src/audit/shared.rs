@@ -1,11 +1,12 @@
 //! What the log's threads and its callers share.
 
+use super::continuity::Continuity;
 use super::entry::{Entry, Receipt};
 use super::error::{Full, LogError, Poisoned};
 use super::segment::{Identity, Prepared};
 use super::space::{For, Room, Space};
 use crate::clock::Quickest;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -78,8 +79,8 @@ pub(super) struct Shared<T> {
     pub(super) live: Mutex<Identity>,
     /// What the disk takes for a batch to be written and durable.
     pub(super) quickest: Quickest,
-    /// Checkpoints may be signed: [`super::Log::sign_checkpoints`].
-    pub(super) may_sign: AtomicBool,
+    /// Given by [`super::Log::sign_checkpoints`]: checkpoints may be signed.
+    pub(super) continuity: OnceLock<Continuity>,
     poison: OnceLock<Arc<str>>,
 }
 
@@ -102,7 +103,7 @@ impl<T> Shared<T> {
             keep: Condvar::new(),
             live: Mutex::new(live),
             quickest: Quickest::default(),
-            may_sign: AtomicBool::new(false),
+            continuity: OnceLock::new(),
             poison: OnceLock::new(),
         }
     }

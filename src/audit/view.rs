@@ -1,7 +1,7 @@
 //! A record as a verifier reads it: strict, so that two readers never see two things in the same bytes.
 
 use super::commit::Digest;
-use super::draft::{CheckpointRef, Committed};
+use super::draft::{CheckpointRef, Committed, Known};
 use super::record::{RECORD_MAX, VERSION};
 use crate::clock::{Mark, Timestamp};
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
@@ -99,6 +99,12 @@ pub struct RecordView<'a> {
     pub active: Option<bool>,
     /// The checkpoint that the event is about.
     pub checkpoint: Option<CheckpointRef>,
+    /// Records of an adopted log: the memories that the decision overrides.
+    #[serde(default)]
+    pub known: Vec<Known>,
+    /// Who did an administrative act.
+    #[serde(borrow)]
+    pub operator: Option<Cow<'a, str>>,
     /// The commitments.
     #[serde(default)]
     pub committed: Committed,

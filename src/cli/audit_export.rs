@@ -1,22 +1,21 @@
 //! `chancery audit export`: a directory that an auditor verifies offline. The export is a record itself.
 
-use super::{ConfigFile, Status, fail, load, operator};
+use super::{ConfigFile, Status, fail, operator, read};
 use crate::clock;
-use crate::config::{Config, Process, SignerMode};
+use crate::config::Config;
 use crate::export;
 use crate::signer::{
-    AdminAnswer, AdminAsk, AdminError, Appliance, Calls, act, ask_admin, log_keys_path, read_log_keys,
+    AdminAnswer, AdminAsk, AdminError, Offline, StartError, ask_admin, log_keys_path, read_log_keys,
 };
-use crate::store::Store;
 use clap::Args;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-/// Records the export, makes a checkpoint that covers the record, and copies everything under that checkpoint.
+/// Records the export, and copies everything under the newest checkpoint.
 ///
-/// The daemon may be running. When it is stopped, this command opens token and log itself.
+/// A running signer first makes a checkpoint that covers the record. When it is stopped, this command appends the record
+/// and signs nothing: it needs no token, and says how many records wait for the next checkpoint.
 #[derive(Args)]
 pub struct AuditExport {
     #[command(flatten)]
@@ -29,35 +28,27 @@ pub struct AuditExport {
     json: bool,
 }
 
-/// The record, durable, and the checkpoint after it; by the running signer or else by this process.
-fn record(config: &Arc<Config>, ask: &AdminAsk) -> Result<(), (String, Status)> {
-    match ask_admin(config, ask) {
-        Ok(AdminAnswer::Checkpoint { .. }) => return Ok(()),
+/// The record, durable; by the running signer, which makes a checkpoint over it, or else by this process, which signs
+/// nothing. Its number.
+fn record(config: &Config, directory: &str) -> Result<Option<u64>, (String, Status)> {
+    match ask_admin(config, &AdminAsk::Export { directory: directory.to_owned() }) {
+        Ok(AdminAnswer::Checkpoint { sequence, .. }) => return Ok(sequence),
         Ok(AdminAnswer::Failed { reason }) => return Err((reason, 69)),
         Err(AdminError::Stopped) => {}
         Err(error) => return Err((error.to_string(), 69)),
     }
-    let (ending, _ended) = std::sync::mpsc::channel();
-    let failed = |e: crate::signer::StartError| (e.to_string(), e.exit_status());
-    let kept = kept(config)?;
-    let calls = Calls::new(config.hsm.deadline);
-    let appliance = Appliance::open(Arc::clone(config), &ending, calls).map_err(failed)?;
-    appliance.sign_checkpoints(kept.as_deref()).map_err(|e| (e.to_string(), 65))?;
-    act(appliance.log(), ask, &operator(), &appliance.identity()).map_err(|e| (e, 74))?;
-    appliance.close().map_err(failed)
-}
-
-/// The checkpoint that the gateway kept, where its state belongs to the same user: what is signed here must extend it.
-fn kept(config: &Config) -> Result<Option<String>, (String, Status)> {
-    if !matches!(config.signer, SignerMode::Child) || !config.store.path.exists() {
-        return Ok(None);
-    }
-    Store::checkpoint_in(&config.store.path, &config.audit.origin).map_err(|e| (e.to_string(), 74))
+    let recorded = || {
+        let log = Offline::open(config)?;
+        let sequence = log.record_export(directory, &operator())?;
+        log.close()?;
+        Ok(sequence)
+    };
+    recorded().map(Some).map_err(|e: StartError| (e.to_string(), e.exit_status()))
 }
 
 /// Does it.
 pub fn run(args: &AuditExport) -> Status {
-    let config = match load(&args.file, Process::Signer) {
+    let config = match read(&args.file) {
         Ok(config) => config,
         Err(status) => return status,
     };
@@ -68,10 +59,10 @@ pub fn run(args: &AuditExport) -> Status {
         );
     }
     let out = std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone());
-    let ask = AdminAsk::Export { directory: out.display().to_string() };
-    if let Err((reason, status)) = record(&config, &ask) {
-        return fail(&reason, status);
-    }
+    let recorded = match record(&config, &out.display().to_string()) {
+        Ok(recorded) => recorded,
+        Err((reason, status)) => return fail(&reason, status),
+    };
     let keys = match read_log_keys(&log_keys_path(&config)) {
         Ok(keys) => keys,
         Err(error) => return fail(&error, error.exit_status()),
@@ -89,13 +80,20 @@ pub fn run(args: &AuditExport) -> Status {
                 complain!("");
             }
             let root = hex::encode(summary.root);
+            // Records behind the newest checkpoint, down to that of this export.
+            let uncovered = recorded.map_or(0, |sequence| (sequence + 1).saturating_sub(summary.size));
             if args.json {
                 let shown = json!({"directory": out, "origin": summary.origin, "size": summary.size,
-                    "root": root, "files": summary.files, "bytes": summary.bytes});
+                    "root": root, "files": summary.files, "bytes": summary.bytes, "uncovered": uncovered});
                 say!("{shown}");
             } else {
                 say!("exported {} records of {} to {}", summary.size, summary.origin, out.display());
                 say!("root {root}");
+                if uncovered > 0 {
+                    say!(
+                        "{uncovered} newer records, that of this export among them, wait for the next checkpoint of a running signer"
+                    );
+                }
                 say!("verify it anywhere: chancery audit verify {}", out.display());
             }
             0

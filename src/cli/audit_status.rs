@@ -1,9 +1,9 @@
 //! `chancery audit status`: how the log stands, from the running signer or else from the published files.
 
-use super::{ConfigFile, Status, fail, load};
+use super::{ConfigFile, Status, fail, read};
 use crate::audit::note::VerifierKey;
 use crate::audit::tiles::TileReader;
-use crate::config::{Config, Process};
+use crate::config::Config;
 use crate::signer::{AdminAnswer, AdminAsk, AdminError, ask_admin, log_keys_path, read_log_keys};
 use clap::Args;
 use serde_json::json;
@@ -21,7 +21,7 @@ pub struct AuditStatus {
 /// The newest checkpoint as a note, and whether the signer gave it.
 fn newest(config: &Config) -> Result<(Vec<u8>, bool), String> {
     match ask_admin(config, &AdminAsk::Status) {
-        Ok(AdminAnswer::Checkpoint { note }) => Ok((note.into_bytes(), true)),
+        Ok(AdminAnswer::Checkpoint { note, .. }) => Ok((note.into_bytes(), true)),
         Ok(AdminAnswer::Failed { reason }) => Err(reason),
         Err(AdminError::Stopped) => {
             let published = config.audit.directory.join("published");
@@ -35,7 +35,7 @@ fn newest(config: &Config) -> Result<(Vec<u8>, bool), String> {
 
 /// Does it.
 pub fn run(args: &AuditStatus) -> Status {
-    let config = match load(&args.file, Process::Signer) {
+    let config = match read(&args.file) {
         Ok(config) => config,
         Err(status) => return status,
     };

@@ -129,12 +129,18 @@ pub fn run() -> ExitCode {
     ExitCode::from(status)
 }
 
-/// The configuration as used; every mistake goes to standard error.
-pub(crate) fn load(file: &ConfigFile, process: config::Process) -> Result<Arc<Config>, Status> {
-    let config = config::load(&file.config).map_err(|mistakes| {
+/// The configuration as used; every mistake goes to standard error. For commands that need nothing of this machine but
+/// the log.
+pub(crate) fn read(file: &ConfigFile) -> Result<Config, Status> {
+    config::load(&file.config).map_err(|mistakes| {
         complain!("{mistakes}");
         mistakes.exit_status()
-    })?;
+    })
+}
+
+/// The same, and what it names on this machine must be there.
+pub(crate) fn load(file: &ConfigFile, process: config::Process) -> Result<Arc<Config>, Status> {
+    let config = read(file)?;
     let problems = config::check_host(&config, process);
     for problem in &problems {
         complain!("{}: {problem}", file.config.display());

@@ -14,8 +14,22 @@
 //! missing below a signed checkpoint is damage: nothing is changed and the signer does not start (exit status 65).
 //!
 //! A log that was rolled back together with its published files looks whole from inside. So no checkpoint is signed
-//! before a gateway has shown the one that it kept: if the log does not extend that, the signer ends (65) and has added
-//! nothing but a start that nobody signed. Restore the newest copy; the gateway's memory lags by two seconds at most.
+//! without a [`crate::audit::Continuity`]: a memory outside the log shows that nothing of it is missing, or the operator
+//! decides. There are two memories: the signer's, a file in its state directory, and the gateway's, in its database; both
+//! lag by two seconds at most.
+//!
+//! | signer's memory | gateway's memory | what happens |
+//! |---|---|---|
+//! | not extended by the log | any | the signer ends (65) before it adds anything |
+//! | extended, or lost | not extended by the log | the signer ends (65); it has added nothing but a start that nobody signed |
+//! | extended, or lost | extended | checkpoints go on, and both memories follow |
+//! | extended | lost | the same: a new installation begins so, since `audit init` writes the signer's memory |
+//! | lost | lost | the signer stays and signs nothing; requests get 503 until a memory is restored or the operator decides |
+//!
+//! Restore the newest copy of the log; where there is none, `chancery audit adopt` records the decision that the log goes
+//! on as it is.
+//!
+//! A command beside a stopped service opens the log without the token, so it can append a record but sign nothing.
 //!
 //! `published/` can be lost whole: tiles, checkpoint and register of keys are made again from the segments.
 //!

@@ -4,7 +4,8 @@
 use super::frame::{self, FrameError};
 use super::record::{self, Identity};
 use super::service::Service;
-use crate::audit::{Event, Log, Outcome};
+use super::worker::Ticket;
+use crate::audit::{Event, Log, LogError, Outcome};
 use crate::config::Config;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use std::time::Duration;
 pub enum AdminAsk {
     /// How the log stands. Shows no record, so it makes none.
     Status,
-    /// Record an export, then make a checkpoint that covers it.
+    /// Record an export, then make a checkpoint that covers it if one may be signed.
     Export {
         /// Where to, for the record.
         directory: String,
@@ -35,6 +36,9 @@ pub enum AdminAnswer {
     Checkpoint {
         /// The signed note.
         note: String,
+        /// Number of the record that was made of the act, if one was. The checkpoint covers it unless none may be signed
+        /// yet.
+        sequence: Option<u64>,
     },
     /// Why not.
     Failed {
@@ -95,7 +99,7 @@ fn answer(stream: &UnixStream, service: &Weak<Service>, identity: &Identity) -> 
     let operator = format!("uid {}", peer.uid());
     let answer = match service.upgrade() {
         Some(service) => match act(service.log(), &ask, &operator, identity) {
-            Ok(note) => AdminAnswer::Checkpoint { note },
+            Ok((note, sequence)) => AdminAnswer::Checkpoint { note, sequence },
             Err(reason) => AdminAnswer::Failed { reason },
         },
         None => AdminAnswer::Failed { reason: "the signer is stopping".to_owned() },
@@ -104,16 +108,15 @@ fn answer(stream: &UnixStream, service: &Weak<Service>, identity: &Identity) -> 
 }
 
 /// Does one act: durable record first.
-pub fn act<T: Send + 'static>(
-    log: &Log<T>,
+fn act(
+    log: &Log<Ticket>,
     ask: &AdminAsk,
     operator: &str,
     identity: &Identity,
-) -> Result<String, String> {
+) -> Result<(String, Option<u64>), String> {
+    let newest = || log.newest().ok_or_else(|| "the log has no checkpoint".to_owned());
     match ask {
-        AdminAsk::Status => {
-            log.newest().map(|p| p.note.clone()).ok_or_else(|| "the log has no checkpoint".to_owned())
-        }
+        AdminAsk::Status => Ok((newest()?.note.clone(), None)),
         AdminAsk::Export { directory } => {
             let entry = record::system(
                 Event::Export,
@@ -124,8 +127,12 @@ pub fn act<T: Send + 'static>(
                 None,
             )
             .map_err(|e| e.to_string())?;
-            let _ = log.record(entry).map_err(|e| e.to_string())?;
-            log.checkpoint().map(|p| p.note.clone()).map_err(|e| e.to_string())
+            let sequence = log.record(entry).map_err(|e| e.to_string())?.sequence();
+            let covering = match log.checkpoint() {
+                Err(LogError::Unconfirmed) => newest()?,
+                made => made.map_err(|e| e.to_string())?,
+            };
+            Ok((covering.note.clone(), Some(sequence)))
         }
     }
 }

@@ -52,14 +52,19 @@ pub(super) fn checkpoint_signer(
 /// The keys that the log may have been signed with: those in the register, and the one of today. The register is a
 /// projection; the log itself has the record of each key.
 pub(super) fn likely_log_keys(path: &Path, verifier: &VerifierKey) -> Vec<VerifierKey> {
-    let mut keys = read_log_keys(path).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the register of checkpoint keys cannot be read; it is made anew from the log");
-        Vec::new()
-    });
+    let mut keys = known_log_keys(path);
     if !keys.contains(verifier) {
         keys.push(verifier.clone());
     }
     keys
+}
+
+/// Those in the register; none where it cannot be read.
+pub(super) fn known_log_keys(path: &Path) -> Vec<VerifierKey> {
+    read_log_keys(path).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the register of checkpoint keys cannot be read; it is made anew from the log");
+        Vec::new()
+    })
 }
 
 /// Writes the register of all keys that ever signed a checkpoint (invariant 7), unless it is as it must be.

@@ -70,6 +70,17 @@ async fn serve(
     };
     match welcome {
         Welcome::Refused { reason } => Err(format!("the signer refused the gateway: {reason}")),
+        Welcome::Unconfirmed { reason } => {
+            tracing::error!(%reason, "the signer signs nothing until the operator has decided");
+            client.down(&reason);
+            // The signer holds the connection as long as nothing changes.
+            let stream = tokio::net::UnixStream::from_std(stream).map_err(|e| text(&e))?;
+            tokio::select! {
+                _ = stream.readable() => {}
+                () = stopped(stop) => {}
+            }
+            Err(reason)
+        }
         Welcome::Accepted { keys, signed_metadata, checkpoint } => {
             checkpoints.send_replace(checkpoint);
             let published = Published::new(keys, signed_metadata).map_err(|e| text(&e))?;

@@ -46,6 +46,12 @@ pub enum Welcome {
         /// The log's newest checkpoint, to be kept by the gateway.
         checkpoint: String,
     },
+    /// Nothing shows that the log extends what was known of it: nothing is signed until the operator has decided. The
+    /// connection stays open, and nothing is asked over it.
+    Unconfirmed {
+        /// For the operator.
+        reason: String,
+    },
     /// They do not; the text says how and what to do.
     Refused {
         /// For the operator.

@@ -16,7 +16,8 @@
 //! | `start` | from a configuration to an open token and an open log |
 //! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |
 //! | `worker`, `answer`, `pace` | the signing threads; from an ask to its answer; which of them calls the token when |
-//! | `kept` | the gateway's checkpoint, compared with the log |
+//! | `kept` | what gateway and signer remember of the log, compared with it |
+//! | `offline` | the log while no signer runs, without the token |
 //! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
 //! | `status` | what the signer says of itself each second |
@@ -36,6 +37,7 @@ mod kept;
 mod keyring;
 mod link;
 pub mod message;
+mod offline;
 mod pace;
 mod record;
 mod rules;
@@ -49,13 +51,14 @@ mod tests;
 mod wire;
 mod worker;
 
-pub use admin::{AdminAnswer, AdminAsk, AdminError, act, ask_admin, listen};
+pub use admin::{AdminAnswer, AdminAsk, AdminError, ask_admin, listen};
 pub use calls::Calls;
 pub use checkpoint_key::{log_keys_path, read_log_keys};
 pub use client::{AskError, Published, Recorded, SignerClient, SignerState};
 pub use kept::Refused;
 pub use keyring::KeyringError;
 pub use link::{LinkEnd, check_peer, keep_child, keep_separate};
+pub use offline::Offline;
 pub use record::Identity;
 pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service};

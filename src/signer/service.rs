@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::frame;
 use super::inbox::Inbox;
-use super::kept::{self, Refused};
+use super::kept::{self, Memory, Refused, Why};
 use super::keyring::Keyring;
 use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Welcome};
 use super::pace::Apart;
@@ -11,16 +11,16 @@ use super::record::{self, Identity};
 use super::start::{Appliance, StartError};
 use super::status::Beat;
 use super::worker::{Ticket, Worker};
-use crate::audit::note::VerifierKey;
-use crate::audit::{Event, Log};
+use crate::audit::{Continuity, Event, Log};
 use crate::claims::Purpose;
 use crate::clock::Change;
 use crate::config::Config;
 use crate::hsm::{ErrorClass, SignError};
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -65,8 +65,9 @@ pub(super) struct Shared {
     pub turn: Mutex<()>,
     /// When others begin.
     pub apart: Apart,
-    pub verifiers: Vec<VerifierKey>,
     pub signed_metadata: String,
+    own: Mutex<Option<Continuity>>,
+    memory: Mutex<Memory>,
     ending: Mutex<Sender<Ending>>,
 }
 
@@ -104,8 +105,9 @@ impl Service {
             inbox: Inbox::new().map_err(StartError::Thread)?,
             turn: Mutex::default(),
             apart: Apart::default(),
-            verifiers: appliance.verifiers,
             signed_metadata: appliance.signed_metadata,
+            own: appliance.own,
+            memory: Mutex::new(appliance.memory),
             ending: Mutex::new(ending),
         });
         let mut workers = Vec::new();
@@ -140,17 +142,20 @@ impl Service {
     fn serve_inner(&self, stream: UnixStream) -> Result<(), frame::FrameError> {
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let hello: Hello = frame::read_one(&stream)?;
-        if let Err(Refused { reason, rolled_back }) = self.check(&hello) {
+        if let Err(Refused { reason, why }) = self.check(&hello) {
             tracing::error!(%reason, "a gateway was refused");
-            let told = frame::write_one(&stream, &Welcome::Refused { reason: reason.clone() });
-            if rolled_back {
-                self.shared.end(Ending::RolledBack(reason));
-            }
-            return told;
+            return match why {
+                Why::Mismatch => frame::write_one(&stream, &Welcome::Refused { reason }),
+                Why::RolledBack => {
+                    let told = frame::write_one(&stream, &Welcome::Refused { reason: reason.clone() });
+                    self.shared.end(Ending::RolledBack(reason));
+                    told
+                }
+                Why::Unknown => self.hold(&stream, reason),
+            };
         }
-        // Whoever remembers this log has seen that nothing of it is missing: checkpoints go on from here. The first one
-        // covers all that was recorded until now, so that what the gateway keeps leaves no room for a rollback.
-        self.shared.log.sign_checkpoints();
+        // The first checkpoint covers all that was recorded until now, so that what the gateway keeps leaves no room for
+        // a rollback.
         let checkpoint = match self.shared.log.checkpoint() {
             Ok(newest) => newest.note.clone(),
             Err(error) => {
@@ -159,6 +164,7 @@ impl Service {
                 return frame::write_one(&stream, &Welcome::Refused { reason });
             }
         };
+        self.memory().follow(&self.shared.log);
         let welcome = Welcome::Accepted {
             keys: self.published_keys(),
             signed_metadata: self.shared.signed_metadata.clone(),
@@ -187,6 +193,25 @@ impl Service {
         outcome
     }
 
+    /// Keeps a gateway that cannot be served until the operator has decided: were the connection closed, a child would
+    /// end and be started again for nothing.
+    fn hold(&self, stream: &UnixStream, reason: String) -> Result<(), frame::FrameError> {
+        frame::write_one(stream, &Welcome::Unconfirmed { reason })?;
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        while !self.stopping.load(Ordering::Acquire) {
+            match std::io::Read::read(&mut &*stream, &mut [0]) {
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                // The end, or words where none belong.
+                ended => return ended.map(drop).map_err(Into::into),
+            }
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn send_last_checkpoint(&self, connection: &Connection) {
         match self.shared.log.checkpoint() {
             Ok(last) => connection.answer(0, Outcome::Checkpoint { note: last.note.clone() }),
@@ -211,10 +236,7 @@ impl Service {
             )
             .into());
         }
-        if let Some(note) = &hello.checkpoint {
-            kept::compare(&self.shared.log, &self.shared.verifiers, note)?;
-        }
-        Ok(())
+        kept::confirm(&self.shared.log, &self.shared.own, &self.memory(), hello.checkpoint.as_deref())
     }
 
     fn published_keys(&self) -> Vec<PublishedKey> {
@@ -231,7 +253,7 @@ impl Service {
         &self.shared.log
     }
 
-    /// Called every second: watches the clock, and sends a new checkpoint to the gateways, and how the signer is.
+    /// Called every second: watches the clock, keeps a new checkpoint and sends it to the gateways, and how the signer is.
     pub fn tick(&self, last: &mut u64) {
         if let Some(change) = self.shared.log.clock().look() {
             tell(&self.shared.log, &change);
@@ -239,6 +261,7 @@ impl Service {
         let status = self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log);
         let newest = self.shared.log.newest().filter(|newest| newest.size > *last);
         *last = newest.as_ref().map_or(*last, |newest| newest.size);
+        self.memory().follow(&self.shared.log);
         for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some(newest) = &newest {
                 connection.answer(0, Outcome::Checkpoint { note: newest.note.clone() });
@@ -270,6 +293,7 @@ impl Service {
             in_order = false;
         }
         if let Ok(last) = shared.log.checkpoint() {
+            shared.memory.lock().unwrap_or_else(PoisonError::into_inner).follow(&shared.log);
             for connection in service.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 connection.answer(0, Outcome::Checkpoint { note: last.note.clone() });
             }

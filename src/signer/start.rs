@@ -5,16 +5,16 @@ use super::checkpoint_key::{
     checkpoint_key, checkpoint_signer, keep_log_keys, likely_log_keys, log_keys_path, note_key,
 };
 use super::content::SigningInput;
-use super::kept::Refused;
+use super::kept::Memory;
 use super::keyring::{Keyring, KeyringError, RefusedKey, find_series};
 use super::record::{self, Identity, RecordError, Signer};
 use super::sealed::Sealed;
 use super::service::Ending;
+use super::state::StateDirectory;
 use super::worker::{Ticket, release_all};
-use crate::audit::note::VerifierKey;
 use crate::audit::{
-    CheckpointRef, CreateError, Digest, Event, Handlers, LockError, Log, LogError, LogSettings, OpenError,
-    Outcome, Recovery,
+    CheckpointRef, Continuity, CreateError, Digest, Event, Handlers, LockError, Log, LogError, LogLock,
+    LogSettings, NewLog, NotExtended, OpenError, Outcome, Recovery,
 };
 use crate::claims::{Issuer, Purpose};
 use crate::clock::Sources;
@@ -75,6 +75,31 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The signer's own memory of the log cannot be read or written.
+    #[error("the signer's memory of the log, {}: {source}", path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The log does not extend what the signer remembers of it.
+    #[error(
+        "the checkpoint that the signer kept in {}: {why}; restore the newest copy of the log, or decide with `chancery audit adopt --config FILE --reason TEXT` that this log goes on",
+        path.display()
+    )]
+    NotExtended {
+        /// The signer's memory.
+        path: PathBuf,
+        /// How they differ.
+        why: NotExtended,
+    },
+    /// A log is to be created where one is remembered.
+    #[error(
+        "{} remembers a log that is not in its place: put it back; to begin a new log nevertheless, remove this file",
+        .0.display()
+    )]
+    Remembered(PathBuf),
     /// The metadata was not signed.
     #[error("signed_metadata: {0}")]
     Metadata(SignError),
@@ -105,11 +130,15 @@ impl StartError {
                 | KeyringError::Find(FindError::Refused { .. } | FindError::Ambiguous { .. }),
             )
             | Self::Log(OpenError::Missing(_) | OpenError::Settings(_))
-            | Self::Create(CreateError::Settings(_) | CreateError::Exists(_)) => 78,
+            | Self::Create(CreateError::Settings(_) | CreateError::Exists(_))
+            | Self::Remembered(_) => 78,
             Self::Log(OpenError::Damage { .. }) => 65,
+            Self::NotExtended { why, .. } if why.is_rollback() => 65,
             Self::Log(OpenError::Io(_) | OpenError::Lock(LockError::Io(_)) | OpenError::Log(_))
             | Self::Create(CreateError::Io(_) | CreateError::Lock(LockError::Io(_)) | CreateError::Log(_))
             | Self::Record(_)
+            | Self::Memory { .. }
+            | Self::NotExtended { .. }
             | Self::Register { .. } => 74,
             _ => 75,
         }
@@ -137,9 +166,11 @@ pub struct Appliance {
     pub(super) hsm: Hsm,
     pub(super) keys: Keyring,
     pub(super) log: Log<Ticket>,
-    pub(super) verifiers: Vec<VerifierKey>,
     pub(super) signed_metadata: String,
     pub(super) calls: Calls,
+    /// What the signer's own memory has shown; it counts once a gateway has shown its memory, or that it has none.
+    pub(super) own: Mutex<Option<Continuity>>,
+    pub(super) memory: Memory,
     identity: Identity,
 }
 
@@ -179,6 +210,12 @@ pub(super) fn log_settings(config: &Config) -> LogSettings {
 
 /// `chancery audit init`: the log with its first records, among them every configured key with its public half.
 pub fn init_log(config: &Config, operator: &str) -> Result<(), StartError> {
+    // Before the token is touched: a signer may be at work here.
+    let place = NewLog::prepare(log_settings(config))?;
+    let mut memory = Memory::of(StateDirectory::of(config));
+    if memory.read()?.is_some() {
+        return Err(StartError::Remembered(memory.path()));
+    }
     let hsm = open_token(config)?;
     let caller = Calls::new(config.hsm.deadline).caller();
     let keys = Keyring::load(config, &hsm, &caller)?;
@@ -191,7 +228,8 @@ pub fn init_log(config: &Config, operator: &str) -> Result<(), StartError> {
         first.push(record::key(Event::KeyFound, purpose.name(), key, &hsm.token_info(), Some(operator))?);
     }
     let sign = checkpoint_signer(&hsm, &key, &verifier, caller, |_| ())?;
-    Log::<Ticket>::create(log_settings(config), &first, sign)?;
+    let (newest, shown) = Log::<Ticket>::create(place, &first, sign)?;
+    memory.keep(&newest, &shown)?;
     keep_log_keys(&log_keys_path(config), &[verifier])
 }
 
@@ -203,10 +241,8 @@ pub fn generate_keys(
     made: &mut dyn FnMut(&str, &str, bool),
 ) -> Result<(), StartError> {
     let has_log = config.audit.directory.join("segments").exists();
-    if has_log {
-        // Before a key is made whose record would then have no writer.
-        Log::<Ticket>::is_free(&log_settings(config)).map_err(OpenError::from)?;
-    }
+    // Before a key is made whose record would then have no writer, and before the token is touched.
+    let lock = has_log.then(|| LogLock::take(log_settings(config))).transpose()?;
     let hsm = open_token(config)?;
     let labels = hsm.labels()?;
     let mut new = Vec::new();
@@ -226,9 +262,7 @@ pub fn generate_keys(
         made(key.label(), key.public().kid(), true);
         new.push((series.purpose, key));
     }
-    if new.is_empty() || !has_log {
-        return Ok(());
-    }
+    let Some(lock) = lock.filter(|_| !new.is_empty()) else { return Ok(()) };
     let caller = Calls::new(config.hsm.deadline).caller();
     let keys = Keyring::load(config, &hsm, &caller)?;
     let key = checkpoint_key(config, &keys)?;
@@ -237,7 +271,7 @@ pub fn generate_keys(
     let handlers = Handlers { on_durable: Box::new(release_all), on_failure: Box::new(|_| ()) };
     let sign = checkpoint_signer(&hsm, &key, &verifier, caller, |_| ())?;
     // No checkpoint is signed here: the next start has compared the log with what the gateway knows of it.
-    let (log, _) = Log::open(log_settings(config), &likely, sign, handlers)?;
+    let (log, _) = Log::open(lock, &likely, sign, handlers)?;
     for (purpose, key) in new {
         let token = hsm.token_info();
         let _ =
@@ -252,13 +286,14 @@ impl Appliance {
     /// `calls` tells whoever watches of a call into the module that hangs. No checkpoint is signed before
     /// [`Log::sign_checkpoints`].
     pub fn open(config: Arc<Config>, ending: &Sender<Ending>, calls: Calls) -> Result<Self, StartError> {
+        // First of all: a second signer touches neither token nor log. A missing log is an error, never a fresh start.
+        let lock = LogLock::take(log_settings(&config))?;
         let identity = identity(&config)?;
         let caller = calls.caller();
         let hsm = caller.run(CALLS_TO_OPEN, || open_token(&config))?;
         let keys = Keyring::load(&config, &hsm, &caller)?;
         let key = checkpoint_key(&config, &keys)?;
         let verifier = note_key(&config, &key)?;
-        // A missing log is an error, never a fresh start: nothing may be written before it is open.
         let likely = likely_log_keys(&log_keys_path(&config), &verifier);
         let failed = Mutex::new(ending.clone());
         let handlers = Handlers {
@@ -275,39 +310,20 @@ impl Appliance {
             }
         };
         let sign = checkpoint_signer(&hsm, &key, &verifier, calls.caller(), lost)?;
-        let (log, recovery) = Log::open(log_settings(&config), &likely, sign, handlers)?;
+        let (log, recovery) = Log::open(lock, &likely, sign, handlers)?;
+        let memory = Memory::of(StateDirectory::of(&config));
+        // Before anything is added to a log that is not the one that was known.
+        let own = Mutex::new(memory.compare(&log)?);
         record_start(&log, &recovery, &identity)?;
         record_keys(&log, &keys, &hsm.token_info(), &identity)?;
-        let verifiers = recovery.keys;
-        keep_log_keys(&log_keys_path(&config), &verifiers)?;
+        keep_log_keys(&log_keys_path(&config), &recovery.keys)?;
         let signed_metadata = caller.run(2, || sign_metadata(&config, &hsm, &keys, &log))?;
-        Ok(Self { config, hsm, keys, log, verifiers, signed_metadata, calls, identity })
-    }
-
-    /// Lets checkpoints be signed while no signer runs, unless the log does not extend the one that a gateway kept.
-    pub fn sign_checkpoints(&self, kept: Option<&str>) -> Result<(), Refused> {
-        if let Some(note) = kept {
-            super::kept::compare(&self.log, &self.verifiers, note)?;
-        }
-        self.log.sign_checkpoints();
-        Ok(())
+        Ok(Self { config, hsm, keys, log, signed_metadata, calls, own, memory, identity })
     }
 
     /// What this process is.
     pub fn identity(&self) -> Identity {
         Identity { config: self.identity.config, program: self.identity.program }
-    }
-
-    /// The log, for an administrative act while no signer runs.
-    pub const fn log(&self) -> &Log<Ticket> {
-        &self.log
-    }
-
-    /// Records the end and closes the log.
-    pub fn close(self) -> Result<(), StartError> {
-        let entry = record::system(Event::Stopped, Outcome::Success, None, None, &self.identity, None)?;
-        let _ = self.log.record(entry)?;
-        Ok(self.log.close()?)
     }
 }
 

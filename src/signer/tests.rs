@@ -3,13 +3,16 @@
 use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
 use super::frame;
+use super::kept::{self, Refused, Why};
 use super::message::{self, Hello, Outcome as Told, PROTOCOL_VERSION, Welcome};
 use super::sealed::Sealed;
 use super::service::Service;
 use super::start::{Appliance, StartError, generate_keys, init_log};
-use crate::audit::{Draft, Entry, Event, OpenError, Outcome, Payload, RecordView, tiles::TileReader};
+use crate::audit::{
+    Draft, Entry, Event, LogError, OpenError, Outcome, Payload, RecordView, tiles::TileReader,
+};
 use crate::claims::{NumericDate, Purpose, TokenHash};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PinSource};
 use crate::hsm::tests::fixture::{self, Token, test};
 use crate::hsm::{FindError, HsmError, PinProblem};
 use crate::jose::{Algorithm, PublicKey};
@@ -46,6 +49,19 @@ fn open(config: &Arc<Config>) -> Result<Appliance, StartError> {
     Appliance::open(Arc::clone(config), &ending, Calls::new(Duration::from_secs(60)))
 }
 
+/// What a gateway that keeps this checkpoint makes of it.
+fn confirm(appliance: &Appliance, kept: Option<&str>) -> Result<(), Refused> {
+    kept::confirm(&appliance.log, &appliance.own, &appliance.memory, kept)
+}
+
+/// Closes the log in order, as the service does.
+fn close(mut appliance: Appliance) {
+    let made = appliance.log.checkpoint();
+    assert!(matches!(made, Ok(_) | Err(LogError::Unconfirmed)), "{made:?}");
+    appliance.memory.follow(&appliance.log);
+    appliance.log.close().unwrap();
+}
+
 /// Event, label of the key and size of the checkpoint of every published record.
 fn published(config: &Config) -> Vec<(String, String)> {
     let tiles = TileReader::open(config.audit.directory.join("published"));
@@ -65,8 +81,8 @@ test! {
 fn a_new_generation_of_a_key_has_its_record_before_its_first_use(token) {
     let config = made(token);
     let appliance = open(&config).unwrap();
-    appliance.sign_checkpoints(None).unwrap();
-    appliance.close().unwrap();
+    confirm(&appliance, None).unwrap();
+    close(appliance);
     let before = published(&config).len();
 
     // Made while the signer is stopped, by whatever tool. A crash had left records that no checkpoint covers.
@@ -77,8 +93,8 @@ fn a_new_generation_of_a_key_has_its_record_before_its_first_use(token) {
     let appliance = open(&config).unwrap();
     std::thread::sleep(Duration::from_millis(1200));
     assert_eq!(published(&config).len(), before, "nothing was signed by a key without a record");
-    appliance.sign_checkpoints(None).unwrap();
-    appliance.close().unwrap();
+    confirm(&appliance, None).unwrap();
+    close(appliance);
 
     let records = published(&config);
     let place = |event: &str, label: &str| {
@@ -91,44 +107,83 @@ fn a_new_generation_of_a_key_has_its_record_before_its_first_use(token) {
 
     // Nothing beside the segments is needed to verify what both generations signed.
     std::fs::remove_dir_all(config.audit.directory.join("published")).unwrap();
-    open(&config).unwrap().close().unwrap();
+    close(open(&config).unwrap());
     assert_eq!(read_log_keys(&log_keys_path(&config)).unwrap().len(), 2);
     std::fs::write(log_keys_path(&config), "no key").unwrap();
-    open(&config).unwrap().close().unwrap();
+    close(open(&config).unwrap());
     assert_eq!(read_log_keys(&log_keys_path(&config)).unwrap().len(), 2);
 }
 }
 
 test! {
-fn nothing_is_signed_over_a_log_that_does_not_extend_what_a_gateway_kept(token) {
+fn nothing_is_signed_over_a_log_that_does_not_extend_what_is_remembered(token) {
     let config = made(token);
-    let (audit, copy) = (config.audit.directory.clone(), token.path("copy"));
-    let copied = std::process::Command::new("cp").arg("-a").args([&audit, &copy]).status().unwrap();
-    assert!(copied.success());
+    let copy = |from: &Path, to: &Path| {
+        let _ = std::fs::remove_dir_all(to);
+        assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    };
+    let (audit, state) = (config.audit.directory.clone(), config.signer_state.clone());
+    let (old_audit, old_state) = (token.path("old-audit"), token.path("old-state"));
+    copy(&audit, &old_audit);
+    copy(&state, &old_state);
     let appliance = open(&config).unwrap();
-    appliance.sign_checkpoints(None).unwrap();
-    let kept = appliance.log().checkpoint().unwrap();
-    appliance.close().unwrap();
+    confirm(&appliance, None).unwrap();
+    let kept = appliance.log.checkpoint().unwrap();
+    close(appliance);
 
     let appliance = open(&config).unwrap();
-    appliance.sign_checkpoints(Some(&kept.note)).unwrap();
-    appliance.close().unwrap();
+    confirm(&appliance, Some(&kept.note)).unwrap();
+    close(appliance);
 
-    std::fs::remove_dir_all(&audit).unwrap();
-    std::fs::rename(&copy, &audit).unwrap();
+    // The log alone comes back: the signer's own memory finds it, before anything is added.
+    copy(&old_audit, &audit);
+    let refused = open(&config).err().unwrap();
+    assert!(matches!(refused, StartError::NotExtended { .. }), "{refused}");
+    assert_eq!(refused.exit_status(), 65);
+    let size = |audit: &Path| std::fs::read(audit.join("segments/00000000000000000000.seg")).unwrap();
+    assert!(size(&audit) == size(&old_audit));
+
+    // The log comes back with the signer's memory: the gateway's finds it.
+    copy(&old_state, &state);
     let appliance = open(&config).unwrap();
-    let refused = appliance.sign_checkpoints(Some(&kept.note)).unwrap_err();
-    assert!(refused.rolled_back, "{refused}");
-    assert!(appliance.log().checkpoint().is_err());
+    let refused = confirm(&appliance, Some(&kept.note)).unwrap_err();
+    assert_eq!(refused.why, Why::RolledBack, "{refused}");
+    assert!(matches!(appliance.log.checkpoint(), Err(LogError::Unconfirmed)));
     // As many records as were lost make it no better.
     for _ in 0..3 {
-        let _ = appliance.log().record(super::record::system(
+        let _ = appliance.log.record(super::record::system(
             Event::SelfTest, Outcome::Success, None, None, &appliance.identity(), None,
         ).unwrap()).unwrap();
     }
-    appliance.close().unwrap();
-    let refused = open(&config).unwrap().sign_checkpoints(Some(&kept.note)).unwrap_err();
-    assert!(refused.rolled_back, "{refused}");
+    close(appliance);
+    let refused = confirm(&open(&config).unwrap(), Some(&kept.note)).unwrap_err();
+    assert_eq!(refused.why, Why::RolledBack, "{refused}");
+
+    // Nothing remembers it any more: that is not as good as a match.
+    std::fs::remove_dir_all(&state).unwrap();
+    let appliance = open(&config).unwrap();
+    let refused = confirm(&appliance, None).unwrap_err();
+    assert_eq!(refused.why, Why::Unknown, "{refused}");
+    assert!(refused.to_string().contains("chancery audit adopt"));
+    assert!(matches!(appliance.log.checkpoint(), Err(LogError::Unconfirmed)));
+}
+}
+
+test! {
+fn a_second_signer_is_refused_before_it_touches_the_token(token) {
+    let config = made(token);
+    let running = open(&config).unwrap();
+    // Were it tried, this PIN would be refused.
+    let PinSource::File(pin) = &config.hsm.pin else { panic!("the PIN is a file") };
+    std::fs::write(pin, "wrong-pin").unwrap();
+    for refused in [open(&config).err().unwrap(), init_log(&config, "operator").unwrap_err()] {
+        let held = matches!(
+            refused,
+            StartError::Log(OpenError::Lock(_)) | StartError::Create(crate::audit::CreateError::Lock(_))
+        );
+        assert!(held, "{refused}");
+    }
+    close(running);
 }
 }
 
@@ -139,7 +194,7 @@ fn no_key_is_made_while_a_signer_holds_the_log(token) {
     let refused = generate_keys(&config, "operator", &mut |_, _, _| ()).unwrap_err();
     assert!(matches!(refused, StartError::Log(OpenError::Lock(_))), "{refused}");
     assert_eq!(refused.exit_status(), 75);
-    running.close().unwrap();
+    close(running);
     generate_keys(&config, "operator", &mut |_, _, new| assert!(!new)).unwrap();
 }
 }
@@ -152,8 +207,8 @@ fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
     std::fs::remove_dir_all(audit.join("published")).unwrap();
     assert_eq!(init_log(&config, "operator").unwrap_err().exit_status(), 78);
     let appliance = open(&config).unwrap();
-    appliance.sign_checkpoints(None).unwrap();
-    appliance.close().unwrap();
+    confirm(&appliance, None).unwrap();
+    close(appliance);
     assert_eq!(published(&config)[0].0, "log-created");
 
     // Cut off before it: the inscribed segment has no name yet.
@@ -161,8 +216,11 @@ fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
     std::fs::rename(segment, audit.join("segments/next")).unwrap();
     std::fs::remove_dir_all(audit.join("published")).unwrap();
     assert_eq!(open(&config).err().unwrap().exit_status(), 78);
+    // A memory tells that this is no beginning.
+    assert!(matches!(init_log(&config, "operator").unwrap_err(), StartError::Remembered(_)));
+    std::fs::remove_dir_all(&config.signer_state).unwrap();
     init_log(&config, "operator").unwrap();
-    open(&config).unwrap().close().unwrap();
+    close(open(&config).unwrap());
 }
 }
 
@@ -173,15 +231,15 @@ fn a_receipt_releases_exactly_what_its_record_covers(token) {
     let recorded = |text: &str| {
         let draft = Draft::new(Event::Answered, Outcome::Success).encode().unwrap();
         let digest = Some(*Sealed::new(text.to_owned()).digest());
-        appliance.log().record(Entry { draft, digest, payload: Payload::none() }).unwrap()
+        appliance.log.record(Entry { draft, digest, payload: Payload::none() }).unwrap()
     };
     let released = Sealed::new("answer".to_owned()).release(recorded("answer")).unwrap();
     assert_eq!(released.as_str(), "answer");
     assert!(Sealed::new("another answer".to_owned()).release(recorded("answer")).is_err());
     let plain = Entry::plain(&Draft::new(Event::SelfTest, Outcome::Success)).unwrap();
-    let of_nothing = appliance.log().record(plain).unwrap();
+    let of_nothing = appliance.log.record(plain).unwrap();
     assert!(Sealed::new(String::new()).release(of_nothing).is_err(), "a record that covers nothing releases nothing");
-    appliance.close().unwrap();
+    close(appliance);
 }
 }
 
@@ -283,7 +341,7 @@ fn exit_statuses_say_who_has_to_act() {
     let status = |error: StartError| error.exit_status();
     assert_eq!(status(OpenError::from(disk()).into()), 74);
     assert_eq!(status(crate::audit::CreateError::from(disk()).into()), 74);
-    assert_eq!(status(crate::audit::LogError::Closed.into()), 74);
+    assert_eq!(status(LogError::Closed.into()), 74);
     // A PIN that was refused behind the first login must not be tried by the next process.
     assert_eq!(status(super::KeyringError::from(find(pin())).into()), 77);
     assert_eq!(status(super::KeyringError::from(pin()).into()), 77);

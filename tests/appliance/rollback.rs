@@ -1,26 +1,72 @@
-//! The log's directory is replaced by an older copy of itself: the gateway remembers and notices (invariant 8).
+//! The log's directory is replaced by an older copy of itself, or what is remembered of it is lost (invariant 8).
 
-use crate::harness::{Appliance, Settings, Way, copy, unique, until};
+use crate::harness::{Appliance, Settings, Way, copy, unique, until, verify};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-fn rolled_back(way: Way) {
-    let mut appliance = Appliance::start(Settings::new(way));
+/// The note of the newest checkpoint that is published.
+fn newest(log: &Path) -> Vec<u8> {
+    std::fs::read(log.join("published/checkpoint")).unwrap()
+}
+
+/// How many signature lines of notes lie in the segments: one for each checkpoint that was ever recorded.
+fn signatures(log: &Path) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(log.join("segments")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let line = "\u{2014} as.bank.example/audit/test ".as_bytes();
+        found += bytes.windows(line.len()).filter(|window| *window == line).count();
+    }
+    found
+}
+
+/// A service that has answered, was copied, went on, and is stopped: log and signer's state as they were, and are.
+struct Before {
+    token: String,
+    audit: PathBuf,
+    state: PathBuf,
+}
+
+fn copied_and_gone_on(appliance: &mut Appliance) -> Before {
     appliance.token_of_the_case();
     appliance.stop();
-    let old = appliance.path("old-copy");
-    copy(&appliance.audit(), &old);
+    let before = Before {
+        token: String::new(),
+        audit: appliance.path("old-audit"),
+        state: appliance.path("old-state"),
+    };
+    copy(&appliance.audit(), &before.audit);
+    copy(&appliance.path("signer"), &before.state);
     appliance.run();
     let token = appliance.token_of_the_case();
     for _ in 0..30 {
         appliance.introspect("payments-api", &token);
     }
-    // However soon it stops, the gateway was told the checkpoint that covers its last answer.
+    // However soon it stops, gateway and signer were told the checkpoint that covers its last answer.
     appliance.stop();
     appliance.keep_checkpoint();
+    Before { token, ..before }
+}
 
-    let (real, away) = (appliance.audit(), appliance.path("real"));
-    std::fs::rename(&real, &away).unwrap();
-    copy(&old, &real);
+/// Puts `old` in the place of `real`, which is kept.
+fn replace(real: &Path, old: &Path) -> PathBuf {
+    let away = real.with_extension("away");
+    std::fs::rename(real, &away).unwrap();
+    copy(old, real);
+    away
+}
+
+fn put_back(real: &Path, away: &Path) {
+    std::fs::remove_dir_all(real).unwrap();
+    std::fs::rename(away, real).unwrap();
+}
+
+fn rolled_back(way: Way) {
+    let mut appliance = Appliance::start(Settings::new(way));
+    let before = copied_and_gone_on(&mut appliance);
+    let (real, state) = (appliance.audit(), appliance.path("signer"));
+    // The whole machine of the signer came back from a copy: only the gateway knows better.
+    let (away, state_away) = (replace(&real, &before.audit), replace(&state, &before.state));
     let mut refused = match way {
         // The signer's status is the gateway's own: nobody starts on this log again.
         Way::Child => appliance.process("serve"),
@@ -42,14 +88,13 @@ fn rolled_back(way: Way) {
         }
         appliance.stop();
     }
-    let signed = |log: &std::path::Path| std::fs::read(log.join("published/checkpoint")).unwrap();
-    assert_eq!(signed(&real), signed(&old), "nothing was signed over a log that had lost records");
+    assert_eq!(newest(&real), newest(&before.audit), "nothing was signed over a log that had lost records");
 
     // The log that the gateway knows is welcome.
-    std::fs::remove_dir_all(&real).unwrap();
-    std::fs::rename(&away, &real).unwrap();
+    put_back(&real, &away);
+    put_back(&state, &state_away);
     appliance.run();
-    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    assert_eq!(appliance.introspect("payments-api", &before.token).inner()["active"], true);
     until("readiness", || appliance.is_ready().then_some(()));
     appliance.finish();
 }
@@ -62,4 +107,108 @@ fn a_log_that_was_rolled_back_is_refused_when_the_signer_is_a_child() {
 #[test]
 fn a_log_that_was_rolled_back_is_refused_when_the_signer_is_separate() {
     rolled_back(Way::Separate);
+}
+
+#[test]
+fn a_signer_that_remembers_more_than_its_log_holds_does_not_start_and_adds_nothing() {
+    let mut appliance = Appliance::start(Settings::new(Way::Separate));
+    let before = copied_and_gone_on(&mut appliance);
+    let real = appliance.audit();
+    let away = replace(&real, &before.audit);
+    // No gateway is there that could know it.
+    let mut refused = appliance.process("signer");
+    assert_eq!(refused.wait_all().code(), Some(65), "{}", refused.said());
+    assert!(refused.said().contains("chancery audit adopt"), "{}", refused.said());
+    appliance.ended(&refused);
+    let segment = "segments/00000000000000000000.seg";
+    assert!(std::fs::read(real.join(segment)).unwrap() == std::fs::read(before.audit.join(segment)).unwrap());
+    put_back(&real, &away);
+    appliance.run();
+    appliance.finish();
+}
+
+#[test]
+fn an_export_beside_a_stopped_service_signs_nothing_and_needs_no_token() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child));
+    let before = copied_and_gone_on(&mut appliance);
+    let real = appliance.audit();
+    let away = replace(&real, &before.audit);
+    // The token is away; on the log as it was, this signed one checkpoint after the other.
+    let (token, hidden) = (appliance.path("token"), appliance.path("token-away"));
+    std::fs::rename(&token, &hidden).unwrap();
+    for n in 1..=3 {
+        let out = appliance.path(&format!("export-{n}"));
+        let said = appliance.must(&["audit", "export", "--json", "--out", out.to_str().unwrap()]);
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        // Each export is a record; behind the checkpoint lies the record of that checkpoint's signature too.
+        assert_eq!(said["uncovered"], n + 1, "{said}");
+        let verified = verify(&out, &["--key", appliance.log_key()]);
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    }
+    assert_eq!(newest(&real), newest(&before.audit), "no checkpoint was signed");
+    assert_eq!(signatures(&real), signatures(&before.audit), "not one note was recorded");
+    std::fs::rename(&hidden, &token).unwrap();
+    put_back(&real, &away);
+
+    // On the log that is known the next start covers the records of exports.
+    appliance.export("export-of-the-real-one");
+    appliance.run();
+    let evidence = appliance.finish().evidence;
+    assert_eq!(evidence.events("export").count(), 1);
+}
+
+#[test]
+fn one_memory_is_enough_and_heals_the_other() {
+    for way in [Way::Child, Way::Separate] {
+        let mut appliance = Appliance::start(Settings::new(way));
+        let token = appliance.token_of_the_case();
+        appliance.stop();
+        // The signer's is lost: the gateway's counts, and becomes the signer's.
+        let memory = appliance.path("signer/checkpoint");
+        std::fs::remove_file(&memory).unwrap();
+        appliance.run();
+        assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+        appliance.stop();
+        assert_eq!(std::fs::read(&memory).unwrap(), newest(&appliance.audit()));
+        // The gateway's is lost, with all tokens: the signer's counts.
+        std::fs::remove_file(appliance.path("state.db")).unwrap();
+        appliance.run();
+        appliance.token_of_the_case();
+        appliance.finish();
+    }
+}
+
+#[test]
+fn a_log_that_nothing_remembers_signs_nothing_until_the_operator_decides() {
+    for way in [Way::Child, Way::Separate] {
+        let mut appliance = Appliance::start(Settings::new(way));
+        appliance.token_of_the_case();
+        appliance.stop();
+        std::fs::remove_file(appliance.path("signer/checkpoint")).unwrap();
+        std::fs::remove_file(appliance.path("state.db")).unwrap();
+        let known = newest(&appliance.audit());
+        if way == Way::Separate {
+            appliance.run_signer();
+        }
+        appliance.run_gateway();
+        until("the reason", || {
+            let ready = appliance.operation("/readyz").try_send().ok()?;
+            assert_eq!(ready.status, 503);
+            ready.text().contains("chancery audit adopt").then_some(())
+        });
+        let signer = appliance.signer_id();
+        for _ in 0..20 {
+            appliance.client_credentials("shop", &[]).is_unavailable();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(appliance.signer_id(), signer, "it is not started again and again");
+        // An operator who only wants to look is served, and nothing is signed for it.
+        appliance.export(&format!("export-{way:?}"));
+        appliance.stop();
+        assert_eq!(newest(&appliance.audit()), known, "no checkpoint was signed");
+        // The memory that the operator finds again is as good as ever.
+        std::fs::write(appliance.path("signer/checkpoint"), &known).unwrap();
+        appliance.run();
+        appliance.finish();
+    }
 }

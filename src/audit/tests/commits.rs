@@ -17,7 +17,8 @@ fn open(bench: &Bench) -> (Log<u64>, Receiver<(u64, Option<String>)>) {
         }),
         on_failure: Box::new(|_| ()),
     };
-    let (log, _) = Log::open(bench.settings(), &bench.keys(), bench.sign(), handlers).unwrap();
+    let (log, _) =
+        Log::open(LogLock::take(bench.settings()).unwrap(), &bench.keys(), bench.sign(), handlers).unwrap();
     (log, told)
 }
 

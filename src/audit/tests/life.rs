@@ -21,7 +21,7 @@ fn what_was_appended_is_there_after_opening_again() {
         assert_eq!(RecordView::parse(record.as_bytes()).unwrap().sha256.unwrap().0, digest);
     }
     let newest = opened.log.checkpoint().unwrap();
-    assert_eq!(opened.standing(newest.size, newest.root), Standing::Extends);
+    bench.compare(&opened, newest.size, newest.root).unwrap();
     opened.log.close().unwrap();
 
     let again = bench.open();
@@ -112,7 +112,8 @@ fn no_checkpoint_is_signed_before_somebody_allows_it_and_nothing_is_lost_meanwhi
     let (signed, ended) = (bench.signed.load(Ordering::SeqCst), bench.records().len());
     let handlers =
         Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };
-    let (log, _) = Log::open(bench.settings(), &bench.keys(), bench.sign(), handlers).unwrap();
+    let (log, _) =
+        Log::open(LogLock::take(bench.settings()).unwrap(), &bench.keys(), bench.sign(), handlers).unwrap();
     let _ = log.record(plain(Event::Started)).unwrap();
     assert!(matches!(log.checkpoint(), Err(LogError::Unconfirmed)));
     std::thread::sleep(std::time::Duration::from_millis(1200));
@@ -135,10 +136,15 @@ fn a_kept_checkpoint_is_compared_with_the_records_and_not_with_published_files()
     let kept = opened.log.checkpoint().unwrap();
     let _ = opened.log.record(plain(Event::Started)).unwrap();
     let newest = opened.log.checkpoint().unwrap();
-    assert_eq!(opened.standing(kept.size, kept.root), Standing::Extends);
-    assert_eq!(opened.standing(kept.size, [7; 32]), Standing::Forked);
-    assert_eq!(opened.standing(newest.size, [7; 32]), Standing::Forked);
-    assert_eq!(opened.standing(newest.size + 1, newest.root), Standing::Shorter { size: newest.size });
+    bench.compare(&opened, kept.size, kept.root).unwrap();
+    let other = |size, root| bench.compare(&opened, size, root).unwrap_err();
+    assert!(matches!(other(kept.size, [7; 32]), NotExtended::Forked { known } if known == kept.size));
+    assert!(matches!(other(newest.size, [7; 32]), NotExtended::Forked { .. }));
+    let longer = other(newest.size + 1, newest.root);
+    assert!(matches!(longer, NotExtended::Shorter { size, .. } if size == newest.size));
+    assert!(longer.is_rollback());
+    let unsigned = newest.note.replacen(&format!("\n{}\n", newest.size), "\n1\n", 1);
+    assert!(matches!(opened.log.compare(unsigned.as_bytes()), Err(NotExtended::Note(_))));
 
     // Files of another tree under the names of the kept checkpoint's own tiles: of its size they give its root.
     let (twin, last) = ([9; 32], usize::try_from(kept.size % 256).unwrap());
@@ -150,8 +156,7 @@ fn a_kept_checkpoint_is_compared_with_the_records_and_not_with_published_files()
     };
     put(&format!("published/tile/0/001.p/{last}"), edge.tile(0));
     put("published/tile/1/000.p/1", edge.tile(1));
-    let forged = note::Checkpoint { origin: ORIGIN.to_owned(), size: kept.size, root: edge.root() };
-    assert!(!matches!(opened.log.standing(&forged), Ok(Standing::Extends)));
+    assert!(bench.compare(&opened, kept.size, edge.root()).is_err());
     opened.log.close().unwrap();
 }
 
@@ -160,7 +165,7 @@ fn keys_of_checkpoints_are_found_in_the_log_when_no_file_tells_of_them() {
     let mut bench = Bench::new();
     std::fs::remove_dir_all(bench.path("")).unwrap();
     let first = [plain(Event::LogCreated), bench.key_record()];
-    Log::<u64>::create(bench.settings(), &first, bench.sign()).unwrap();
+    let _ = Log::<u64>::create(NewLog::prepare(bench.settings()).unwrap(), &first, bench.sign()).unwrap();
     let (old, new) = (bench.verifier(), EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap());
     bench.key = Arc::new(new);
     let opened = bench.open();
@@ -175,7 +180,7 @@ fn keys_of_checkpoints_are_found_in_the_log_when_no_file_tells_of_them() {
 #[test]
 fn a_log_is_created_once_and_never_by_opening() {
     let bench = Bench::new();
-    let again = Log::<u64>::create(bench.settings(), &[plain(Event::LogCreated)], bench.sign());
+    let again = NewLog::prepare(bench.settings());
     assert!(matches!(again, Err(CreateError::Exists(_))));
 
     // Without its segments the published part still tells that there was a log.
@@ -183,7 +188,7 @@ fn a_log_is_created_once_and_never_by_opening() {
     let missing = bench.try_open().err().unwrap();
     assert!(matches!(missing, OpenError::Missing(_)));
     assert!(missing.to_string().contains("chancery audit init"));
-    let again = Log::<u64>::create(bench.settings(), &[plain(Event::LogCreated)], bench.sign());
+    let again = NewLog::prepare(bench.settings());
     assert!(matches!(again, Err(CreateError::Exists(_))));
 }
 
@@ -193,7 +198,7 @@ fn a_log_of_another_origin_is_not_opened() {
     let settings = LogSettings { origin: "other.example".to_owned(), ..bench.settings() };
     let handlers =
         Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };
-    let opened = Log::open(settings, &bench.keys(), bench.sign(), handlers);
+    let opened = Log::open(LogLock::take(settings).unwrap(), &bench.keys(), bench.sign(), handlers);
     assert!(matches!(opened.err(), Some(OpenError::Settings(SettingsError::Origin { .. }))));
 }
 
@@ -263,7 +268,7 @@ fn published_files_that_were_lost_or_lag_are_made_again() {
         if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
         let again = bench.open();
         assert!(again.recovery.rebuilt, "{lost}");
-        assert_eq!(again.standing(newest.size, newest.root), Standing::Extends);
+        bench.compare(&again, newest.size, newest.root).unwrap();
         again.log.close().unwrap();
         assert_eq!(std::fs::read_to_string(bench.path("published/checkpoint")).unwrap(), newest.note);
     }
@@ -282,7 +287,7 @@ fn records_wait_while_they_cannot_be_published_and_are_published_later() {
     std::fs::rename(&away, &tiles).unwrap();
     let newest = opened.log.checkpoint().unwrap();
     assert!(newest.size > receipt.sequence());
-    assert_eq!(opened.standing(newest.size, newest.root), Standing::Extends);
+    bench.compare(&opened, newest.size, newest.root).unwrap();
     opened.log.close().unwrap();
 }
 
@@ -302,8 +307,9 @@ fn a_clock_that_jumps_moves_no_record_and_a_start_meanwhile_knows_it() {
         let handlers =
             Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };
         let settings = LogSettings { sources: sources.clone(), ..bench.settings() };
-        let (log, _) = Log::open(settings, &bench.keys(), bench.sign(), handlers).unwrap();
-        log.sign_checkpoints();
+        let (log, _) =
+            Log::open(LogLock::take(settings).unwrap(), &bench.keys(), bench.sign(), handlers).unwrap();
+        log.sign_checkpoints(Continuity::created());
         log
     };
     let log = open();

@@ -63,7 +63,9 @@ impl Bench {
             gate: Arc::default(),
         };
         let settings = LogSettings { sources, ..bench.settings() };
-        Log::<u64>::create(settings, &[plain(Event::LogCreated)], bench.sign()).unwrap();
+        let _ =
+            Log::<u64>::create(NewLog::prepare(settings).unwrap(), &[plain(Event::LogCreated)], bench.sign())
+                .unwrap();
         bench
     }
 
@@ -121,13 +123,22 @@ impl Bench {
             }),
             on_failure: Box::new(move |e| drop(fail.send(e.to_string()))),
         };
-        let (log, recovery) = Log::open(self.settings(), &self.keys(), self.sign(), handlers)?;
-        log.sign_checkpoints();
+        let (log, recovery) =
+            Log::open(LogLock::take(self.settings())?, &self.keys(), self.sign(), handlers)?;
+        log.sign_checkpoints(Continuity::created());
         Ok(Opened { log, recovery, durable, failed })
     }
 
     fn open(&self) -> Opened {
         self.try_open().unwrap()
+    }
+
+    /// How the log stands to a checkpoint of this size and root, which its key signed.
+    fn compare(&self, opened: &Opened, size: u64, root: tree::Hash) -> Result<(), NotExtended> {
+        let text = note::Checkpoint { origin: ORIGIN.to_owned(), size, root }.text();
+        let signature = self.key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        let note = format!("{text}\n{}", self.verifier().signature_line(signature.as_ref()));
+        opened.log.compare(note.as_bytes()).map(drop)
     }
 
     /// Reads and repairs as opening does, without starting anything.
@@ -156,10 +167,6 @@ impl Bench {
 }
 
 impl Opened {
-    fn standing(&self, size: u64, root: tree::Hash) -> Standing {
-        self.log.standing(&note::Checkpoint { origin: ORIGIN.to_owned(), size, root }).unwrap()
-    }
-
     fn append(&self, ticket: u64, entry: Entry) -> Result<(), Full> {
         let room = self.log.reserve(entry.size())?;
         self.log.append(room, entry, ticket).unwrap();

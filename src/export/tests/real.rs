@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::audit::{
-    CheckpointRef, Digest, Draft, Entry, Event, Handlers, LogSettings, Outcome, Payload, SEGMENT_MIN,
+    CheckpointRef, Digest, Draft, Entry, Event, Handlers, LogLock, LogSettings, NewLog, Outcome, Payload,
+    SEGMENT_MIN,
 };
 use crate::clock::{self, Sources};
 use crate::export::write;
@@ -47,8 +48,16 @@ fn sign(signer: &Arc<Signer>) -> crate::audit::SignCheckpoint {
 
 fn open(settings: &LogSettings, checkpoints: &Arc<Signer>) -> AuditLog {
     let handlers = Handlers { on_durable: Box::new(Vec::clear), on_failure: Box::new(|_| ()) };
-    let log = AuditLog::open(settings.clone(), &[checkpoints.vkey()], sign(checkpoints), handlers).unwrap().0;
-    log.sign_checkpoints();
+    let log = AuditLog::open(
+        LogLock::take(settings.clone()).unwrap(),
+        &[checkpoints.vkey()],
+        sign(checkpoints),
+        handlers,
+    )
+    .unwrap()
+    .0;
+    let newest = log.newest().unwrap();
+    log.sign_checkpoints(log.compare(newest.note.as_bytes()).unwrap());
     log
 }
 
@@ -69,7 +78,7 @@ fn a_log_that_was_opened_twice_is_exported_while_it_runs_and_verifies() {
         key_entry(&checkpoints, Event::KeyGenerated),
         key_entry(&answers, Event::KeyFound),
     ];
-    AuditLog::create(settings.clone(), &first, sign(&checkpoints)).unwrap();
+    let _ = AuditLog::create(NewLog::prepare(settings.clone()).unwrap(), &first, sign(&checkpoints)).unwrap();
     let record = |log: &AuditLog, numbers: std::ops::Range<u64>| {
         for number in numbers {
             let _ = log.record(answer_entry(&answers, number)).unwrap();

@@ -239,6 +239,11 @@ impl Appliance {
         self.checkpoints.push(file);
     }
 
+    /// The log's verifier key.
+    pub(crate) fn log_key(&self) -> &str {
+        &self.log_key
+    }
+
     /// Exports the log; the service may be running.
     pub(crate) fn export(&self, name: &str) -> PathBuf {
         let out = self.path(name);
