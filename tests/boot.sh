@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Chancery as its operator has it: the README's "Install under systemd", literally, in a booted Debian with real systemd;
+# then what an operator meets: one-off commands, processes that are killed, a reboot.
+#
+#   tests/boot.sh            CHANCERY_BIN names a program that is built already; `cargo build` makes one without it
+#
+# Every line of the section's shell blocks runs as it stands, in one shell. Only `cargo` is another there: the program is
+# built outside, with `cargo build`, and lies in target/release before the first line. The trees are in target/boot.
+# Ends with 0, with 1 when something does not hold, and with 69 where this machine cannot boot a system.
+set -euo pipefail
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+if [ -z "${CHANCERY_BIN:-}" ]; then
+  cargo build --locked --quiet --bin chancery
+  CHANCERY_BIN=$(cargo metadata --locked --format-version 1 --no-deps | jq -r .target_directory)/debug/chancery
+fi
+export BOOT_DIR=$PWD/target/boot BOOT_OWNER=$$
+box=$PWD/tests/systemd-box.sh
+tree=$BOOT_DIR/tree
+config=/etc/chancery/chancery.toml
+
+step() { printf '\n-- %s (%d s)\n' "$*" "$SECONDS"; }
+good() { printf '   ok: %s\n' "$*"; }
+die() {
+  printf '\nboot.sh: %s\n' "$1" >&2
+  echo "The journal said last:" >&2
+  inside journalctl --no-pager --output=short-monotonic --lines=40 -u chancery -u chancery-signer >&2 || true
+  exit 1
+}
+inside() { "$box" run "$@"; }
+# A shell inside with the words of an operator; the lines come from standard input.
+shell() { inside bash -e -o pipefail -c 'cd /root/chancery && . /dev/stdin'; }
+until_it_holds() { # WHAT COMMAND…
+  local what=$1
+  shift
+  for _ in $(seq 300); do
+    ! inside "$@" > /dev/null 2>&1 || return 0
+    sleep 0.2
+  done
+  die "expected within a minute: $what"
+}
+ready() { until_it_holds "$1: /readyz says 200" curl -fsS http://127.0.0.1:9443/readyz; }
+show() { inside systemctl show --value -p "$2" "$1"; }
+equal() { [ "$2" = "$3" ] || die "$1: expected $2, found $3"; }
+
+# ---------------------------------------------------------------------------------------------------------------------
+step "a fresh Debian"
+"$box" stop # what an earlier run may have left
+trap '"$box" stop' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+"$box" make
+project=$tree/root/chancery
+mkdir -p "$project/target/release"
+cp -R README.md config softhsm systemd "$project"
+install -m 755 "$CHANCERY_BIN" "$project/target/release/chancery"
+printf '#!/bin/sh\necho "built outside: cargo $*"\n' > "$tree/usr/local/bin/cargo"
+chmod 755 "$tree/usr/local/bin/cargo"
+awk '/^## / { here = $0 == "## Install under systemd" } /^```/ { block = here && $0 == "```sh"; next } block' README.md > "$project/install.sh"
+[ "$(wc -l < "$project/install.sh")" -ge 20 ] || die "README.md: expected the lines of \"Install under systemd\", found fewer than 20"
+"$box" start
+good "systemd $(inside systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') is up"
+
+step "the README's lines"
+shell <<< 'set -v; . ./install.sh' 2>&1 | sed 's/^/   /' || die "a line of the README ended badly (above)"
+for unit in chancery-signer chancery; do
+  equal "$unit" "active notify enabled" "$(show $unit ActiveState) $(show $unit Type) $(show $unit UnitFileState)"
+done
+ready "the service"
+good "both units are active, and ready; the answer is in a verified export"
+
+shell <<< 'curl -sS --fail-with-body --cacert /etc/chancery/tls/server.pem --connect-to ::127.0.0.1:8443 https://as.bank.example/jwks > ~/trial/jwks
+  softhsm/jwt.sh verify ~/trial/jwks "$(cat ~/trial/answer.jwt)"
+  softhsm/jwt.sh claims "$(cat ~/trial/answer.jwt)" | jq -e ".token_introspection.active and .aud == \"payments-api\"" > /dev/null' ||
+  die "the answer is not what the payment API has to get"
+good "the answer verifies against /jwks with openssl"
+
+# ---------------------------------------------------------------------------------------------------------------------
+step "who may do what"
+modes() { inside stat -c '%a %U:%G %n' /var/lib/chancery /var/lib/chancery/audit /var/lib/chancery/signer /var/lib/chancery/softhsm /etc/chancery/pin.cred; }
+before=$(modes)
+for command in "audit status" "key generate --help"; do
+  # shellcheck disable=SC2086
+  inside chancery-once $command > /dev/null || die "chancery-once $command: status $?"
+done
+equal "owners and modes after one-off commands" "$before" "$(modes)"
+equal "owners and modes" "1771 root:chancery /var/lib/chancery
+700 chancery-signer:chancery-signer /var/lib/chancery/audit
+700 chancery-signer:chancery-signer /var/lib/chancery/signer
+700 chancery-signer:chancery-signer /var/lib/chancery/softhsm
+600 root:root /etc/chancery/pin.cred" "$before"
+inside chancery-once audit nonsense > /dev/null 2>&1 && status=0 || status=$?
+equal "the status of a one-off command" 64 "$status"
+inside setpriv --reuid=chancery --regid=chancery --clear-groups ls /var/lib/chancery/audit /var/lib/chancery/softhsm > /dev/null 2>&1 &&
+  die "the gateway's user may look into the signer's directories"
+pin=$(cat "$tree/var/lib/chancery/softhsm/pin")
+! inside journalctl --no-pager | grep -qF -- "$pin" || die "the PIN is in the journal"
+good "one-off commands change no mode and hand on their status; the PIN is in no journal"
+
+step "each process is killed, and comes back"
+for unit in chancery-signer chancery; do
+  pid=$(show $unit MainPID)
+  inside kill -KILL "$pid"
+  until_it_holds "$unit has another process" bash -c "p=\$(systemctl show --value -p MainPID $unit); [ \$p != 0 ] && [ \$p != $pid ]"
+  ready "after SIGKILL of $unit"
+done
+good "signer and gateway"
+
+# What an operator asks again and again: a signed answer about the token of the first one, and a log that proves both.
+cat > "$project/again.sh" << 'AGAIN'
+ask() { curl -sS --fail-with-body --cacert /etc/chancery/tls/server.pem --connect-to ::127.0.0.1:8443 "$@"; }
+ask -K <(printf 'user = "payments-api:%s"' "$(cat ~/trial/payments-api.secret)") --data-urlencode token@$HOME/trial/token \
+  -H 'Accept: application/token-introspection+jwt' https://as.bank.example/introspect > ~/trial/again.jwt
+softhsm/jwt.sh verify ~/trial/jwks "$(cat ~/trial/again.jwt)"
+softhsm/jwt.sh claims "$(cat ~/trial/again.jwt)" | jq -e .token_introspection.active > /dev/null
+rm -rf ~/trial/export
+chancery audit export --config /etc/chancery/chancery.toml --out ~/trial/export
+chancery audit verify ~/trial/export --key ~/trial/log.vkey --jwt ~/trial/answer.jwt --jwt ~/trial/again.jwt
+AGAIN
+shell <<< '. ./again.sh' > "$BOOT_DIR/again.txt" 2>&1 || { cat "$BOOT_DIR/again.txt" >&2; die "no answer or no proof after both were killed"; }
+good "the token is still active, and both answers are in a verified export"
+
+step "a reboot"
+"$box" reboot
+ready "the service after a reboot"
+for unit in chancery-signer chancery; do equal "$unit" active "$(show $unit ActiveState)"; done
+shell <<< '. ./again.sh' > "$BOOT_DIR/again.txt" 2>&1 || { cat "$BOOT_DIR/again.txt" >&2; die "no answer or no proof after a reboot"; }
+equal "failed units" "" "$(inside systemctl --failed --no-legend)"
+good "it is up by itself, the token is still active, and the log verifies"
+
+step "all of it holds"
