@@ -19,7 +19,7 @@ base=$dir/base
 tree=$dir/tree
 # Two checkouts on one host have systems of different names.
 name=chancery-boot-$(cksum <<< "$dir" | cut -d' ' -f1)
-packages=systemd,systemd-sysv,dbus,softhsm2,curl,jq,openssl,ca-certificates,procps,xxd
+packages=systemd,systemd-sysv,dbus,softhsm2,opensc,curl,jq,openssl,ca-certificates,procps,xxd
 
 die() { echo "systemd-box.sh: $1" >&2; exit "${2:-1}"; }
 # The number of a process that ended long ago may be another's today, so its command line must name the tree.
@@ -39,6 +39,8 @@ inside() { # COMMAND...: all namespaces of the system, a clean environment
 cgroups() { # where this system has its cgroup; none of our business where the host has systemd
   [ -d /run/systemd/system ] || printf '%s\n' /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup
 }
+
+made_by() { { declare -f bootstrap && echo "$packages"; } | sha256sum; }
 
 bootstrap() {
   local mirror suite unit
@@ -64,7 +66,7 @@ bootstrap() {
   printf '[Journal]\nStorage=persistent\nRateLimitBurst=0\n' > "$base.partial/etc/systemd/journald.conf.d/boot.conf"
   # Debian's mirror serves packages that need not come a second time; the tree does not.
   rm -rf "$base.partial"/var/cache/apt/archives/*.deb "$base.partial"/var/lib/apt/lists/*
-  sha256sum < "$0" > "$base.partial/made-by"
+  made_by > "$base.partial/made-by"
   mv -- "$base.partial" "$base"
 }
 
@@ -74,7 +76,7 @@ make() {
   command -v debootstrap systemd-nspawn > /dev/null || die "apt-get install debootstrap systemd-container" 69
   unshare --mount --pid --net --fork true 2> /dev/null || die "this machine lets root make no namespaces" 69
   mkdir -p -- "$dir"
-  [ "$(cat "$base/made-by" 2> /dev/null)" = "$(sha256sum < "$0")" ] || bootstrap
+  [ "$(cat "$base/made-by" 2> /dev/null)" = "$(made_by)" ] || bootstrap
   rm -rf --one-file-system -- "$tree"
   cp -a --reflink=auto -- "$base" "$tree"
 }

@@ -1,16 +1,29 @@
 //! `chancery config check`: every mistake at once, each with its line; else a short summary.
+//!
+//! What a service may read is decided by the kernel for its user alone. So root, which may read everything, starts this
+//! program once more for each service: that process becomes the service's user before it looks.
 
-use crate::config::{Config, HostProblem, Mistakes, Process, SignerMode, check_host, load};
+use super::{Status, fail};
+use crate::clock;
+use crate::config::{
+    Config, HostProblem, Mistakes, PinSource, Process, SignerMode, check_certificate, check_host, find_lines,
+    load,
+};
+use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::ffi::CString;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// `EX_CONFIG` of sysexits.h.
 const CONFIG: u8 = 78;
 
 /// Names every mistake of a configuration at once, each with its line.
 ///
-/// Ends with status 0 (nothing to correct), 66 (the file cannot be read) or 78 (mistakes).
+/// As root it looks at each file as the user of the service that needs it ([signer] gateway_user, signer_user). Ends with
+/// status 0 (nothing to correct), 66 (the file cannot be read) or 78 (mistakes).
 #[derive(Debug, clap::Args)]
 pub struct ConfigCheck {
     /// The configuration file.
@@ -22,24 +35,46 @@ pub struct ConfigCheck {
     /// Leave out this machine's files and directories (the JWK sets belong to the configuration and are read).
     #[arg(long)]
     pub file_only: bool,
+    /// Become the user of this service and print what it sees, for the process that asks.
+    #[arg(long, hide = true)]
+    pub seen_by: Option<Service>,
+}
+
+/// One of two services with users of their own.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Service {
+    /// `chancery serve`.
+    Gateway,
+    /// `chancery signer`.
+    Signer,
+}
+
+/// What one process sees of this machine.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Seen {
+    problems: Vec<HostProblem>,
+    notes: Vec<String>,
 }
 
 /// Checks, prints to `out`, and returns the exit status.
 ///
 /// # Errors
-/// When `out` cannot be written to.
-pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<u8> {
-    let config = match load(&args.config) {
-        Ok(config) => config,
-        Err(mistakes) => {
+/// When `out` cannot be written to, or this program cannot be started for a service.
+pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<Status> {
+    let config = match (load(&args.config), args.seen_by) {
+        (Ok(config), None) => config,
+        (loaded, Some(service)) => return see_as_service(args, loaded, service, out),
+        (Err(mistakes), None) => {
             refuse(args, &mistakes, out)?;
             return Ok(mistakes.exit_status());
         }
     };
-    let problems = if args.file_only { Vec::new() } else { check_host(&config, Process::Both) };
+    let mut seen = if args.file_only { Seen::default() } else { look(args, &config)? };
+    find_lines(&args.config, &mut seen.problems);
     // What this user may not look at, another may: no mistake of the file.
-    let (denied, wrong): (Vec<_>, Vec<_>) = problems.into_iter().partition(|p| p.denied);
-    let notes = notes(&config, &denied);
+    let (denied, wrong): (Vec<_>, Vec<_>) = seen.problems.into_iter().partition(|p| p.denied);
+    let mut notes = notes(&config, &denied);
+    notes.extend(seen.notes);
     if args.json {
         let valid = wrong.is_empty();
         let answer = json!({"file": args.config, "valid": valid, "mistakes": [], "machine": wrong,
@@ -47,7 +82,7 @@ pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<u8> {
         writeln!(out, "{answer}")?;
     } else {
         for problem in &wrong {
-            writeln!(out, "{}: {problem}", args.config.display())?;
+            writeln!(out, "{}:{}: {problem}", args.config.display(), problem.line)?;
         }
         for note in &notes {
             writeln!(out, "note: {note}")?;
@@ -57,6 +92,88 @@ pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<u8> {
         }
     }
     Ok(if wrong.is_empty() { 0 } else { CONFIG })
+}
+
+/// What the processes of this configuration see of this machine.
+fn look(args: &ConfigCheck, config: &Config) -> io::Result<Seen> {
+    match &config.signer {
+        SignerMode::Separate { .. } if geteuid().is_root() => {
+            let (mut gateway, signer) = (ask(args, "gateway")?, ask(args, "signer")?);
+            gateway.problems.extend(signer.problems);
+            gateway.notes.extend(signer.notes);
+            Ok(gateway)
+        }
+        _ => Ok(see(config, Process::Both)),
+    }
+}
+
+/// What `process` sees, as the user that runs.
+fn see(config: &Config, process: Process) -> Seen {
+    let mut seen = Seen { problems: check_host(config, process), notes: Vec::new() };
+    if let (Some(tls), Process::Gateway | Process::Both) = (&config.http.tls, process) {
+        let (problems, notes) = check_certificate(tls, clock::now().unix_seconds());
+        seen.problems.extend(problems);
+        seen.notes.extend(notes);
+    }
+    if let (PinSource::Credential(name), Process::Signer | Process::Both) = (&config.hsm.pin, process) {
+        seen.notes.push(format!(
+            "not looked at: hsm.pin_credential = {name}, which systemd hands to the signer's unit alone"
+        ));
+    }
+    seen
+}
+
+/// Starts this program for one service, and takes what it sees.
+fn ask(args: &ConfigCheck, service: &str) -> io::Result<Seen> {
+    let file = std::path::absolute(&args.config)?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["config", "check", "--seen-by", service, "--config"])
+        .arg(file)
+        .output()?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        io::Error::other(format!("the {service} could not be asked what it sees: {} {said}", output.status))
+    })
+}
+
+/// The other side of [`ask`]: one JSON object of what the service's user sees.
+fn see_as_service(
+    args: &ConfigCheck,
+    loaded: Result<Config, Mistakes>,
+    service: Service,
+    out: &mut impl Write,
+) -> io::Result<Status> {
+    let Ok(config) = loaded else { return Ok(CONFIG) };
+    let SignerMode::Separate { gateway_user, signer_user, .. } = &config.signer else { return Ok(CONFIG) };
+    let (key, name, process) = match service {
+        Service::Gateway => ("signer.gateway_user", gateway_user, Process::Gateway),
+        Service::Signer => ("signer.signer_user", signer_user, Process::Signer),
+    };
+    let mut seen = match become_user(name) {
+        // The configuration and its JWK sets are read by the service too.
+        Ok(true) => match load(&args.config) {
+            Ok(config) => see(&config, process),
+            Err(mistakes) => Seen { problems: HostProblem::from_mistakes(&mistakes), notes: Vec::new() },
+        },
+        Ok(false) => Seen { problems: vec![HostProblem::no_user(key, name)], notes: Vec::new() },
+        Err(error) => return Ok(fail(&format!("no process becomes the user {name}: {error}"), 71)),
+    };
+    for problem in &mut seen.problems {
+        problem.user = Some(name.clone());
+        // This is the user that has to.
+        problem.denied = false;
+    }
+    writeln!(out, "{}", serde_json::to_string(&seen)?)?;
+    Ok(0)
+}
+
+/// For good, with all groups that the user is a member of; false if there is no such user.
+fn become_user(name: &str) -> io::Result<bool> {
+    let Some(user) = User::from_name(name)? else { return Ok(false) };
+    initgroups(&CString::new(name)?, user.gid)?;
+    setgid(user.gid)?;
+    setuid(user.uid)?;
+    Ok(true)
 }
 
 fn refuse(args: &ConfigCheck, mistakes: &Mistakes, out: &mut impl Write) -> io::Result<()> {
@@ -153,7 +270,7 @@ mod tests {
         let config = home.path().join("chancery.toml");
         std::fs::write(&config, text).unwrap();
         let mut out = Vec::new();
-        let status = run(&ConfigCheck { config, json, file_only }, &mut out).unwrap();
+        let status = run(&ConfigCheck { config, json, file_only, seen_by: None }, &mut out).unwrap();
         (status, String::from_utf8(out).unwrap())
     }
 
@@ -191,14 +308,15 @@ mod tests {
     fn what_the_machine_lacks_gives_status_78_unless_only_the_file_counts() {
         let (status, out) = check(MINIMAL, false, false);
         assert_eq!(status, 78);
-        assert!(out.contains("hsm.pin_file = "), "{out}");
+        assert!(out.contains("chancery.toml:25: hsm.pin_file = "), "{out}");
         assert!(!out.contains("issuer  "), "no summary of what cannot run: {out}");
     }
 
     #[test]
     fn a_missing_file_gives_status_66() {
         let mut out = Vec::new();
-        let args = ConfigCheck { config: "/nonexistent/chancery.toml".into(), json: false, file_only: false };
+        let config = "/nonexistent/chancery.toml".into();
+        let args = ConfigCheck { config, json: false, file_only: false, seen_by: None };
         assert_eq!(run(&args, &mut out).unwrap(), 66);
         assert!(
             String::from_utf8(out).unwrap().contains("/nonexistent/chancery.toml: expected a readable file")

@@ -118,7 +118,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Signer(args) => signer::run(args),
         Command::Config(ConfigCommand::Check(args)) => {
-            config_check::run(args, &mut std::io::stdout().lock()).unwrap_or(74)
+            config_check::run(args, &mut std::io::stdout().lock()).unwrap_or_else(|error| fail(&error, 74))
         }
         Command::Key(KeyCommand::Generate(args)) => key_generate::run(args),
         Command::Audit(AuditCommand::Init(args)) => audit_init::run(args),

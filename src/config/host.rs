@@ -1,8 +1,9 @@
 //! What only this machine can tell: whether the files and directories that a configuration names are there.
 
-use super::{Config, PinSource, SignerMode};
+use super::{Config, Mistake, Mistakes, PinSource, SignerMode};
 use nix::unistd::{AccessFlags, eaccess};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,23 +20,65 @@ pub enum Process {
 }
 
 /// One thing on this machine that the configuration needs otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProblem {
+    /// Line of the key in the configuration; 0 until [`super::find_lines`] has looked, and where the key does not stand.
+    pub line: usize,
     /// Dotted path of the key that names it.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// What it names.
     pub path: PathBuf,
     /// What was expected.
-    pub expected: &'static str,
+    pub expected: String,
     /// What was found.
     pub found: String,
+    /// The user that it was looked at as, when it is another than the one that runs.
+    pub user: Option<String>,
     /// This user may not look, another may: only a problem for the process that needs it.
     pub denied: bool,
 }
 
+impl HostProblem {
+    pub(super) fn new(key: &'static str, path: &Path, expected: String, found: String) -> Self {
+        Self { line: 0, key: key.into(), path: path.to_owned(), expected, found, user: None, denied: false }
+    }
+
+    /// The mistakes that another user finds: it may not read what the one that asks may.
+    pub fn from_mistakes(mistakes: &Mistakes) -> Vec<Self> {
+        let file = mistakes.file();
+        let problem = |mistake: &Mistake| Self {
+            line: mistake.line,
+            key: mistake.key.clone().into(),
+            path: file.to_owned(),
+            expected: mistake.expected.clone(),
+            found: mistake.found.clone(),
+            user: None,
+            denied: false,
+        };
+        mistakes.list().iter().map(problem).collect()
+    }
+
+    /// `key` names a user that this machine does not know.
+    pub fn no_user(key: &'static str, name: &str) -> Self {
+        Self::new(key, Path::new(name), "a user of this machine".to_owned(), "none of this name".to_owned())
+    }
+
+    fn denied(self, denied: bool) -> Self {
+        Self { denied, ..self }
+    }
+}
+
 impl fmt::Display for HostProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}: expected {}, found {}", self.key, self.path.display(), self.expected, self.found)
+        write!(
+            f,
+            "{} = {}: expected {}, found {}",
+            self.key,
+            self.path.display(),
+            self.expected,
+            self.found
+        )?;
+        self.user.as_ref().map_or(Ok(()), |user| write!(f, " (as the user {user})"))
     }
 }
 
@@ -60,14 +103,13 @@ pub fn check_host(config: &Config, process: Process) -> Vec<HostProblem> {
             look(file("hsm.pin_file", path));
             look(closed("hsm.pin_file", path, 0o077, "a file that only its owner can read (chmod 600)"));
         }
-        // `audit init` makes the directory: until then the nearest one above it counts.
-        let directory = config.audit.directory.as_path();
-        let nearest = directory.ancestors().find(|d| d.exists()).unwrap_or(directory);
-        look(writable(
-            "audit.directory",
-            nearest,
-            "a directory, there or yet to be made, that this user can write to",
-        ));
+        for (key, directory) in
+            [("audit.directory", &config.audit.directory), ("signer.state_directory", &config.signer_state)]
+        {
+            // The signer makes it: until then the nearest one above it counts.
+            let nearest = directory.ancestors().find(|d| d.exists()).unwrap_or(directory);
+            look(writable(key, nearest, "a directory, there or yet to be made, that this user can write to"));
+        }
         if let SignerMode::Separate { socket, .. } = &config.signer
             && let Some(directory) = socket.parent()
         {
@@ -81,7 +123,7 @@ pub fn check_host(config: &Config, process: Process) -> Vec<HostProblem> {
 fn file(key: &'static str, path: &Path) -> Option<HostProblem> {
     let expected = "a file that this user can read";
     let problem =
-        |found: String, denied| Some(HostProblem { key, path: path.to_owned(), expected, found, denied });
+        |found, denied| Some(HostProblem::new(key, path, expected.to_owned(), found).denied(denied));
     match std::fs::metadata(path) {
         Ok(about) if !about.is_file() => problem("no regular file".to_owned(), false),
         Ok(_) => access(path, AccessFlags::R_OK).and_then(|(found, denied)| problem(found, denied)),
@@ -93,13 +135,7 @@ fn file(key: &'static str, path: &Path) -> Option<HostProblem> {
 fn closed(key: &'static str, path: &Path, forbidden: u32, expected: &'static str) -> Option<HostProblem> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     let found = format!("mode {mode:04o}");
-    (mode & forbidden != 0).then(|| HostProblem {
-        key,
-        path: path.to_owned(),
-        expected,
-        found,
-        denied: false,
-    })
+    (mode & forbidden != 0).then(|| HostProblem::new(key, path, expected.to_owned(), found))
 }
 
 /// A directory that this user can write to.
@@ -107,7 +143,7 @@ fn writable(key: &'static str, path: &Path, expected: &'static str) -> Option<Ho
     // The parent of a bare file name is the empty path: the directory of the process.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let problem =
-        |found: String, denied| Some(HostProblem { key, path: path.to_owned(), expected, found, denied });
+        |found, denied| Some(HostProblem::new(key, path, expected.to_owned(), found).denied(denied));
     match std::fs::metadata(path) {
         Ok(about) if !about.is_dir() => problem("no directory".to_owned(), false),
         Ok(_) => access(path, AccessFlags::W_OK | AccessFlags::X_OK)
@@ -140,15 +176,15 @@ mod tests {
         (home, config)
     }
 
-    fn keys(config: &Config, process: Process) -> Vec<&'static str> {
-        check_host(config, process).iter().map(|p| p.key).collect()
+    fn keys(config: &Config, process: Process) -> Vec<String> {
+        check_host(config, process).into_iter().map(|p| p.key.into_owned()).collect()
     }
 
     #[test]
     fn a_machine_that_has_everything_has_no_problem_even_before_the_log_is_made() {
         let (home, config) = machine();
         assert!(!home.path().join("audit").exists());
-        assert_eq!(keys(&config, Process::Both), Vec::<&str>::new());
+        assert_eq!(keys(&config, Process::Both), Vec::<String>::new());
     }
 
     #[test]
@@ -158,7 +194,7 @@ mod tests {
         fs::set_permissions(home.path().join("pin"), fs::Permissions::from_mode(0o640)).unwrap();
         fs::write(home.path().join("audit"), "").unwrap();
         assert_eq!(keys(&config, Process::Signer), ["hsm.module", "hsm.pin_file", "audit.directory"]);
-        assert_eq!(keys(&config, Process::Gateway), Vec::<&str>::new());
+        assert_eq!(keys(&config, Process::Gateway), Vec::<String>::new());
         drop(home);
         assert_eq!(keys(&config, Process::Gateway), ["store.url"]);
     }

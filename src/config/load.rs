@@ -5,7 +5,7 @@ use super::grant_keys;
 use super::mistake::{Mistake, Mistakes};
 use super::place::{Lines, Place};
 use super::section::{Collector, Section};
-use super::{Config, ConfigDigest, GrantKey, rules, used};
+use super::{Config, ConfigDigest, GrantKey, HostProblem, rules, used};
 use crate::jose::sha256;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -115,6 +115,23 @@ fn grant_keys(
         }
     }
     (sets, ConfigDigest(sha256(&all)))
+}
+
+/// Gives each problem the line of its key in `file`, as far as it still stands there.
+pub fn find_lines(file: &Path, problems: &mut [HostProblem]) {
+    let Ok(text) = read_file(file, MAX_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    else {
+        return;
+    };
+    let (lines, Ok(table)) = (Lines::of(text.as_bytes()), DeTable::parse(&text)) else { return };
+    for problem in problems.iter_mut().filter(|problem| problem.line == 0) {
+        let mut below = Some(table.get_ref());
+        for name in problem.key.split('.') {
+            let Some((key, value)) = below.and_then(|table| table.get_key_value(name)) else { break };
+            problem.line = lines.at(key.span().start);
+            below = value.get_ref().as_table();
+        }
+    }
 }
 
 /// A regular file of at most `most` bytes: a pipe or a device would block or never end.

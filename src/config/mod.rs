@@ -3,6 +3,7 @@
 //! `file.rs` and `parties.rs` are the file as an operator writes it, `rules.rs` what its entries owe each other;
 //! [`load()`] turns a file into this and names every mistake at once, [`check_host`] looks at the machine afterwards.
 
+mod certificate;
 mod file;
 mod grant_keys;
 mod host;
@@ -19,8 +20,9 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::check_certificate;
 pub use host::{HostProblem, Process, check_host};
-pub use load::{ReadFile, load, parse};
+pub use load::{ReadFile, find_lines, load, parse};
 pub use mistake::{Mistake, Mistakes};
 
 use crate::claims::{ClaimName, ClientId, DetailType, Issuer, Purpose, Resource, ScopeToken, TokenFormat};

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints, by the rows of the protocol checklist |
 //! | `authentication`, `bad_input`, `rates`, `tls` | what holds for all of them |
-//! | `operations` | what operators see |
+//! | `operations`, `config_check` | what operators see |
 //! | `processes`, `crash`, `disk`, `lost_token`, `rollback` | what goes wrong |
 //! | `generations` | keys that follow each other |
 //! | `export` | what auditors get |
@@ -21,6 +21,7 @@
 
 mod authentication;
 mod bad_input;
+mod config_check;
 mod crash;
 mod disk;
 mod export;
