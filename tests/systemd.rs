@@ -194,17 +194,17 @@ fn every_directory_that_a_unit_writes_is_made_before_it_starts() {
 
 #[test]
 fn the_signers_directories_are_made_and_configured_as_its_unit_has_them() {
-    let (signer, made) = (unit("chancery-signer.service"), unit("chancery.tmpfiles"));
-    let (user, mode) = (values(&signer, "User"), values(&signer, "StateDirectoryMode"));
+    let (signer, tmpfiles) = (unit("chancery-signer.service"), unit("chancery.tmpfiles"));
+    let (owner, mode) = (values(&signer, "User"), values(&signer, "StateDirectoryMode"));
     let directories: Vec<String> = values(&signer, "StateDirectory")
         .iter()
         .flat_map(|names| names.split_whitespace().map(|name| format!("/var/lib/{name}")))
         .collect();
     assert_eq!(directories, ["/var/lib/chancery/audit", "/var/lib/chancery/signer"]);
     for directory in &directories {
-        let line = made.lines().find(|line| line.split_whitespace().nth(1) == Some(directory));
+        let line = tmpfiles.lines().find(|line| line.split_whitespace().nth(1) == Some(directory));
         let fields: Vec<&str> = line.unwrap_or_default().split_whitespace().skip(2).take(2).collect();
-        assert_eq!(fields, [*mode.first().unwrap(), *user.first().unwrap()], "{directory}");
+        assert_eq!(fields, [*mode.first().unwrap(), *owner.first().unwrap()], "{directory}");
     }
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/chancery.toml");
     let text = fs::read_to_string(example).unwrap();

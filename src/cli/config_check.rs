@@ -22,7 +22,7 @@ const CONFIG: u8 = 78;
 
 /// Names every mistake of a configuration at once, each with its line.
 ///
-/// As root it looks at each file as the user of the service that needs it ([signer] gateway_user, signer_user). Ends with
+/// As root it looks at each file as the user of the service that needs it. Ends with
 /// status 0 (nothing to correct), 66 (the file cannot be read) or 78 (mistakes).
 #[derive(Debug, clap::Args)]
 pub struct ConfigCheck {
