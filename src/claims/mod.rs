@@ -3,6 +3,7 @@
 //! Every type here reads itself from untrusted text through one checked constructor, also when it arrives as JSON.
 
 mod details;
+mod names;
 mod scope;
 mod token;
 mod words;
@@ -12,6 +13,7 @@ pub use details::{
     InstructedAmount, PaymentAction, PaymentInitiation, check_authorization_details,
     parse_authorization_details,
 };
+pub use names::ClaimKind;
 pub use scope::{Scope, ScopeError, ScopeToken};
 pub use token::{
     ActiveToken, AnswerFormat, Authentication, ExtraClaims, Purpose, TokenFacts, TokenFormat, TokenHash,

@@ -191,7 +191,7 @@ pub struct TokenFacts {
     pub revoked: bool,
 }
 
-/// What one resource server is told of an active token: already narrowed to it.
+/// What one resource server is told of an active token: already narrowed to it, `client_id` excepted.
 /// The signer checks every member again by its own reading of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -216,9 +216,9 @@ pub struct ActiveToken {
     /// Only if configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<Subject>,
-    /// Only if configured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<ClientId>,
+    /// Whom it was issued to: always named, because the client's entry bounds the token's life; the signer tells it
+    /// only if configured.
+    pub client_id: ClientId,
     /// Only if configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acr: Option<Acr>,

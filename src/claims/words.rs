@@ -138,45 +138,9 @@ word!(
     Acr, check_text
 );
 word!(
-    /// The name of a claim or member: 1 to 64 of `A-Z a-z 0-9 _ . : / # -`.
+    /// The name of a claim or member: 1 to 64 of `A-Z a-z 0-9 _ . : / # -`. [`ClaimName::kind`] says what it may hold.
     ClaimName, check_claim_name
 );
-
-impl ClaimName {
-    /// Names with a meaning of their own (RFC 7519 §4.1, RFC 7662 §2.2, RFC 7800 §3.1, RFC 8417 §2.2, RFC 8693 §4,
-    /// RFC 8707 §2, RFC 9068 §2.2, RFC 9396 §9, RFC 9701 §5).
-    pub const RESERVED: [&'static str; 23] = [
-        "iss",
-        "sub",
-        "aud",
-        "exp",
-        "nbf",
-        "iat",
-        "jti",
-        "client_id",
-        "scope",
-        "authorization_details",
-        "resource",
-        "acr",
-        "amr",
-        "auth_time",
-        "act",
-        "may_act",
-        "cnf",
-        "active",
-        "token_type",
-        "token_introspection",
-        "events",
-        "azp",
-        "typ",
-    ];
-
-    /// Whether it has a meaning of its own in a grant, a token or an answer: such a name is never a further claim,
-    /// whatever the configuration lets a resource server see, or one JWT could hold it twice.
-    pub fn is_reserved(&self) -> bool {
-        Self::RESERVED.contains(&self.as_str())
-    }
-}
 
 word!(
     /// Our own name of one request, in logs and records: 1 to 64 of `A-Z a-z 0-9 _ -`.

@@ -382,9 +382,4 @@ impl Config {
     pub fn client(&self, client_id: &ClientId) -> Option<&Arc<Client>> {
         self.clients.iter().find(|c| c.client_id == *client_id)
     }
-
-    /// The longest lifetime that any client's token has.
-    pub fn longest_lifetime(&self) -> Duration {
-        self.clients.iter().map(|c| c.access_token_lifetime).max().unwrap_or_default()
-    }
 }

@@ -6,7 +6,7 @@
 use super::error::{ErrorCode, OAuthError};
 use super::metadata::endpoint_url;
 use crate::claims::{
-    Authentication, AuthorizationDetail, ClaimName, ClientId, ExtraClaims, Issuer, Jti, NumericDate,
+    Authentication, AuthorizationDetail, ClaimKind, ClaimName, ClientId, ExtraClaims, Issuer, Jti, NumericDate,
     Resource, Scope, Subject, parse_authorization_details,
 };
 use crate::config::{Config, GrantIssuer};
@@ -239,7 +239,7 @@ impl Claims<'_> {
             let (true, Value::String(text), Ok(claim)) = (seen, value, name.parse::<ClaimName>()) else {
                 continue;
             };
-            if claim.is_reserved() {
+            if claim.kind() != ClaimKind::Further {
                 continue;
             }
             if text.len() > MAX_EXTRA_BYTES || extra.len() == MAX_EXTRA {
