@@ -20,10 +20,7 @@ const NAMES: [(ClaimKind, &[&str]); 6] = [
     // What a JWT is and how long it holds: said by the signer itself (RFC 7519 §4.1, RFC 7515 §4.1.9).
     (ClaimKind::Reserved, &["iss", "aud", "exp", "nbf", "iat", "jti", "typ"]),
     // What the answer is about: in every answer where there is any (RFC 7662 §2.2, RFC 9396 §9, RFC 9701 §5).
-    (
-        ClaimKind::Reserved,
-        &["active", "token_type", "scope", "authorization_details", "token_introspection"],
-    ),
+    (ClaimKind::Reserved, &["active", "token_type", "scope", "authorization_details", "token_introspection"]),
     // Whom the grant is for (RFC 8707 §2): becomes `aud`. `azp` (OpenID Connect Core §2) would name a second client.
     (ClaimKind::Reserved, &["resource", "azp"]),
     // Delegation and sender constraint (RFC 8693 §4, RFC 7800 §3.1): a copy would claim what nothing here enforces.

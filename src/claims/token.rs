@@ -2,7 +2,7 @@
 
 use super::words::by_text;
 use super::{
-    Acr, AuthorizationDetail, ClaimName, ClientId, Issuer, Jti, NumericDate, Resource, Scope, Subject,
+    Acr, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti, NumericDate, Resource, Scope, Subject,
 };
 use serde::de::Deserializer;
 use serde::ser::{Error, Serializer};
@@ -154,9 +154,6 @@ impl Authentication {
     /// The most values of `amr`.
     pub const MAX_AMR: usize = 16;
 }
-
-/// Further claims about the resource owner or the consent (`given_name`, `openbanking_intent_id`): texts, at most 32.
-pub type ExtraClaims = BTreeMap<ClaimName, String>;
 
 /// All that is known of one access token: the row of the state store, and the input of every rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -119,7 +119,8 @@ pub(super) fn resource_server(s: &mut Section<'_, '_, '_>) -> ResourceServerEntr
         claims: s.list("claims", Need::Default("[]"), (0, 64), "the name of a claim", |v| {
             let name: ClaimName = values::word(v)?;
             if name.kind() == ClaimKind::Reserved {
-                let found = format!("{name:?}, which has a meaning of its own and is never taken from a grant");
+                let found =
+                    format!("{name:?}, which has a meaning of its own and is never taken from a grant");
                 return Err(Wrong::found(found));
             }
             Ok(name)

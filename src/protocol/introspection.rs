@@ -223,7 +223,11 @@ mod tests {
         let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
         let answer = serde_json::to_value(view.active).unwrap();
         let members: Vec<_> = answer.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["aud", "client_id", "exp", "iat", "token_type"], "the signer tells no client_id");
+        assert_eq!(
+            members,
+            ["aud", "client_id", "exp", "iat", "token_type"],
+            "the signer tells no client_id"
+        );
     }
 
     proptest! {

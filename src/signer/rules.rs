@@ -5,8 +5,8 @@
 
 use super::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk};
 use crate::claims::{
-    ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClaimKind, ClientId, ExtraClaims, Issuer,
-    NumericDate, Resource, Scope, Subject, TokenFormat, check_authorization_details,
+    ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClaimKind, ClaimValue, ClientId,
+    ExtraClaims, Issuer, NumericDate, Resource, Scope, Subject, TokenFormat, check_authorization_details,
 };
 use crate::config::{Client, Config, GrantType, ResourceServer};
 
@@ -107,7 +107,7 @@ fn claims(rs: &ResourceServer, authentication: &Authentication, extra: &ExtraCla
     // `sub` may be configured and still be no further claim: it would stand in the JWT twice, and readers take either.
     rule(extra.keys().all(|name| name.kind() == ClaimKind::Further), "claim-reserved")?;
     rule(authentication.amr.len() <= Authentication::MAX_AMR, "claims-too-large")?;
-    rule(extra.len() <= 32 && extra.values().all(|v| v.len() <= 1024), "claims-too-large")
+    rule(extra.len() <= ClaimValue::MOST, "claims-too-large")
 }
 
 /// What every new token has to keep to, whatever its form.
