@@ -228,7 +228,7 @@ impl Claims<'_> {
     }
 
     /// Further claims that some resource server may see. A claim that none may see is not carried on and may be
-    /// whatever it is; null is no value (OpenID Connect Core §5.3.2).
+    /// whatever it is; null is no value (`OpenID` Connect Core §5.3.2).
     fn extra(&self, config: &Config) -> Result<ExtraClaims, OAuthError> {
         let mut extra = ExtraClaims::new();
         for (name, value) in self.0 {

@@ -58,20 +58,6 @@ fn details_that_are_not_exactly_of_a_known_type_are_refused() {
         ("an IBAN with wrong check digits", iban("DE03100100109307118603")),
         ("an IBAN with spaces", iban("DE02 1001 0010 9307 1186 03")),
         ("an IBAN in small letters", iban("de02100100109307118603")),
-        ("an IBAN shorter than its country's", iban("DE95100000000000")),
-        ("a BIC of digits", changed(payment(), |d| d["creditorAccount"]["bic"] = json!("12345678"))),
-        ("no currency of ISO 4217", changed(payment(), |d| d["instructedAmount"]["currency"] = json!("ZZZ"))),
-        ("a zero-width space", changed(payment(), |d| d["creditorName"] = json!("Merchant\u{200b} A"))),
-        (
-            "a right-to-left override",
-            changed(payment(), |d| {
-                d["remittanceInformationUnstructured"] = json!("Invoice \u{202e}321");
-            }),
-        ),
-        (
-            "an isolate in a label",
-            changed(contract(), |d| d["documentDigests"][0]["label"] = json!("A\u{2067}")),
-        ),
         ("a control character", changed(payment(), |d| d["creditorName"] = json!("Merchant\nA"))),
         ("a name that is too long", changed(payment(), |d| d["creditorName"] = json!("x".repeat(141)))),
         ("C5: no digests", without(contract(), "documentDigests")),
@@ -118,6 +104,35 @@ fn details_that_are_not_exactly_of_a_known_type_are_refused() {
     let details = json!([contract()]).to_string();
     let answer = appliance.client_credentials("shop-jwt", &[("authorization_details", &details)]);
     assert_eq!(answer.refusal().0, 400, "P8: not this client's type");
+    appliance.finish();
+}
+
+#[test]
+fn accounts_banks_and_currencies_that_no_registry_has_and_texts_that_hide_something_are_refused() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let table = [
+        (
+            "an IBAN shorter than its country's",
+            changed(payment(), |d| d["creditorAccount"]["iban"] = json!("DE95100000000000")),
+        ),
+        ("a BIC of digits", changed(payment(), |d| d["creditorAccount"]["bic"] = json!("12345678"))),
+        ("no currency of ISO 4217", changed(payment(), |d| d["instructedAmount"]["currency"] = json!("ZZZ"))),
+        ("a zero-width space", changed(payment(), |d| d["creditorName"] = json!("Merchant\u{200b} A"))),
+        (
+            "a right-to-left override",
+            changed(payment(), |d| {
+                d["remittanceInformationUnstructured"] = json!("Invoice \u{202e}321");
+            }),
+        ),
+        (
+            "an isolate in a label",
+            changed(contract(), |d| d["documentDigests"][0]["label"] = json!("A\u{2067}")),
+        ),
+    ];
+    for (what, details) in table {
+        let answer = appliance.client_credentials("shop", &[("authorization_details", details.as_str())]);
+        answer.is_refused(400, "invalid_authorization_details", what);
+    }
     appliance.finish();
 }
 
