@@ -95,6 +95,11 @@ pub fn authenticate(
     }
 }
 
+/// The `client_id` that is claimed, whether anything proves it or not; `None` where no credentials can be read.
+pub fn claimed_client_id(presented: &Presented<'_>) -> Option<String> {
+    claimed(presented).ok().map(|claimed| claimed.client_id)
+}
+
 fn claimed(presented: &Presented<'_>) -> Result<Claimed, AuthError> {
     match (presented.authorization, presented.client_id, presented.client_secret) {
         ([], None | Some(_), None) => Err(AuthError::Missing),

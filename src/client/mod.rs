@@ -11,7 +11,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-pub use authenticate::{AuthError, AuthenticatedClient, Presented, authenticate};
+pub use authenticate::{AuthError, AuthenticatedClient, Presented, authenticate, claimed_client_id};
 pub use directory::{Directory, Party};
 
 use crate::config::AuthMethod;

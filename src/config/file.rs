@@ -122,9 +122,12 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Option<Limits> {
     let json_depth = s.number("json_depth", "32", 8..=128);
     let request_time = s.duration("request_time", r#""10s""#, millis(100)..=minutes(5));
     let connections = s.number("connections", "1024", 1..=1_000_000);
+    let per_source = s.number("connections_per_source", "256", 1..=1_000_000);
     let requests = s.number("requests_per_second", "10000", 1..=1_000_000);
     let failures = s.number("failures_per_second", "10", 1..=1_000_000);
-    let inactive = s.number("inactive_per_second", "1000", 1..=1_000_000);
+    let address_failures = s.number("address_failures_per_second", "1000", 1..=1_000_000);
+    let inactive = s.number("inactive_per_second", "50", 1..=1_000_000);
+    let inactive_bytes = s.size("inactive_bytes_per_day", r#""2GiB""#, 1 << 20..=1 << 40);
     let in_flight = s.number("in_flight", "1024", 1..=65_536);
     Some(Limits {
         body_bytes: body?,
@@ -134,9 +137,12 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Option<Limits> {
         json_depth: json_depth?,
         request_time: request_time?.value,
         connections: connections?,
+        connections_per_source: per_source?,
         requests_per_second: requests?,
         failures_per_second: failures?,
+        address_failures_per_second: address_failures?,
         inactive_per_second: inactive?,
+        inactive_bytes_per_day: inactive_bytes?,
         in_flight: in_flight?,
     })
 }

@@ -110,12 +110,18 @@ pub struct Limits {
     pub request_time: Duration,
     /// Connections at once (1,024).
     pub connections: usize,
+    /// Connections of one address (IPv6: one /64) at once (256).
+    pub connections_per_source: usize,
     /// Requests of one authenticated caller in a second; bursts of as many (10,000).
     pub requests_per_second: u32,
-    /// Failed authentications of one address in a second; bursts of as many (10).
+    /// Failed authentications of one address with one `client_id` in a second; bursts of as many (10).
     pub failures_per_second: u32,
-    /// Inactive answers to one resource server in a second, against token scanning (RFC 7662 §4) (1,000).
+    /// Failed authentications of one address in a second; bursts of as many (1,000).
+    pub address_failures_per_second: u32,
+    /// Inactive answers to one resource server in a second, against token scanning (RFC 7662 §4) (50).
     pub inactive_per_second: u32,
+    /// Bytes of the log that inactive answers to one resource server may take in a day, 4,096 for each (2 GiB).
+    pub inactive_bytes_per_day: u64,
     /// Open requests at the signer; more get 503 (1,024).
     pub in_flight: usize,
 }

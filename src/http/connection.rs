@@ -5,43 +5,46 @@
 //! expect it to vanish after seconds. One timer a connection watches both and costs a request nothing.
 
 use super::host;
+use super::progress::Progress;
+use super::reply::Reply;
 use super::visit::Peer;
+use super::watched::Watched;
 use crate::clock::monotonic_nanos;
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, Response};
-use hyper::body::Incoming;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{Request, Response, StatusCode};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-/// How long a connection may rest between two requests.
-const REST: Duration = Duration::from_secs(75);
 
 /// The smallest buffer that hyper works with.
 const SMALLEST_BUFFER: usize = 8_192;
 
 /// What answers the requests of one listener: the public edge, or the operators' router.
-pub(super) trait Site: Clone + Send + Sync + 'static {
+pub(super) trait Site: Clone + Send + Sync + Unpin + 'static {
     /// One request; whatever it asks for, there is a reply.
-    fn answer(&self, peer: Peer, request: Request<Incoming>) -> Answer;
+    fn answer(&self, peer: Peer, request: Request<Body>) -> Answer;
+
+    /// What is sent instead of an answer to a head that hyper refuses with this status.
+    fn unreadable(&self, _: Peer, status: StatusCode) -> Reply {
+        Reply::unreadable(status)
+    }
 }
 
 /// A reply to come.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 impl Site for Router {
-    fn answer(&self, _: Peer, request: Request<Incoming>) -> Answer {
+    fn answer(&self, _: Peer, request: Request<Body>) -> Answer {
         if let Err(refusal) = host::one(request.headers()) {
             return Box::pin(std::future::ready(refusal.into_response()));
         }
@@ -77,13 +80,23 @@ impl<R: Site> Shape<R> {
     }
 
     /// Serves `socket` until its client is done, takes too long, or `stop` says so and the request under way is done.
-    pub(super) async fn serve<S>(self, socket: S, peer: SocketAddr, mut stop: watch::Receiver<bool>)
-    where
+    pub(super) async fn serve<S>(
+        self,
+        socket: S,
+        peer: SocketAddr,
+        progress: Arc<Progress>,
+        mut stop: watch::Receiver<bool>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let progress = Arc::new(Progress::new(monotonic_nanos()));
-        let watched = Watched { socket, progress: Arc::clone(&progress) };
-        let routes = Requests { site: self.site, peer: Peer(peer), progress: Arc::clone(&progress) };
+        progress.awaits_head();
+        let peer = Peer(peer);
+        let refuse = {
+            let site = self.site.clone();
+            move |status| site.unreadable(peer, status)
+        };
+        let watched = Watched::new(socket, Arc::clone(&progress), refuse);
+        let routes = Requests { site: self.site, peer, progress: Arc::clone(&progress) };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(watched), routes));
         let mut timer = pin!(tokio::time::sleep(self.request_time));
         let mut stopping = false;
@@ -109,50 +122,6 @@ impl<R: Site> Shape<R> {
     }
 }
 
-/// Where a connection stands, and since when.
-struct Progress {
-    phase: AtomicU8,
-    since: AtomicU64,
-}
-
-/// Between two requests.
-const RESTING: u8 = 0;
-/// A head is arriving.
-const HEAD: u8 = 1;
-/// A request is being answered; nobody asks since when.
-const BUSY: u8 = 2;
-
-impl Progress {
-    /// A new connection owes its first head.
-    fn new(now: u64) -> Self {
-        Self { phase: AtomicU8::new(HEAD), since: AtomicU64::new(now) }
-    }
-
-    // Everything of one connection happens in one task, so that no order has to be forced between the two.
-    fn enter(&self, phase: u8, now: u64) {
-        self.since.store(now, Ordering::Relaxed);
-        self.phase.store(phase, Ordering::Relaxed);
-    }
-
-    fn received(&self) {
-        if self.phase.load(Ordering::Relaxed) == RESTING {
-            self.enter(HEAD, monotonic_nanos());
-        }
-    }
-
-    /// How long it may go on like this before it is looked at again; `None` when its time is over.
-    fn left(&self, now: u64, request_time: Duration) -> Option<Duration> {
-        let limit = match self.phase.load(Ordering::Relaxed) {
-            RESTING => REST,
-            HEAD => request_time,
-            // The endpoint bounds the body, the signer its answer.
-            _ => return Some(request_time),
-        };
-        let passed = Duration::from_nanos(now.saturating_sub(self.since.load(Ordering::Relaxed)));
-        limit.checked_sub(passed).filter(|left| !left.is_zero())
-    }
-}
-
 /// The requests of one connection as hyper brings them.
 struct Requests<R> {
     site: R,
@@ -166,8 +135,18 @@ impl<R: Site> hyper::service::Service<Request<Incoming>> for Requests<R> {
     type Future = Answered;
 
     fn call(&self, request: Request<Incoming>) -> Answered {
-        self.progress.phase.store(BUSY, Ordering::Relaxed);
-        Answered { answer: self.site.answer(self.peer, request), progress: Arc::clone(&self.progress) }
+        let body_follows = !request.body().is_end_stream();
+        let answer: Answer = if self.progress.has_head(body_follows) {
+            let progress = || Arc::clone(&self.progress);
+            let arriving = |body| {
+                if body_follows { Body::new(Arriving { body, progress: progress() }) } else { Body::empty() }
+            };
+            self.site.answer(self.peer, request.map(arriving))
+        } else {
+            // Closed for room: the task ends at its next await.
+            Box::pin(std::future::pending())
+        };
+        Answered { answer, progress: Arc::clone(&self.progress) }
     }
 }
 
@@ -182,54 +161,39 @@ impl Future for Answered {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(self.answer.as_mut().poll(cx));
-        self.progress.enter(RESTING, monotonic_nanos());
+        self.progress.rests();
         Poll::Ready(Ok(response))
     }
 }
 
-/// A socket that notices the first byte of a head.
-struct Watched<S> {
-    socket: S,
+/// A body that tells when it is complete: from then on its connection is not closed for room.
+struct Arriving {
+    body: Incoming,
     progress: Arc<Progress>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.progress.received();
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let complete = frame.is_none() || (matches!(frame, Some(Ok(_))) && self.body.is_end_stream());
+        if complete && !self.progress.has_body() {
+            // Closed for room: the request is not served.
+            return Poll::Pending;
         }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        Poll::Ready(frame)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -16,8 +16,7 @@ use super::visit::{Peer, Visits};
 use crate::claims::Issuer;
 use crate::protocol::{endpoint, metadata_path};
 use axum::body::Body;
-use axum::http::{Method, Request, Response};
-use hyper::body::Incoming;
+use axum::http::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
 
 /// What stands behind each path.
@@ -84,8 +83,12 @@ impl Edge {
 }
 
 impl Site for Edge {
-    fn answer(&self, peer: Peer, request: Request<Incoming>) -> Answer {
+    fn answer(&self, peer: Peer, request: Request<Body>) -> Answer {
         let edge = self.clone();
-        Box::pin(async move { edge.reply(Some(peer), request.map(Body::new)).await })
+        Box::pin(async move { edge.reply(Some(peer), request).await })
+    }
+
+    fn unreadable(&self, peer: Peer, status: StatusCode) -> Reply {
+        self.0.endpoints.unknown.begin(Some(peer)).note(Reply::unreadable(status))
     }
 }

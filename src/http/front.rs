@@ -1,14 +1,13 @@
 //! The first beat of every endpoint with callers: who is it, and may it come now?
 //!
-//! In this order (D2): failures of its address, type and size of the body, its form, authentication, the caller's
-//! rate. What follows (required parameters, `Accept`, the token) is the endpoint's.
+//! In this order (D2): type and size of the body, its form, authentication, the caller's rate. What follows (required parameters, `Accept`, the token) is the endpoint's.
 
-use super::limits::{Bucket, Failures};
+use super::limits::{Bucket, Failures, Source};
 use super::meters::Endpoint;
 use super::reply::Reply;
 use super::visit::Visit;
 use crate::claims::ClientId;
-use crate::client::{AuthError, AuthenticatedClient, Directory, Presented, authenticate};
+use crate::client::{AuthError, AuthenticatedClient, Directory, Presented, authenticate, claimed_client_id};
 use crate::clock;
 use crate::config::Config;
 use crate::protocol::{ClientParameters, Parameters};
@@ -22,6 +21,9 @@ use std::time::Duration;
 /// Bytes of a body that is too large which are read and thrown away, so that its sender gets to read the refusal
 /// instead of a reset connection (RFC 9112 §9.6).
 const DISCARDED: usize = 1 << 20;
+
+/// What a caller that fails too often is told to wait: both budgets are those of a second.
+const RETRY_FAILED: Duration = Duration::from_secs(1);
 
 /// Who may come, and how often.
 pub(super) struct Front {
@@ -54,7 +56,7 @@ impl Front {
                 .chain(clients)
                 .map(|id| (id, Bucket::per_second(limits.requests_per_second)))
                 .collect(),
-            failures: Failures::per_second(limits.failures_per_second),
+            failures: Failures::per_second(limits.failures_per_second, limits.address_failures_per_second),
             parameters: limits.parameters,
             request_time: limits.request_time,
         }
@@ -67,10 +69,6 @@ impl Front {
         request: Request<Body>,
         most: usize,
     ) -> Result<Admitted, Reply> {
-        // Behind a proxy all callers share one address, and so one limit: the manual says so.
-        if visit.peer().is_some_and(|peer| !self.failures.allows(peer, visit.began())) {
-            return Err(Reply::too_many("failed-authentications"));
-        }
         let (head, body) = request.into_parts();
         if !is_form(&head.headers) {
             return Err(Reply::wrong_content_type());
@@ -81,8 +79,8 @@ impl Front {
         let parameters = Parameters::parse(&body, self.parameters).map_err(|error| Reply::refused(&error))?;
         let caller = self.authenticate(visit, &head.headers, &parameters)?;
         visit.is_from(caller.client_id());
-        if !self.rates.get(caller.client_id()).is_some_and(|rate| rate.take(visit.began())) {
-            return Err(Reply::too_many("caller-rate"));
+        if let Some(rate) = self.rates.get(caller.client_id()) {
+            rate.take(visit.began()).map_err(|wait| Reply::too_many("caller-rate", wait))?;
         }
         Ok(Admitted { caller, parameters, headers: head.headers })
     }
@@ -96,22 +94,30 @@ impl Front {
         let authorization: Option<Vec<&str>> =
             headers.get_all(AUTHORIZATION).iter().map(|line| line.to_str().ok()).collect();
         let Some(authorization) = authorization else {
-            return Err(self.unproved(visit, AuthError::Malformed));
+            return Err(self.unproved(visit, AuthError::Malformed, None));
         };
         let ClientParameters { client_id, client_secret } = parameters.client().map_err(|error| {
             // One method that is not known here is one; beside another it makes two (RFC 6749 §2.3).
             if authorization.is_empty() && parameters.get("client_secret").is_none() {
                 Reply::refused(&error)
             } else {
-                self.unproved(visit, AuthError::Several)
+                self.unproved(visit, AuthError::Several, None)
             }
         })?;
         let presented = Presented { authorization: &authorization, client_id, client_secret };
-        authenticate(&self.directory, &presented).map_err(|error| self.unproved(visit, error))
+        authenticate(&self.directory, &presented)
+            .map_err(|error| self.unproved(visit, error, claimed_client_id(&presented).as_deref()))
     }
 
-    /// 400 without usable credentials and 401 with wrong ones (RFC 9701 §5, RFC 7662 §2.3, D2).
-    fn unproved(&self, visit: &Visit, error: AuthError) -> Reply {
+    /// 400 without usable credentials and 401 with wrong ones (RFC 9701 §5, RFC 7662 §2.3, D2), or 429 when its address
+    /// has failed too often. The secret was compared before, so that no caller with the right one comes here.
+    fn unproved(&self, visit: &Visit, error: AuthError, claimed: Option<&str>) -> Reply {
+        if matches!(error, AuthError::Bearer | AuthError::Wrong { .. })
+            && let Some(peer) = visit.peer()
+            && !self.failures.take(Source::of(peer), claimed, clock::monotonic_nanos())
+        {
+            return Reply::too_many("failed-authentications", RETRY_FAILED).in_floods();
+        }
         match error {
             AuthError::Missing | AuthError::Several | AuthError::Malformed => {
                 Reply::malformed(error.rule(), &error.to_string())
@@ -120,18 +126,8 @@ impl Front {
                 Reply::wrong_bearer(error.rule())
             }
             AuthError::Bearer => Reply::wrong_credentials(error.rule(), true),
-            AuthError::Wrong { header_used } => {
-                if let Some(peer) = visit.peer() {
-                    self.failures.count(peer, clock::monotonic_nanos());
-                }
-                Reply::wrong_credentials(error.rule(), header_used)
-            }
+            AuthError::Wrong { header_used } => Reply::wrong_credentials(error.rule(), header_used),
         }
-    }
-
-    /// Forgets addresses that have not failed lately.
-    pub(super) fn forget(&self) {
-        self.failures.forget(clock::monotonic_nanos());
     }
 }
 

@@ -1,21 +1,28 @@
-//! Limits of rate: one bucket for each caller that the configuration names, and one for each address that fails.
+//! Limits of rate: buckets for each caller that the configuration names, and two tables for those that fail to prove
+//! who they are.
 //!
-//! Both are the generic cell rate algorithm (ITU-T I.371): the only state is the instant until which what was taken
-//! is paid for. Time comes as an argument, in nanoseconds of the monotonic clock.
+//! All are the generic cell rate algorithm (ITU-T I.371): the only state is the instant until which what was taken
+//! is paid for. Time comes as an argument, in nanoseconds of the monotonic clock, so that no step of the wall clock
+//! gives or takes anything; a restart forgets what was taken.
 
-use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-const SECOND: u64 = 1_000_000_000;
+/// In nanoseconds.
+pub(super) const SECOND: u64 = 1_000_000_000;
+const DAY: u64 = 86_400 * SECOND;
 
-/// Addresses remembered before those that are paid for are forgotten.
-const PRUNE_AT: usize = 4_096;
-/// Addresses remembered at most: whoever fails from more of them within a second starts anew.
-const MOST_ADDRESSES: usize = 65_536;
+/// How often a flood writes a line.
+const LINE: u64 = 10 * SECOND;
 
-/// So much a second, and as much at once after a second of rest.
+/// Cells of one table of failures. An address takes from at most `address_failures_per_second` of them, so that few
+/// others ever share a cell with it; they lose no more than a 401 that becomes 429.
+const CELLS: usize = 16_384;
+
+/// So much in a period, and as much at once after a period of rest.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     /// Nanoseconds that one costs.
@@ -25,18 +32,19 @@ struct Rate {
 }
 
 impl Rate {
-    fn per_second(most: u32) -> Self {
-        let interval = SECOND / u64::from(most.max(1));
-        Self { interval, tolerance: SECOND - interval }
+    fn new(most: u64, period: u64) -> Self {
+        let interval = (period / most.max(1)).max(1);
+        Self { interval, tolerance: period.saturating_sub(interval) }
     }
 
-    /// What is owed after one more, or `None` when too much is owed already.
-    fn take(self, paid_until: u64, now: u64) -> Option<u64> {
-        self.allows(paid_until, now).then(|| paid_until.max(now) + self.interval)
-    }
-
-    fn allows(self, paid_until: u64, now: u64) -> bool {
-        paid_until <= now.saturating_add(self.tolerance)
+    /// Takes one; an error is the time until there is one.
+    fn take(self, paid_until: &AtomicU64, now: u64) -> Result<(), Duration> {
+        let limit = now.saturating_add(self.tolerance);
+        let paid = |until: u64| (until <= limit).then(|| until.max(now).saturating_add(self.interval));
+        match paid_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid) {
+            Ok(_) => Ok(()),
+            Err(until) => Err(Duration::from_nanos(until.saturating_sub(limit))),
+        }
     }
 }
 
@@ -50,68 +58,111 @@ pub(super) struct Bucket {
 impl Bucket {
     /// Lets `most` pass in a second, in bursts of as many.
     pub(super) fn per_second(most: u32) -> Self {
-        Self { rate: Rate::per_second(most), paid_until: AtomicU64::new(0) }
+        Self { rate: Rate::new(most.into(), SECOND), paid_until: AtomicU64::new(0) }
     }
 
-    /// Takes one; `false` when none is left.
-    pub(super) fn take(&self, now: u64) -> bool {
-        self.paid_until
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid_until| self.rate.take(paid_until, now))
-            .is_ok()
+    /// Lets `most` pass in a day, in bursts of as many.
+    pub(super) fn per_day(most: u64) -> Self {
+        Self { rate: Rate::new(most, DAY), paid_until: AtomicU64::new(0) }
+    }
+
+    /// Takes one; an error is the time until there is one.
+    pub(super) fn take(&self, now: u64) -> Result<(), Duration> {
+        self.rate.take(&self.paid_until, now)
     }
 }
 
-/// Failed authentications by address. An honest caller never touches the lock unless somebody has failed lately.
+/// Failed authentications: of one address with one claimed `client_id`, and of one address.
+///
+/// A secret is compared whatever was taken, so that a caller with the right one is never refused; the budget decides
+/// what a wrong one is told. It is taken in the same step, before anything else can happen, so that of any number of
+/// guesses at once no more than the budget are answered with 401 and a log line. Guessing itself is hopeless: secrets
+/// have at least 128 bits.
+///
+/// The tables have a fixed size. Which cell a caller has depends on a random key, and a `client_id` that is known here
+/// is not told from one that is not.
 #[derive(Debug)]
 pub(super) struct Failures {
+    of_callers: Cells,
+    of_addresses: Cells,
+}
+
+#[derive(Debug)]
+struct Cells {
     rate: Rate,
-    known: AtomicUsize,
-    paid_until: Mutex<HashMap<IpAddr, u64>>,
+    key: RandomState,
+    paid_until: Box<[AtomicU64]>,
 }
 
 impl Failures {
-    /// Lets one address fail `most` times in a second.
-    pub(super) fn per_second(most: u32) -> Self {
-        Self { rate: Rate::per_second(most), known: AtomicUsize::new(0), paid_until: Mutex::default() }
+    /// So many in a second of one address with one `client_id`, and of one address.
+    pub(super) fn per_second(of_a_caller: u32, of_an_address: u32) -> Self {
+        Self { of_callers: Cells::per_second(of_a_caller), of_addresses: Cells::per_second(of_an_address) }
     }
 
-    /// Whether this address may try again: asked before any secret is compared.
-    pub(super) fn allows(&self, address: IpAddr, now: u64) -> bool {
-        if self.known.load(Ordering::Relaxed) == 0 {
-            return true;
-        }
-        let paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paid_until.get(&network(address)).is_none_or(|owed| self.rate.allows(*owed, now))
-    }
-
-    /// Counts one failure.
-    pub(super) fn count(&self, address: IpAddr, now: u64) {
-        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if paid_until.len() >= PRUNE_AT {
-            paid_until.retain(|_, owed| *owed > now);
-        }
-        if paid_until.len() >= MOST_ADDRESSES {
-            paid_until.clear();
-        }
-        let owed = paid_until.entry(network(address)).or_insert(0);
-        // Attempts that were under way when the limit was reached are not counted twice.
-        *owed = self.rate.take(*owed, now).unwrap_or(*owed);
-        self.known.store(paid_until.len(), Ordering::Relaxed);
-    }
-
-    /// Forgets those that are paid for; to be called now and then.
-    pub(super) fn forget(&self, now: u64) {
-        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paid_until.retain(|_, owed| *owed > now);
-        self.known.store(paid_until.len(), Ordering::Relaxed);
+    /// Takes one failure; `false` when none is left. `claimed` is the `client_id`, if there is one.
+    pub(super) fn take(&self, source: Source, claimed: Option<&str>, now: u64) -> bool {
+        self.of_addresses.take(source, now)
+            && claimed.is_none_or(|client_id| self.of_callers.take((source, client_id), now))
     }
 }
 
-/// Whose address it is: with IPv6 one customer holds a whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 @ IpAddr::V4(_) => v4,
+impl Cells {
+    fn per_second(most: u32) -> Self {
+        let paid_until = (0..CELLS).map(|_| AtomicU64::new(0)).collect();
+        Self { rate: Rate::new(most.into(), SECOND), key: RandomState::new(), paid_until }
+    }
+
+    fn take(&self, of: impl Hash, now: u64) -> bool {
+        let cell = self.key.hash_one(of) % CELLS as u64;
+        let cell = usize::try_from(cell).ok().and_then(|cell| self.paid_until.get(cell));
+        cell.is_some_and(|paid_until| self.rate.take(paid_until, now).is_ok())
+    }
+}
+
+/// Whose address it is: with IPv6 one customer holds a whole /64; an IPv4 address mapped into IPv6 is that address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Source(IpAddr);
+
+impl Source {
+    /// The source that this address belongs to.
+    pub(super) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => v4.fmt(f),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+/// Counts what may come in floods, and lets a line about it be written once in ten seconds.
+#[derive(Debug, Default)]
+pub(super) struct Sampled {
+    total: AtomicU64,
+    told: AtomicU64,
+    next_line: AtomicU64,
+}
+
+impl Sampled {
+    /// Counts one; `Some` when a line is due, with the number that it stands for.
+    pub(super) fn count(&self, now: u64) -> Option<u64> {
+        let total = self.total.fetch_add(1, Ordering::Relaxed) + 1;
+        let due = |next: u64| (next <= now).then(|| now.saturating_add(LINE));
+        self.next_line.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).ok()?;
+        Some(total.saturating_sub(self.told.swap(total, Ordering::Relaxed)))
+    }
+
+    /// All that were counted.
+    pub(super) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
     }
 }
 
@@ -121,55 +172,80 @@ mod tests {
 
     const START: u64 = 5_000 * SECOND;
 
+    fn source(address: &str) -> Source {
+        Source::of(address.parse().unwrap())
+    }
+
     #[test]
     fn a_burst_of_a_second_passes_and_no_more() {
         let bucket = Bucket::per_second(10);
-        assert_eq!((0..30).filter(|_| bucket.take(START)).count(), 10);
-        assert!(!bucket.take(START + SECOND / 10 - 1));
-        assert!(bucket.take(START + SECOND / 10));
-        assert_eq!((0..30).filter(|_| bucket.take(START + 60 * SECOND)).count(), 10);
+        assert_eq!((0..30).filter(|_| bucket.take(START).is_ok()).count(), 10);
+        assert_eq!(bucket.take(START + SECOND / 10 - 1), Err(Duration::from_nanos(1)));
+        assert_eq!(bucket.take(START + SECOND / 10), Ok(()));
+        assert_eq!((0..30).filter(|_| bucket.take(START + 60 * SECOND).is_ok()).count(), 10);
     }
 
     #[test]
     fn a_limit_of_one_lets_one_pass_each_second() {
         let bucket = Bucket::per_second(1);
-        assert!(bucket.take(START));
-        assert!(!bucket.take(START + SECOND - 1));
-        assert!(bucket.take(START + SECOND));
+        assert_eq!(bucket.take(START), Ok(()));
+        assert_eq!(bucket.take(START), Err(Duration::from_secs(1)));
+        assert_eq!(bucket.take(START + SECOND), Ok(()));
     }
 
     #[test]
-    fn only_the_address_that_failed_is_refused() {
-        let failures = Failures::per_second(3);
-        let [guesser, other]: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
-        for _ in 0..3 {
-            assert!(failures.allows(guesser, START));
-            failures.count(guesser, START);
-        }
-        assert!(!failures.allows(guesser, START));
-        assert!(failures.allows(other, START));
-        assert!(failures.allows(guesser, START + SECOND));
+    fn a_budget_of_a_day_comes_back_little_by_little_also_on_a_machine_that_has_just_started() {
+        let bucket = Bucket::per_day(100);
+        assert_eq!((0..300).filter(|_| bucket.take(SECOND).is_ok()).count(), 100);
+        assert_eq!(bucket.take(SECOND), Err(Duration::from_secs(864)));
+        assert_eq!((0..300).filter(|_| bucket.take(SECOND + DAY / 4).is_ok()).count(), 25);
     }
 
     #[test]
-    fn a_network_of_ipv6_counts_as_one_and_a_mapped_address_as_ipv4() {
-        let failures = Failures::per_second(1);
-        failures.count("2001:db8::1".parse().unwrap(), START);
-        assert!(!failures.allows("2001:db8::ffff:1".parse().unwrap(), START));
-        assert!(failures.allows("2001:db8:0:1::1".parse().unwrap(), START));
-        failures.count("::ffff:192.0.2.1".parse().unwrap(), START);
-        assert!(!failures.allows("192.0.2.1".parse().unwrap(), START));
+    fn failures_count_for_an_address_with_a_client_id_and_far_more_of_them_for_the_address() {
+        let failures = Failures::per_second(3, 50);
+        let [guesser, other] = [source("192.0.2.1"), source("192.0.2.2")];
+        let passed = |source: Source, id: &str, now: u64| {
+            (0..10).filter(|_| failures.take(source, Some(id), now)).count()
+        };
+        assert_eq!(passed(guesser, "shop", START), 3);
+        assert_eq!(passed(guesser, "bank", START), 3);
+        assert_eq!(passed(other, "shop", START), 3);
+        assert_eq!(passed(guesser, "shop", START + SECOND), 3);
+        // Names that are made up spend the address's budget, and that of no other address.
+        let now = START + 10 * SECOND;
+        let invented = (0..1_000).filter(|n| failures.take(guesser, Some(&n.to_string()), now)).count();
+        assert_eq!(invented, 50);
+        assert_eq!((0..10).filter(|_| failures.take(guesser, None, now)).count(), 0);
+        assert_eq!(passed(other, "shop", now), 3);
     }
 
     #[test]
-    fn addresses_that_are_paid_for_are_forgotten() {
-        let failures = Failures::per_second(1);
-        for host in 0..10_000_u32 {
-            failures.count(IpAddr::V4(host.into()), START + u64::from(host) * SECOND);
-        }
-        assert!(failures.paid_until.lock().unwrap().len() <= PRUNE_AT);
-        failures.forget(START + 20_000 * SECOND);
-        assert!(failures.paid_until.lock().unwrap().is_empty());
-        assert_eq!(failures.known.load(Ordering::Relaxed), 0);
+    fn of_guesses_at_once_no_more_pass_than_of_guesses_one_by_one() {
+        let failures = Failures::per_second(10, 1_000);
+        let passed: usize = std::thread::scope(|scope| {
+            let guess =
+                || (0..100).filter(|_| failures.take(source("192.0.2.1"), Some("shop"), START)).count();
+            let threads: Vec<_> = (0..9).map(|_| scope.spawn(guess)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(passed, 10);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_source_and_a_mapped_address_is_ipv4() {
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_eq!(source("2001:db8::1").to_string(), "2001:db8::/64");
+    }
+
+    #[test]
+    fn a_flood_writes_a_line_now_and_then_that_says_how_many_it_stands_for() {
+        let sampled = Sampled::default();
+        assert_eq!(sampled.count(START), Some(1));
+        assert!((0..99).all(|_| sampled.count(START + LINE - 1).is_none()));
+        assert_eq!(sampled.count(START + LINE), Some(100));
+        assert_eq!(sampled.total(), 101);
     }
 }

@@ -1,13 +1,15 @@
 //! The accept loop of one listener.
 
 use super::connection::{Shape, Site};
+use super::pool::Pool;
+use super::progress::Progress;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 /// How long requests that are under way may take to end when the service stops.
@@ -16,75 +18,28 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// How long to wait when the system has no socket to give: for file descriptors to come back.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// Open connections of one listener: no more are accepted than there are places, the rest wait in the system's queue.
-#[derive(Clone)]
-pub(super) struct Places {
-    free: Arc<Semaphore>,
-    most: usize,
-    open: Arc<AtomicUsize>,
-}
-
-/// The place of one open connection, given back when dropped.
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    open: Arc<AtomicUsize>,
-}
-
-impl Places {
-    /// For at most `most` connections at once.
-    pub(super) fn new(most: usize) -> Self {
-        let most = most.clamp(1, Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(most)), most, open: Arc::default() }
-    }
-
-    /// Open connections. (The accept loop holds one more place, for the next.)
-    pub(super) fn taken(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    fn take(&self, permit: OwnedSemaphorePermit) -> Place {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Place { _permit: permit, open: Arc::clone(&self.open) }
-    }
-
-    async fn all_free(&self) {
-        drop(self.free.acquire_many(u32::try_from(self.most).unwrap_or(u32::MAX)).await);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Serves `listener` until `stop` says so, then lets requests under way end, and returns: after 30 s at the latest.
 pub(super) async fn listen<R: Site>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     shape: Shape<R>,
-    places: Places,
+    pool: Pool,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut tasks = JoinSet::new();
     loop {
         let stopping = stop.clone();
-        let next = async {
-            // A place first: a connection that has none stays in the system's queue, and is not lost.
-            let permit = Arc::clone(&places.free).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
-            next = next => next,
+            Some(_ended) = tasks.join_next() => continue,
+            accepted = listener.accept() => accepted,
         };
-        let Ok(permit) = permit else { break };
         match accepted {
             Ok((socket, peer)) => {
-                let (tls, shape, place) = (tls.clone(), shape.clone(), places.take(permit));
-                tokio::spawn(async move {
-                    connection(socket, peer, tls, shape, stopping).await;
-                    drop(place);
+                let (tls, shape) = (tls.clone(), shape.clone());
+                pool.serve(&mut tasks, peer.ip(), |progress| {
+                    connection(socket, peer, tls, shape, progress, stopping)
                 });
             }
             Err(error) => {
@@ -95,11 +50,10 @@ pub(super) async fn listen<R: Site>(
     }
     // From here on the system refuses new connections.
     drop(listener);
-    if tokio::time::timeout(DRAIN, places.all_free()).await.is_err() {
-        tracing::warn!(
-            connections = places.taken(),
-            "connections were cut: their requests did not end in time"
-        );
+    let all_ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, all_ended).await.is_err() {
+        let connections = pool.census().open();
+        tracing::warn!(connections, "connections were cut: their requests did not end in time");
     }
 }
 
@@ -108,6 +62,7 @@ async fn connection<R: Site>(
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     shape: Shape<R>,
+    progress: Arc<Progress>,
     stop: watch::Receiver<bool>,
 ) {
     let request_time = shape.request_time();
@@ -115,9 +70,9 @@ async fn connection<R: Site>(
         tracing::debug!(%error, "a socket could not be prepared");
         return;
     }
-    let Some(tls) = tls else { return shape.serve(socket, peer, stop).await };
+    let Some(tls) = tls else { return shape.serve(socket, peer, progress, stop).await };
     match tokio::time::timeout(request_time, tls.accept(socket)).await {
-        Ok(Ok(socket)) => shape.serve(socket, peer, stop).await,
+        Ok(Ok(socket)) => shape.serve(socket, peer, progress, stop).await,
         Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS was not agreed on"),
         Err(_) => tracing::debug!(%peer, "TLS was not agreed on in time"),
     }
@@ -141,7 +96,7 @@ mod tests {
 
     struct Served {
         address: SocketAddr,
-        places: Places,
+        pool: Pool,
         stop: watch::Sender<bool>,
         done: JoinHandle<()>,
     }
@@ -157,10 +112,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let places = Places::new(2);
+        let pool = Pool::new(2, 2);
         let shape = Shape::new(router, 8_192, Duration::from_millis(300));
-        let done = tokio::spawn(listen(listener, None, shape, places.clone(), stopped));
-        Served { address, places, stop, done }
+        let done = tokio::spawn(listen(listener, None, shape, pool.clone(), stopped));
+        Served { address, pool, stop, done }
     }
 
     async fn say(socket: &mut TcpStream, text: &str) -> String {
@@ -192,7 +147,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(cut_off);
-        assert_eq!(served.places.taken(), 0);
+        assert_eq!(served.pool.census().open(), 0);
     }
 
     #[tokio::test]
@@ -213,18 +168,60 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_beyond_the_limit_waits_until_one_ends() {
+    async fn a_connection_beyond_the_limit_takes_the_place_of_the_one_that_is_idle_for_longest() {
         let served = serve().await;
         let mut first = TcpStream::connect(served.address).await.unwrap();
         let mut second = TcpStream::connect(served.address).await.unwrap();
         assert!(say(&mut first, GET).await.ends_with("hello"));
         assert!(say(&mut second, GET).await.ends_with("hello"));
         let mut third = TcpStream::connect(served.address).await.unwrap();
-        let waiting = tokio::spawn(async move { say(&mut third, GET).await });
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(!waiting.is_finished());
-        drop(first);
-        assert!(waiting.await.unwrap().ends_with("hello"));
+        assert!(say(&mut third, GET).await.ends_with("hello"));
+        assert_eq!(say(&mut first, GET).await, "");
+        assert!(say(&mut second, GET).await.ends_with("hello"));
+        assert_eq!(served.pool.census().open(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_request_is_being_answered_is_never_closed_for_another() {
+        let served = serve().await;
+        let slow = || async move {
+            let mut socket = TcpStream::connect(served.address).await.unwrap();
+            say(&mut socket, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await
+        };
+        let under_way = [tokio::spawn(slow()), tokio::spawn(slow())];
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut third = TcpStream::connect(served.address).await.unwrap();
+        assert_eq!(say(&mut third, GET).await, "", "refused at once");
+        for request in under_way {
+            assert!(request.await.unwrap().ends_with("hello"));
+        }
+        assert_eq!(served.pool.census().refused, 1);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_cannot_be_read_is_refused_with_a_body_like_every_other_refusal() {
+        for (head, status) in
+            [("GET / HTTP/9.9\r\n\r\n".to_owned(), 400), (format!("GET /{} HTTP", "x".repeat(20_000)), 431)]
+        {
+            let served = serve().await;
+            let mut socket = TcpStream::connect(served.address).await.unwrap();
+            // Behind another request too.
+            for before in [false, true] {
+                if before {
+                    socket = TcpStream::connect(served.address).await.unwrap();
+                    assert!(say(&mut socket, GET).await.ends_with("hello"));
+                }
+                let answer = say(&mut socket, &head).await;
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+                let (fields, body) = answer.split_once("\r\n\r\n").unwrap();
+                assert!(fields.contains(&format!("content-length: {}", body.len())), "{answer}");
+                assert!(
+                    fields.contains("cache-control: no-store")
+                        && body.starts_with("{\"error\":\"invalid_request\"")
+                );
+                assert_eq!(say(&mut socket, GET).await, "", "the connection has ended");
+            }
+        }
     }
 
     #[tokio::test]

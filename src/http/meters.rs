@@ -2,6 +2,9 @@
 //!
 //! The recorder belongs to one [`Meters`] and is no global, so that two gateways in one process count apart.
 
+use super::limits::Sampled;
+use super::pool::Census;
+use super::progress::Phase;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::collections::HashMap;
@@ -12,17 +15,24 @@ const SECONDS: &str = "chancery_http_request_seconds";
 const REFUSED: &str = "chancery_refused_total";
 const ABANDONED: &str = "chancery_http_requests_abandoned_total";
 const INACTIVE: &str = "chancery_introspection_inactive_total";
+const INACTIVE_BYTES: &str = "chancery_introspection_inactive_log_bytes_total";
 const CONNECTIONS: &str = "chancery_http_connections";
+const CONNECTIONS_LIMIT: &str = "chancery_http_connections_limit";
+const CONNECTIONS_REFUSED: &str = "chancery_http_connections_refused_total";
+const CONNECTIONS_CLOSED: &str = "chancery_http_connections_closed_for_room_total";
 const IN_FLIGHT: &str = "chancery_signer_requests_in_flight";
 const SIGNER_UP: &str = "chancery_signer_up";
 const CLOCK_TRUSTED: &str = "chancery_clock_trusted";
 
 /// What a scraper reads about each of them.
-const HELP: [(&str, &str); 5] = [
+const HELP: [(&str, &str); 8] = [
     (REQUESTS, "Requests by endpoint and status."),
     (REFUSED, "Requests refused, by the rule that refused them."),
     (ABANDONED, "Requests whose client went away before the reply."),
     (INACTIVE, "Introspection answers that said no more than inactive."),
+    (INACTIVE_BYTES, "Bytes of the log that inactive answers were charged for, by resource server."),
+    (CONNECTIONS_REFUSED, "Connections refused, because a request was being answered on every open one."),
+    (CONNECTIONS_CLOSED, "Connections closed, idle for longest, to make room for others."),
     (SECONDS, "Seconds from the end of a request's head to its reply."),
 ];
 
@@ -33,7 +43,7 @@ const BUCKETS: [f64; 16] = [
 ];
 
 /// The statuses that `reply.rs` gives.
-const STATUSES: [u16; 14] = [200, 400, 401, 403, 404, 405, 406, 408, 413, 415, 429, 500, 503, 0];
+const STATUSES: [u16; 16] = [200, 400, 401, 403, 404, 405, 406, 408, 413, 414, 415, 429, 431, 500, 503, 0];
 
 const METADATA: Metadata<'static> = Metadata::new("chancery", Level::INFO, None);
 
@@ -81,8 +91,10 @@ pub(super) struct Meters {
     pub(super) abandoned: Counter,
     /// Inactive answers.
     pub(super) inactive: Counter,
-    /// Open connections, set when read.
-    pub(super) connections: Gauge,
+    /// Refusals of which one in many writes a line.
+    pub(super) floods: Sampled,
+    /// The pool of the public listener.
+    pub(super) pool: PoolMeters,
     /// Open requests at the signer, set when read.
     pub(super) in_flight: Gauge,
     /// 1 when the signer is ready, set when read.
@@ -118,12 +130,19 @@ impl Meters {
             refused: RwLock::default(),
             abandoned: recorder.register_counter(&Key::from_static_name(ABANDONED), &METADATA),
             inactive: recorder.register_counter(&Key::from_static_name(INACTIVE), &METADATA),
-            connections: recorder.register_gauge(&Key::from_static_name(CONNECTIONS), &METADATA),
+            floods: Sampled::default(),
+            pool: PoolMeters::new(&recorder),
             in_flight: recorder.register_gauge(&Key::from_static_name(IN_FLIGHT), &METADATA),
             clock_trusted: recorder.register_gauge(&Key::from_static_name(CLOCK_TRUSTED), &METADATA),
             signer_up: recorder.register_gauge(&Key::from_static_name(SIGNER_UP), &METADATA),
             recorder,
         }
+    }
+
+    /// Bytes of the log that inactive answers to this resource server were charged for.
+    pub(super) fn inactive_bytes(&self, client_id: &str) -> Counter {
+        let label = Label::new("client_id", client_id.to_owned());
+        self.recorder.register_counter(&Key::from_parts(INACTIVE_BYTES, vec![label]), &METADATA)
     }
 
     /// Counts one reply and its time.
@@ -159,6 +178,39 @@ impl Meters {
     /// Folds what histograms gathered: without it they would grow while nobody reads them.
     pub(super) fn fold(&self) {
         self.handle.run_upkeep();
+    }
+}
+
+/// The connections of one listener, set when read.
+pub(super) struct PoolMeters {
+    open: [Gauge; Phase::OPEN.len()],
+    limit: Gauge,
+    refused: Counter,
+    closed_for_room: Counter,
+}
+
+impl PoolMeters {
+    fn new(recorder: &PrometheusRecorder) -> Self {
+        let gauge = |key: &Key| recorder.register_gauge(key, &METADATA);
+        let counter = |name| recorder.register_counter(&Key::from_static_name(name), &METADATA);
+        let state = |(_, name)| vec![Label::from_static_parts("state", name)];
+        Self {
+            open: Phase::OPEN.map(|phase| gauge(&Key::from_parts(CONNECTIONS, state(phase)))),
+            limit: gauge(&Key::from_static_name(CONNECTIONS_LIMIT)),
+            refused: counter(CONNECTIONS_REFUSED),
+            closed_for_room: counter(CONNECTIONS_CLOSED),
+        }
+    }
+
+    /// Shows how a pool stands.
+    pub(super) fn show(&self, census: &Census) {
+        let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        for (gauge, count) in self.open.iter().zip(census.phases) {
+            gauge.set(number(count));
+        }
+        self.limit.set(number(census.most));
+        self.refused.absolute(census.refused);
+        self.closed_for_room.absolute(census.closed_for_room);
     }
 }
 

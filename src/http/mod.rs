@@ -6,7 +6,9 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `listen`, `tls`, `connection` | sockets, with limits of number, size and time |
+//! | `listen`, `tls` | sockets |
+//! | `pool`, `progress` | the open connections, and which one is closed when places run out |
+//! | `connection`, `watched` | one connection, with limits of size and time |
 //! | `edge` | which path leads where |
 //! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints |
 //! | `operations` | `/livez`, `/readyz`, `/metrics`, on a listener of their own |
@@ -31,6 +33,8 @@ mod listen;
 mod metadata;
 mod meters;
 mod operations;
+mod pool;
+mod progress;
 mod reply;
 mod revoke;
 #[cfg(test)]
@@ -39,6 +43,7 @@ mod tls;
 mod token;
 mod tokens;
 mod visit;
+mod watched;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -48,8 +53,9 @@ use connection::Shape;
 use edge::{Edge, Endpoints};
 use front::Front;
 use gate::Gate;
-use listen::{Places, listen};
+use listen::listen;
 use meters::{Endpoint, Meters};
+use pool::Pool;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,7 +69,7 @@ use visit::{RequestNames, Visits};
 const OPERATORS: usize = 64;
 /// How long an effect that began may take to end when the service stops.
 const EFFECTS: Duration = Duration::from_secs(10);
-/// How often counters are folded and old failures forgotten.
+/// How often counters are folded.
 const FOLD: Duration = Duration::from_secs(1);
 
 /// Why the gateway cannot serve.
@@ -108,14 +114,14 @@ pub async fn serve(
     let meters = Arc::new(Meters::new());
     let gate = Arc::new(Gate::new(Arc::clone(&config), signer));
     let front = Arc::new(Front::new(&config));
-    let places = Places::new(http.limits.connections);
+    let pool = Pool::new(http.limits.connections, http.limits.connections_per_source);
     let edge = public_edge(&config, &store, &gate, &clock, &front, &meters);
     let told = operations::Operations::new(
         Arc::clone(&meters),
         Arc::clone(&gate),
         store.clone(),
         clock,
-        places.clone(),
+        pool.clone(),
         shutdown.clone(),
         config.hsm.deadline,
     );
@@ -124,12 +130,12 @@ pub async fn serve(
     let (drained, ended) = watch::channel(false);
     let (header_bytes, request_time) = (http.limits.header_bytes, http.limits.request_time);
     let inside = Shape::new(operations::routes(told), header_bytes, request_time);
-    let inward = listen(operations, None, inside, Places::new(OPERATORS), ended.clone());
+    let inward = listen(operations, None, inside, Pool::new(OPERATORS, OPERATORS), ended.clone());
     let inward = tokio::spawn(inward);
-    let upkeep = tokio::spawn(keep_house(front, Arc::clone(&gate), meters, ended));
+    let upkeep = tokio::spawn(keep_house(Arc::clone(&gate), meters, ended));
 
     let outside = Shape::new(edge, header_bytes, request_time);
-    let outward = tokio::spawn(listen(public, tls, outside, places, shutdown));
+    let outward = tokio::spawn(listen(public, tls, outside, pool, shutdown));
     let unfinished = outward.await.is_err();
     if tokio::time::timeout(EFFECTS, gate.empty()).await.is_err() || unfinished {
         tracing::warn!("the service ends while something is still under way at the signer");
@@ -194,10 +200,9 @@ fn public_edge(
 }
 
 /// What has to be done now and then, until the end.
-async fn keep_house(front: Arc<Front>, gate: Arc<Gate>, meters: Arc<Meters>, mut end: watch::Receiver<bool>) {
+async fn keep_house(gate: Arc<Gate>, meters: Arc<Meters>, mut end: watch::Receiver<bool>) {
     while tokio::time::timeout(FOLD, end.wait_for(|end| *end)).await.is_err() {
         meters.fold();
-        front.forget();
         // Remembered for the time when the signer is being restarted.
         drop(gate.published());
     }

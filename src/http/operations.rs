@@ -1,8 +1,8 @@
 //! The operations listener: `/livez`, `/readyz`, `/metrics`. Never public: it tells operators why something fails.
 
 use super::gate::Gate;
-use super::listen::Places;
 use super::meters::Meters;
+use super::pool::Pool;
 use super::reply::Reply;
 use crate::claims::TokenHash;
 use crate::clock::{Clock, monotonic_nanos};
@@ -26,7 +26,7 @@ pub(super) struct Operations {
     gate: Arc<Gate>,
     store: Store,
     clock: Clock,
-    places: Places,
+    pool: Pool,
     stopping: watch::Receiver<bool>,
     deadline: Duration,
     self_test: Mutex<Option<SelfTest>>,
@@ -44,11 +44,11 @@ impl Operations {
         gate: Arc<Gate>,
         store: Store,
         clock: Clock,
-        places: Places,
+        pool: Pool,
         stopping: watch::Receiver<bool>,
         deadline: Duration,
     ) -> Self {
-        Self { meters, gate, store, clock, places, stopping, deadline, self_test: Mutex::new(None) }
+        Self { meters, gate, store, clock, pool, stopping, deadline, self_test: Mutex::new(None) }
     }
 }
 
@@ -68,8 +68,8 @@ async fn livez() -> Response<Body> {
     Reply::health(true, &json!({"alive": true})).into_response()
 }
 
-/// 200 when a request would be served: signer there, every key signs, state readable, clock trusted, not stopping. Else
-/// 503.
+/// 200 when a request would be served: a place for its connection, signer there, every key signs, state readable, clock
+/// trusted, not stopping. Else 503.
 async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
     let stopping = *at.stopping.borrow();
     let down = at.gate.down();
@@ -79,7 +79,8 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
     };
     let store = at.store.find(&TokenKey::Opaque(TokenHash([0; 32])));
     let clock = at.clock.now();
-    let ready = !stopping && self_test.is_ok() && store.is_ok() && clock.is_ok();
+    let connections = at.pool.census().room();
+    let ready = !stopping && self_test.is_ok() && store.is_ok() && clock.is_ok() && connections.is_ok();
     let signer = down.unwrap_or_else(|| "ready".to_owned());
     let body = json!({
         "ready": ready,
@@ -87,6 +88,7 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
         "signer": signer,
         "self_test": self_test.err().unwrap_or_else(|| "passed".to_owned()),
         "clock": clock.err().map_or_else(|| "trusted".to_owned(), |doubt| doubt.to_string()),
+        "connections": connections.unwrap_or_else(|full| full),
         "store": store.err().map_or_else(|| "readable".to_owned(), |error| error.to_string()),
     });
     Reply::health(ready, &body).into_response()
@@ -94,7 +96,7 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
 
 /// The Prometheus text format.
 async fn metrics(State(at): State<Arc<Operations>>) -> Response<Body> {
-    at.meters.connections.set(count(at.places.taken()));
+    at.meters.pool.show(&at.pool.census());
     at.meters.in_flight.set(count(at.gate.in_flight()));
     at.meters.clock_trusted.set(if at.clock.now().is_ok() { 1.0 } else { 0.0 });
     at.meters.signer_up.set(if at.gate.down().is_none() { 1.0 } else { 0.0 });

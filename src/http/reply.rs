@@ -14,12 +14,11 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Seconds after which a caller that came too often may come again: every limit is one of a second.
-const RATE_RETRY: u32 = 1;
 /// Seconds in which a signer is usually back.
 const OUTAGE_RETRY: u32 = 2;
 
@@ -40,6 +39,7 @@ pub(super) struct Reply {
     varies: bool,
     close: bool,
     rule: Option<&'static str>,
+    floods: bool,
 }
 
 /// The header that belongs to a status.
@@ -120,6 +120,16 @@ impl Reply {
     /// No `Host`, several, or none that names a host (RFC 9112 §3.2). Where that is unclear, so is where the request ends.
     pub(super) fn unhosted(description: &str) -> Self {
         Self::malformed("host", description).and_close()
+    }
+
+    /// A head that cannot be read or is too large: what hyper refuses with this status.
+    pub(super) fn unreadable(status: StatusCode) -> Self {
+        let text = match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "expected a head of fewer bytes and fields",
+            StatusCode::URI_TOO_LONG => "expected a shorter target",
+            _ => "expected the head of a request as HTTP/1.1 has it (RFC 9112)",
+        };
+        Self::error(status, "invalid_request", text).because("head-unreadable").and_close()
     }
 
     /// Credentials that are wrong; with a challenge if they came in the `Authorization` header (RFC 6749 §5.2).
@@ -209,11 +219,12 @@ impl Reply {
         Self::malformed("body-broken", "the body ended early or is not framed as HTTP/1.1 says").and_close()
     }
 
-    /// More requests than this caller has.
-    pub(super) fn too_many(rule: &'static str) -> Self {
+    /// More requests than this caller has; the next one may come after `wait`.
+    pub(super) fn too_many(rule: &'static str, wait: Duration) -> Self {
         let text = "too many requests; wait as long as Retry-After says";
         let mut reply = Self::error(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", text);
-        reply.more = More::RetryAfter(RATE_RETRY);
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        reply.more = More::RetryAfter(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX));
         reply.because(rule)
     }
 
@@ -235,7 +246,16 @@ impl Reply {
 impl Reply {
     fn new(status: StatusCode, content_type: Option<&'static str>, body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        Self { status, content_type, body, more: More::None, varies: false, close: false, rule: None }
+        Self {
+            status,
+            content_type,
+            body,
+            more: More::None,
+            varies: false,
+            close: false,
+            rule: None,
+            floods: false,
+        }
     }
 
     fn json(status: StatusCode, value: &Value) -> Self {
@@ -263,6 +283,18 @@ impl Reply {
         self
     }
 
+    /// Says that a stranger can make any number of these: they are all counted, and written down now and then.
+    #[must_use]
+    pub(super) fn in_floods(mut self) -> Self {
+        self.floods = true;
+        self
+    }
+
+    /// Whether a line is written for one of many only.
+    pub(super) fn comes_in_floods(&self) -> bool {
+        self.floods
+    }
+
     /// The status, for the log line and the counters.
     pub(super) fn status(&self) -> u16 {
         self.status.as_u16()
@@ -271,6 +303,17 @@ impl Reply {
     /// The rule that refused, by its stable name; `None` for an answer.
     pub(super) fn rule(&self) -> Option<&'static str> {
         self.rule
+    }
+
+    /// The whole message, under a head that hyper wrote for a message without a body.
+    pub(super) fn under(&self, head: &[u8]) -> Option<Vec<u8>> {
+        const EMPTY: &[u8] = b"content-length: 0\r\n";
+        let at = head.windows(EMPTY.len()).position(|field| field == EMPTY)?;
+        let (before, after) = (head.get(..at)?, head.get(at + EMPTY.len()..)?);
+        let length = self.body.len();
+        let fields =
+            format!("content-type: {JSON}\r\ncache-control: no-store\r\ncontent-length: {length}\r\n");
+        Some([before, fields.as_bytes(), after, &self.body].concat())
     }
 
     /// In HTTP's words. `Cache-Control: no-store` stands on everything (RFC 6749 §5.1, RFC 7662 §4, D10).
@@ -337,7 +380,8 @@ mod tests {
             Reply::wrong_method("POST"),
             Reply::body_too_large(1),
             Reply::too_slow(),
-            Reply::too_many("caller-rate"),
+            Reply::too_many("caller-rate", Duration::ZERO),
+            Reply::unreadable(StatusCode::BAD_REQUEST),
             Reply::unavailable("signer-down"),
             Reply::our_fault(),
         ] {
@@ -359,7 +403,10 @@ mod tests {
 
     #[test]
     fn a_caller_that_must_wait_is_told_how_long() {
-        assert_eq!(header(Reply::too_many("caller-rate"), "retry-after").as_deref(), Some("1"));
+        for (millis, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (337_500, "338")] {
+            let reply = Reply::too_many("caller-rate", Duration::from_millis(millis));
+            assert_eq!(header(reply, "retry-after").as_deref(), Some(seconds));
+        }
         assert_eq!(header(Reply::unavailable("signer-down"), "retry-after").as_deref(), Some("2"));
     }
 

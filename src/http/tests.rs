@@ -52,9 +52,12 @@ fn config() -> Config {
                 json_depth: 8,
                 request_time: Duration::from_millis(200),
                 connections: 8,
+                connections_per_source: 8,
                 requests_per_second: 5,
                 failures_per_second: 3,
+                address_failures_per_second: 100,
                 inactive_per_second: 5,
+                inactive_bytes_per_day: 1 << 20,
                 in_flight: 8,
             },
         },
@@ -238,17 +241,26 @@ async fn a_caller_beyond_its_rate_waits_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn an_address_that_guesses_is_refused_before_its_secret_is_compared() {
+async fn a_guesser_gets_429_after_some_and_harms_neither_the_caller_that_it_guesses_nor_others() {
     let alone = alone();
-    for _ in 0..3 {
+    let guess = |name: &str| {
         let mut wrong = post("token", None, "");
-        wrong.headers_mut().insert("authorization", basic("shop", "guess").parse().unwrap());
-        assert_eq!(alone.reply(wrong).await.status(), 401);
+        wrong.headers_mut().insert("authorization", basic(name, "guess").parse().unwrap());
+        wrong
+    };
+    for name in ["shop", "unknown"] {
+        for status in [401, 401, 401, 429, 429] {
+            assert_eq!(alone.reply(guess(name)).await.status(), status, "{name}");
+        }
     }
-    assert_eq!(alone.reply(post("token", Some("shop"), "")).await.status(), 429);
-    let mut elsewhere = post("token", Some("shop"), "");
+    let refused = alone.reply(guess("shop")).await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    // Its own caller, another one behind the same address, and the same one behind another address.
+    assert_eq!(alone.reply(post("token", Some("shop"), "")).await.status(), 400);
+    assert_eq!(alone.reply(post("introspect", Some("payments-api"), "")).await.status(), 400);
+    let mut elsewhere = guess("shop");
     elsewhere.extensions_mut().insert(visit::Peer("192.0.2.8:1".parse().unwrap()));
-    assert_eq!(alone.reply(elsewhere).await.status(), 400);
+    assert_eq!(alone.reply(elsewhere).await.status(), 401);
 }
 
 #[tokio::test]

@@ -112,13 +112,26 @@ impl Visit {
         }
     }
 
-    /// The one log line, the counters, and the reply in HTTP's words.
-    pub(super) fn end(mut self, reply: Reply) -> Response<Body> {
+    /// The reply in HTTP's words; see [`Self::note`].
+    pub(super) fn end(self, reply: Reply) -> Response<Body> {
+        self.note(reply).into_response()
+    }
+
+    /// The counters and the one log line. Refusals that come in floods write a line now and then, for all of them.
+    pub(super) fn note(mut self, reply: Reply) -> Reply {
         self.ended = true;
         let nanos = clock::monotonic_nanos().saturating_sub(self.began);
         let (status, rule) = (reply.status(), reply.rule());
         let seconds = std::time::Duration::from_nanos(nanos).as_secs_f64();
         self.meters.replied(self.endpoint, status, rule, seconds);
+        let stands_for = if reply.comes_in_floods() {
+            match self.meters.floods.count(clock::monotonic_nanos()) {
+                None => return reply,
+                requests => requests,
+            }
+        } else {
+            None
+        };
         // The address only where somebody may have to be found: in the line of a failure.
         let peer = if status >= 400 { self.peer } else { None };
         tracing::info!(
@@ -129,9 +142,10 @@ impl Visit {
             rule,
             peer = peer.map(display),
             microseconds = nanos / 1_000,
+            stands_for,
             "request"
         );
-        reply.into_response()
+        reply
     }
 }
 

@@ -3,7 +3,7 @@
 //! | module | what it asks |
 //! |---|---|
 //! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints, by the rows of the protocol checklist |
-//! | `authentication`, `bad_input`, `rates`, `tls` | what holds for all of them |
+//! | `authentication`, `bad_input`, `connections`, `rates`, `tls` | what holds for all of them |
 //! | `operations`, `config_check` | what operators see |
 //! | `processes`, `crash`, `disk`, `lost_token`, `rollback` | what goes wrong |
 //! | `generations` | keys that follow each other |
@@ -22,6 +22,7 @@
 mod authentication;
 mod bad_input;
 mod config_check;
+mod connections;
 mod crash;
 mod disk;
 mod export;

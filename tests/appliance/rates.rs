@@ -1,7 +1,10 @@
 //! Limits of rate: row 51; one caller's haste is no other caller's.
 
-use crate::harness::{Answer, Appliance, Party, Settings, Way, unique};
-use std::time::Duration;
+use crate::harness::{Answer, Appliance, Party, Settings, Way, unique, until};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 #[track_caller]
 fn is_too_many(answer: &Answer) {
@@ -28,22 +31,104 @@ fn a_caller_that_asks_too_often_waits_and_others_do_not() {
 }
 
 #[test]
-fn whoever_guesses_secrets_is_stopped() {
+fn guesses_are_answered_with_429_and_the_right_secret_always_gets_in() {
     let appliance = Appliance::start(Settings::new(Way::Child).limit("failures_per_second", "4"));
     let path = appliance.endpoint("token");
     let good = appliance.settings.party("shop").clone();
     let ask = |party: &Party| {
-        appliance.call("POST", &path).by_party(party).form("grant_type", "client_credentials").send()
+        let call = appliance.call("POST", &path).by_party(party).form("grant_type", "client_credentials");
+        call.form("scope", "payments:status").send()
     };
-    assert_eq!(ask(&good).status, 200);
-    let guesses: Vec<u16> =
-        (0..12).map(|_| ask(&Party { secret: unique(), ..good.clone() }).status).collect();
-    assert!(guesses[..4].iter().all(|status| *status == 401), "{guesses:?}");
-    assert!(guesses.iter().filter(|status| **status == 429).count() >= 6, "{guesses:?}");
-    is_too_many(&ask(&good));
-    std::thread::sleep(Duration::from_millis(1_100));
-    assert_eq!(ask(&good).status, 200);
+    let wrong = || Party { secret: unique(), ..good.clone() };
+    let guesses: Vec<Answer> = (0..12).map(|_| ask(&wrong())).collect();
+    let statuses: Vec<u16> = guesses.iter().map(|answer| answer.status).collect();
+    assert!(statuses[..4].iter().all(|status| *status == 401), "{statuses:?}");
+    assert!(statuses.iter().filter(|status| **status == 429).count() >= 6, "{statuses:?}");
+    guesses.iter().filter(|answer| answer.status == 429).for_each(is_too_many);
+    // A name that is not known here is treated alike, and the budget of one name is no other's.
+    let unknown: Vec<u16> = (0..12).map(|_| ask(&Party { id: "nobody", ..wrong() }).status).collect();
+    assert!(unknown[..4].iter().all(|status| *status == 401), "{unknown:?}");
+    assert!(unknown.contains(&429), "{unknown:?}");
+    assert_eq!(ask(&good).status, 200, "behind the same address, at the same time");
+    let shop_jwt = appliance.settings.party("shop-jwt").clone();
+    assert_eq!(ask(&shop_jwt).status, 200);
+    assert_eq!(ask(&Party { secret: unique(), ..shop_jwt }).status, 401);
+    let said = appliance.finish().said;
+    let lines = said.lines().filter(|line| line.contains("failed-authentications")).count();
+    assert!((1..=4).contains(&lines), "a flood writes a line now and then: {lines}");
+}
+
+#[test]
+fn guesses_that_arrive_together_pass_no_more_often_than_one_after_the_other() {
+    let appliance = Appliance::start(Settings::new(Way::Child).limit("failures_per_second", "10"));
+    let body = format!("grant_type=client_credentials&client_id=shop&client_secret={}", unique());
+    let (first, last) = body.split_at(body.len() - 1);
+    let head = format!(
+        "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{first}",
+        body.len()
+    );
+    let mut guesses: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut stream = TcpStream::connect(appliance.public.trim_start_matches("http://")).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // All heads have been judged before the first secret arrives.
+    let metrics = || appliance.operation("/metrics").send().text().to_owned();
+    let waiting = "chancery_http_connections{state=\"body\"} 200";
+    until(waiting, || metrics().lines().any(|line| line == waiting).then_some(()));
+    let began = Instant::now();
+    for stream in &mut guesses {
+        stream.write_all(last.as_bytes()).unwrap();
+    }
+    let mut compared = 0;
+    for stream in &mut guesses {
+        let mut answer = [0; 4_096];
+        let length = stream.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.starts_with("HTTP/1.1 401 ") || answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        compared += u64::from(answer.starts_with("HTTP/1.1 401 "));
+    }
+    assert!(compared <= 10 * (began.elapsed().as_secs() + 2), "{compared} of 200");
+    drop(guesses);
     appliance.finish();
+}
+
+#[test]
+fn inactive_answers_take_no_more_of_the_log_in_a_day_than_their_budget() {
+    let appliance = Appliance::start(Settings::new(Way::Child).limit("inactive_bytes_per_day", "\"1MiB\""));
+    let token = appliance.token_of_the_case();
+    let answers: Vec<Answer> =
+        (0..300).map(|_| appliance.introspection("payments-api", &unique()).send()).collect();
+    assert!(answers[..256].iter().all(|answer| answer.status == 200), "4,096 bytes each");
+    for answer in &answers[256..] {
+        answer.is_refused(429, "temporarily_unavailable", "beyond the budget");
+        let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((200..=338).contains(&wait), "a 256th of a day: {wait}");
+    }
+    assert_eq!(
+        appliance.introspect("payments-api", &token).inner()["active"],
+        true,
+        "it goes on being served"
+    );
+    assert_eq!(
+        *appliance.introspect("signing-service", &unique()).inner(),
+        json!({"active": false}),
+        "another's"
+    );
+    let metrics = appliance.operation("/metrics").send();
+    for line in [
+        "chancery_introspection_inactive_log_bytes_total{client_id=\"payments-api\"} 1048576",
+        "chancery_introspection_inactive_log_bytes_total{client_id=\"signing-service\"} 4096",
+        "chancery_refused_total{rule=\"inactive-bytes\"} 44",
+    ] {
+        assert!(metrics.text().lines().any(|found| found == line), "{line} is not in\n{}", metrics.text());
+    }
+    let finished = appliance.finish();
+    let lines = finished.said.lines().filter(|line| line.contains("inactive-bytes")).count();
+    assert!((1..=4).contains(&lines), "a flood writes a line now and then: {lines}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ listen = "127.0.0.1:0"
 operations_listen = "127.0.0.1:0"
 {http}[http.limits]
 requests_per_second = 1000000
+connections_per_source = 1024
 
 [hsm]
 module = "{module}"

@@ -306,6 +306,11 @@ impl Appliance {
         }
     }
 
+    /// Notes a signed answer that a test received by itself.
+    pub(crate) fn kept_elsewhere(&self, signed: &str) {
+        self.kept.lock().unwrap().signed.push(signed.to_owned());
+    }
+
     /// No log line may hold this text.
     pub(super) fn keep_secret(&self, text: &str) {
         self.secrets.lock().unwrap().push(text.to_owned());

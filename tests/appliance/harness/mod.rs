@@ -13,7 +13,7 @@ mod process;
 mod settings;
 
 pub(crate) use appliance::Appliance;
-pub(crate) use calls::{Answer, Call};
+pub(crate) use calls::{Answer, Call, basic};
 pub(crate) use front::{FrontServer, Grant, Key, contract, payment, payment_at_accounts};
 pub(crate) use jwt::{Jwt, base64url, from_base64url, sha256_hex};
 pub(crate) use log::{Evidence, verify};

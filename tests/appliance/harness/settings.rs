@@ -74,6 +74,7 @@ impl Settings {
             // A test fails more often from one address than any honest caller does.
             limits: vec![
                 ("failures_per_second", "100000".to_owned()),
+                ("address_failures_per_second", "1000000".to_owned()),
                 ("inactive_per_second", "100000".to_owned()),
             ],
             keys: vec![

@@ -20,7 +20,7 @@ fn whoever_is_no_resource_server_learns_nothing_about_a_token() {
             "a name is no proof",
         );
         let bearer = anonymous().header("authorization", &format!("Bearer {token}")).send();
-        bearer.is_refused(401, "invalid_client", "row 6: a bearer token identifies no resource server");
+        bearer.is_refused(401, "invalid_token", "row 6: a bearer token identifies no resource server");
     }
     appliance.finish();
 }

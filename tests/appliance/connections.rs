@@ -1,0 +1,168 @@
+//! Open connections: no source takes the places of others, and what is idle makes room.
+
+use crate::harness::{Appliance, Settings, Way, send, until};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+const GET: &str = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// A connection from 127.0.0.`host`.
+fn from(host: u8, appliance: &Appliance) -> TcpStream {
+    let server: SocketAddrV4 = appliance.public.trim_start_matches("http://").parse().unwrap();
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let own = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0);
+    bind(fd.as_raw_fd(), &SockaddrIn::from(own)).unwrap();
+    connect(fd.as_raw_fd(), &SockaddrIn::from(server)).unwrap();
+    let stream = TcpStream::from(fd);
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+/// Asks for a path that is not there; whether it was answered.
+fn is_served(stream: &mut TcpStream) -> bool {
+    let mut answer = [0; 4_096];
+    stream.write_all(GET.as_bytes()).is_ok()
+        && stream.read(&mut answer).is_ok_and(|length| answer[..length].starts_with(b"HTTP/1.1 404 "))
+}
+
+/// Whether the other side has closed it; a connection that is open says nothing for a while.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let closed = match stream.read(&mut [0; 4_096]) {
+        Ok(length) => length == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    };
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    closed
+}
+
+fn metric(appliance: &Appliance, name: &str) -> u64 {
+    let metrics = appliance.operation("/metrics").send();
+    let line = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{}", metrics.text())).parse().unwrap()
+}
+
+const HEAD: &str = "POST /introspect HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\
+                    Content-Type: application/x-www-form-urlencoded\r\n\r\nt";
+
+#[test]
+fn a_host_that_opens_more_connections_than_there_are_shuts_out_no_other() {
+    let appliance = Appliance::start(Settings::new(Way::Child).limit("request_time", "\"60s\""));
+    for (state, beginning) in [("resting", GET), ("head", "GET /"), ("body", HEAD)] {
+        let open = |n: usize| {
+            let mut stream = from(1, &appliance);
+            stream.write_all(beginning.as_bytes()).unwrap();
+            if state == "resting" {
+                assert!(stream.read(&mut [0; 4_096]).is_ok_and(|length| length > 0), "connection {n}");
+            }
+            stream
+        };
+        let held: Vec<TcpStream> = (0..1_100).map(open).collect();
+        assert!(is_served(&mut from(2, &appliance)), "{state}");
+        assert!(appliance.is_ready(), "{state}");
+        let kept = format!("chancery_http_connections{{state=\"{state}\"}}");
+        until(&kept, || (250..=258).contains(&metric(&appliance, &kept)).then_some(()));
+        assert!(metric(&appliance, "chancery_http_connections_closed_for_room_total") >= 844, "{state}");
+        drop(held);
+    }
+    assert_eq!(metric(&appliance, "chancery_http_connections_refused_total"), 0);
+    assert_eq!(metric(&appliance, "chancery_http_connections_limit"), 1_024);
+    let said = appliance.finish().said;
+    let lines = said.lines().filter(|line| line.contains("closed to make room")).count();
+    assert!((1..20).contains(&lines), "{lines} lines about 2,500 connections");
+}
+
+#[test]
+fn a_source_over_its_budget_loses_its_own_oldest_connection_and_no_other() {
+    let appliance = Appliance::start(
+        Settings::new(Way::Child).limit("connections_per_source", "3").limit("connections", "6"),
+    );
+    let served = |host| {
+        let mut stream = from(host, &appliance);
+        assert!(is_served(&mut stream));
+        stream
+    };
+    let mut oldest = served(2);
+    let mut own: Vec<TcpStream> = (0..4).map(|_| served(3)).collect();
+    assert!(is_closed(&mut own[0]), "its own oldest");
+    assert!(own[1..].iter_mut().all(is_served));
+    assert!(is_served(&mut oldest));
+    // The pool is full: the source that holds most makes room, also for a stranger.
+    let mut others = [served(4), served(5)];
+    let mut stranger = served(6);
+    assert!(is_closed(&mut own[1]));
+    for stream in own[2..].iter_mut().chain(&mut others).chain([&mut oldest, &mut stranger]) {
+        assert!(is_served(stream));
+    }
+    drop((own, others, oldest, stranger));
+    appliance.finish();
+}
+
+#[test]
+fn a_body_that_dribbles_is_idle_since_its_head() {
+    let appliance = Appliance::start(
+        Settings::new(Way::Child).limit("connections_per_source", "2").limit("request_time", "\"60s\""),
+    );
+    let mut dribbles = from(1, &appliance);
+    dribbles.write_all(HEAD.as_bytes()).unwrap();
+    let body = "chancery_http_connections{state=\"body\"}";
+    until(body, || (metric(&appliance, body) == 1).then_some(()));
+    let mut rests = from(1, &appliance);
+    assert!(is_served(&mut rests));
+    dribbles.write_all(b"o").unwrap();
+    assert!(is_served(&mut from(1, &appliance)));
+    assert!(is_closed(&mut dribbles));
+    drop(rests);
+    appliance.finish();
+}
+
+#[test]
+fn a_request_at_the_signer_keeps_its_connection_and_a_full_pool_is_not_ready() {
+    let appliance = Appliance::start(
+        Settings::new(Way::Child).limit("connections_per_source", "3").limit("connections", "3"),
+    );
+    let token = appliance.token_of_the_case();
+    let party = appliance.settings.party("payments-api").clone();
+    let body = format!("token={token}");
+    let request = format!(
+        "POST /introspect HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: {}\r\n\
+         Accept: application/token-introspection+jwt\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n{body}",
+        crate::harness::basic(party.id, &party.secret),
+        body.len()
+    );
+    let signer = appliance.signer_id().unwrap();
+    // What the harness's own client keeps open is idle, and makes room.
+    send(signer, Signal::SIGSTOP);
+    let mut asking: Vec<TcpStream> = (1..=3)
+        .map(|host| {
+            let mut stream = from(host, &appliance);
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let service = "chancery_http_connections{state=\"service\"}";
+    until(service, || (metric(&appliance, service) == 3).then_some(()));
+    assert!(!is_served(&mut from(1, &appliance)), "of a source with a request under way");
+    assert!(!is_served(&mut from(9, &appliance)), "of any other");
+    assert_eq!(metric(&appliance, "chancery_http_connections_refused_total"), 2);
+    let ready = appliance.operation("/readyz").send();
+    assert_eq!(ready.status, 503);
+    let why = ready.json()["connections"].as_str().unwrap().to_owned();
+    assert!(why.starts_with("3 of 3 open: full; each has a request"), "{why}");
+    send(signer, Signal::SIGCONT);
+    for stream in &mut asking {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        appliance.kept_elsewhere(body);
+    }
+    assert!(is_served(&mut from(9, &appliance)));
+    until("readiness", || appliance.is_ready().then_some(()));
+    appliance.finish();
+}
