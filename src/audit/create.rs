@@ -1,5 +1,6 @@
 //! Creating a log, once: what opening it later never does.
 
+use super::block::block_of;
 use super::continuity::Continuity;
 use super::entry::Entry;
 use super::error::{CreateError, FileError, LogError, TooLarge, at};
@@ -54,7 +55,7 @@ pub(super) fn create(
     let bytes = settings.segment_bytes;
     let prepared = Prepared::make(&segments, bytes, &mut || true)?.ok_or(LogError::Closed)?;
     let place = Place::start();
-    let active = prepared.inscribe(&place.header(&settings.origin, 0, bytes))?;
+    let active = prepared.inscribe(&place.header(&settings.origin, 0, bytes, block_of(&segments), None))?;
     let clock = Clock::start(settings.sources.clone(), None);
     let mut pen = Pen::new(&settings, clock, &segments, active, place);
     pen.tick();

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Memory at a multiple of it suits every disk.
-const ALIGNED: usize = 4096;
+/// Memory and places at a multiple of it suit nearly every disk.
+pub(super) const ALIGNED: usize = 4096;
 
 /// How one file is written.
 pub(super) struct Direct {
@@ -21,7 +21,7 @@ pub(super) struct Direct {
 impl Direct {
     /// From now on past the cache, if the file system of `file` knows how.
     pub(super) fn of(file: &File) -> Self {
-        Self { on: set(file, true).is_ok(), buffer: Vec::new() }
+        Self { on: set_direct(file, true).is_ok(), buffer: Vec::new() }
     }
 
     /// As [`FileExt::write_all_at`]: what it has written is not yet durable.
@@ -32,11 +32,11 @@ impl Direct {
                 None => Err(io::ErrorKind::InvalidInput.into()),
             };
             match written {
-                // The sectors of this disk are larger than ours. The cache takes it, over what may have been written.
+                // The sectors of this disk are larger than our blocks. The cache takes it, over what may have been written.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    set(file, false)?;
+                    set_direct(file, false)?;
                     tracing::info!(
-                        "this disk is written through the system's cache: its sectors are larger than 512 bytes"
+                        "this disk is written through the system's cache: it takes no blocks of this size past it"
                     );
                     *self = Self { on: false, buffer: Vec::new() };
                 }
@@ -59,7 +59,8 @@ impl Direct {
     }
 }
 
-fn set(file: &File, direct: bool) -> io::Result<()> {
+/// Has what follows read and written past the cache, or through it again.
+pub(super) fn set_direct(file: &File, direct: bool) -> io::Result<()> {
     let mut flags = fcntl_getfl(file)?;
     flags.set(OFlags::DIRECT, direct);
     Ok(fcntl_setfl(file, flags)?)
@@ -77,7 +78,7 @@ mod tests {
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         let mut direct = Direct::of(&file);
         let knows = direct.on;
-        assert_eq!(knows, set(&file, true).is_ok());
+        assert_eq!(knows, set_direct(&file, true).is_ok());
         let bytes: Vec<u8> = (0..9_000_u32).map(|n| n.to_le_bytes()[0] | 1).collect();
         // Sectors of any disk, from an address that is none of theirs.
         direct.write_all_at(&file, &bytes[1..4_097], 4_096).unwrap();

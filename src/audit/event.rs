@@ -46,7 +46,7 @@ pub enum Event {
     LogClosed,
     /// A checkpoint was signed; its note is the record's payload.
     CheckpointSigned,
-    /// Recovery removed the remains of a write that had never been completed.
+    /// A crash had cut off a write: its whole records were kept, the rest stays where it is.
     TornTailRepaired,
     /// Records were exported.
     Export,

@@ -1,7 +1,7 @@
 //! Bytes of the segment files: frames, and the batches that group them.
 //!
 //! ```text
-//! batch  (48 bytes, at a multiple of 512)        frame  (32 bytes, then record, then payload)
+//! batch  (48 bytes, where a block begins)        frame  (32 bytes, then record, then payload)
 //!  0  "CHBT"                                      0  CRC-32 of bytes 4 to 32
 //!  4  CRC-32 of bytes 8 to 48                     4  bytes of the record
 //!  8  number of the batch in the log, from 0      8  bytes of the payload
@@ -15,8 +15,9 @@
 //! Numbers are little-endian. A batch has no checksum over its frames: erasing a payload in place must leave all
 //! other bytes as they are. The id of the segment is random, so that no payload and no older file looks like a batch.
 
-/// Batches begin at multiples of it: no write of one touches the sector of another.
-pub(super) const SECTOR: u64 = 512;
+/// What every disk writes whole or not at all. What a crash cut off lacks whole sectors: they are still the zeros that
+/// the segment was prepared with.
+pub(super) const SECTOR: usize = 512;
 /// Bytes of a batch's header.
 pub(super) const BATCH_HEADER: usize = 48;
 /// Bytes of a frame's header.
@@ -71,7 +72,7 @@ pub(super) struct BatchHeader {
     pub(super) number: u64,
     pub(super) first: u64,
     pub(super) frames: u32,
-    /// Bytes of all frames, without the zeros up to the next sector.
+    /// Bytes of all frames, without the zeros up to the next block.
     pub(super) length: u32,
     pub(super) segment: [u8; 8],
 }
@@ -109,9 +110,9 @@ impl BatchHeader {
         })
     }
 
-    /// Bytes on the disk, with the zeros up to the next sector.
-    pub(super) fn extent(&self) -> u64 {
-        (BATCH_HEADER as u64 + u64::from(self.length)).next_multiple_of(SECTOR)
+    /// Bytes on a disk with blocks of `block` bytes, with the zeros up to the next one.
+    pub(super) fn extent(&self, block: u64) -> u64 {
+        (BATCH_HEADER as u64 + u64::from(self.length)).next_multiple_of(block)
     }
 }
 
@@ -162,19 +163,19 @@ impl FrameDefect {
     }
 }
 
-/// Reads the first frame of `bytes` and says how many bytes it has.
-pub(super) fn read(bytes: &[u8]) -> Result<(Frame<'_>, usize), FrameDefect> {
-    let head = Head::decode(bytes).ok_or(FrameDefect::Header)?;
+/// Reads the first frame of `bytes` and says how many bytes it has; or what is wrong, and in how many bytes.
+pub(super) fn read(bytes: &[u8]) -> Result<(Frame<'_>, usize), (FrameDefect, usize)> {
+    let head = Head::decode(bytes).ok_or((FrameDefect::Header, FRAME_HEADER))?;
     let body = bytes.get(FRAME_HEADER..).unwrap_or_default();
-    let (record, rest) = body.split_at_checked(head.record).ok_or(FrameDefect::Length)?;
-    let (payload, _) = rest.split_at_checked(head.payload).ok_or(FrameDefect::Length)?;
+    let (record, rest) = body.split_at_checked(head.record).ok_or((FrameDefect::Length, FRAME_HEADER))?;
+    let (payload, _) = rest.split_at_checked(head.payload).ok_or((FrameDefect::Length, FRAME_HEADER))?;
+    let length = FRAME_HEADER + record.len() + payload.len();
     if crc32fast::hash(record) != head.record_crc {
-        return Err(FrameDefect::Record);
+        return Err((FrameDefect::Record, length));
     }
     if crc32fast::hash(payload) != head.payload_crc {
-        return Err(FrameDefect::Payload);
+        return Err((FrameDefect::Payload, length));
     }
-    let length = FRAME_HEADER + record.len() + payload.len();
     Ok((Frame { seq: head.seq, record, form: head.form, payload }, length))
 }
 

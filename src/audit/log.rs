@@ -111,9 +111,10 @@ impl<T: Send + 'static> Log<T> {
     ) -> Result<Self, OpenError> {
         let (settings, keys) = (lock.settings.clone(), recovered.keys.clone());
         let segments = segment::directory(&settings.directory);
-        let left = recovered.active.left();
-        let space = Space::new(settings.segment_bytes, left);
-        let shared = Arc::new(Shared::new(space, recovered.active.identity()?));
+        let active = recovered.active(&settings)?;
+        let left = active.left();
+        let space = Space::new(settings.segment_bytes, active.block(), left);
+        let shared = Arc::new(Shared::new(space, active.identity()?));
         let mut keeper = Keeper::new(Arc::clone(&shared), segments.clone(), settings.segment_bytes);
         if left < settings.segment_bytes / 4 {
             // Else the first requests would be refused until the keeper has made room.
@@ -140,7 +141,7 @@ impl<T: Send + 'static> Log<T> {
             ends: Vec::new(),
         };
         let clock = Clock::start(settings.sources.clone(), recovered.place.mark.as_ref());
-        let pen = Pen::new(&settings, clock.clone(), &segments, recovered.active, recovered.place);
+        let pen = Pen::new(&settings, clock.clone(), &segments, active, recovered.place);
         let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared), pen, handlers.on_durable)));
         let (of_thread, queued) = (Arc::clone(&writer), Arc::clone(&shared));
         let threads = Threads {
@@ -185,6 +186,12 @@ impl<T: Send + 'static> Log<T> {
     /// What the disk takes for a batch to be written and durable; zero before the first.
     pub fn quickest(&self) -> Duration {
         self.shared.quickest.get()
+    }
+
+    /// For how long the batch that is being written has not become durable; zero when none is. What is queued behind it
+    /// is younger.
+    pub fn oldest_write(&self) -> Duration {
+        self.shared.at_disk.age()
     }
 
     /// Records something of the system's own and waits until it is durable. It may use the space that requests must
@@ -313,12 +320,16 @@ impl<T> Drop for Log<T> {
     }
 }
 
-/// The record of a repaired tail.
+/// The record of what a crash left.
 fn repair(torn: &Torn) -> Result<Entry, LogError> {
     let name = torn.segment.file_name().unwrap_or_default().to_string_lossy();
     let reason = format!(
-        "{} in {name} at byte {}; {} whole records of that batch were kept",
-        torn.what, torn.offset, torn.kept
+        "a write was cut off in {name} at byte {}; {} whole records of its batch were kept; {} bytes of it stay there, \
+         SHA-256 {}",
+        torn.offset,
+        torn.kept,
+        torn.bytes,
+        hex::encode(torn.sha256)
     );
     let draft = Draft { reason: Some(&reason), ..Draft::new(Event::TornTailRepaired, Outcome::Success) };
     Ok(Entry::plain(&draft)?)

@@ -10,13 +10,15 @@
 //!
 //! * A [`Receipt`] exists only after the `fdatasync` that covers its record has returned.
 //! * The first error of a write or sync on a segment ends the log: no waiter gets a receipt, nothing is tried again.
-//! * Batch *n* + 1 is written only after the sync of batch *n* has returned. So a defect in the last batch is a write
-//!   that a crash cut off, and a defect before it, or anything missing below a signed checkpoint, is damage.
+//! * Batch *n* + 1 is written only after the sync of batch *n* has returned, into blocks of the disk that hold nothing
+//!   yet. So a last batch that lacks sectors is a write that a crash cut off, and every other defect, or anything missing
+//!   below a signed checkpoint, is damage. Nothing that was written into a segment is ever overwritten.
 //! * The note of a checkpoint is published only after the record of its signature is durable, and no checkpoint is
 //!   signed over fewer records than one before, and none without a [`Continuity`].
 //!
 //! The background check of segments older than the last checkpoint, erasing of payloads and pruning come later.
 
+mod block;
 mod commit;
 mod continuity;
 mod create;
@@ -26,6 +28,7 @@ mod entry;
 mod error;
 mod event;
 mod frame;
+mod header;
 mod keeper;
 mod log;
 pub mod note;
@@ -39,6 +42,7 @@ mod republish;
 mod segment;
 mod settings;
 mod shared;
+mod source;
 mod space;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,10 @@
 
 use super::entry::Entry;
 use super::error::FileError;
-use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, FRAME_HEADER, SECTOR};
+use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, FRAME_HEADER};
+use super::header::{Header, Remains};
 use super::record::{HEAD_MAX, Head, HeadForm, Times};
-use super::segment::{Active, Header, Prepared};
+use super::segment::{Active, Prepared};
 use super::settings::LogSettings;
 use super::tree::{Edge, Hash, leaf_hash};
 use crate::clock::{Clock, Mark, Timestamp};
@@ -32,13 +33,22 @@ impl Place {
         Self { edge: Edge::new(), prev: [0; 32], time: Timestamp::from_unix_nanos(0), mark: None, batch: 0 }
     }
 
-    /// A header for the segment that begins here.
-    pub(super) fn header(&self, origin: &str, index: u64, bytes: u64) -> Header {
+    /// A header for the segment of `bytes` bytes, in blocks of `block`, that begins here.
+    pub(super) fn header(
+        &self,
+        origin: &str,
+        index: u64,
+        bytes: u64,
+        block: u64,
+        remains: Option<Remains>,
+    ) -> Header {
         Header {
             origin: origin.to_owned(),
             bytes,
             index,
             batch: self.batch,
+            block,
+            remains,
             id: random::bytes(),
             prev: self.prev,
             edge: self.edge.clone(),
@@ -99,7 +109,7 @@ impl Pen {
     pub(super) fn fits(&self, entry: &Entry) -> bool {
         let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
         let after = self.buffer.len().saturating_add(FRAME_HEADER).saturating_add(size);
-        after <= BATCH_MAX && (after as u64).next_multiple_of(SECTOR) <= self.segment.left()
+        after <= BATCH_MAX && (after as u64).next_multiple_of(self.segment.block()) <= self.segment.left()
     }
 
     /// Adds a record to the batch and returns its sequence. Nothing is written yet; the entry must fit.
@@ -141,7 +151,8 @@ impl Pen {
         for (to, from) in self.buffer.iter_mut().zip(header.encode()) {
             *to = from;
         }
-        self.buffer.resize(self.buffer.len().next_multiple_of(512), 0);
+        let block = usize::try_from(self.segment.block()).unwrap_or(BATCH_MAX);
+        self.buffer.resize(self.buffer.len().next_multiple_of(block), 0);
         self.segment.append(&self.buffer)?;
         self.batch += 1;
         Ok(())
@@ -177,7 +188,8 @@ impl Pen {
             mark: None,
             batch: self.batch,
         };
-        let header = place.header(&self.origin, self.segment.index() + 1, prepared.bytes);
+        let header =
+            place.header(&self.origin, self.segment.index() + 1, prepared.bytes, self.segment.block(), None);
         let mut next = prepared.inscribe(&header)?;
         // From here on the log has one more segment; a crash before leaves the one before as the last.
         next.put_in_place(&self.directory, self.edge.size())?;

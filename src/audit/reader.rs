@@ -1,16 +1,16 @@
 //! Reads a segment batch by batch, and says what it finds where no whole batch is.
 
 use super::error::{FileError, at};
-use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, Frame, SECTOR};
-use super::segment::{HEADER_MAX, Header};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, Frame, FrameDefect, SECTOR};
+use super::header::{HEADER_MAX, Header};
+use super::source::Source;
+use aws_lc_rs::digest::{Context, SHA256};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// One sector as it was prepared.
-const ZEROS: [u8; 512] = [0; 512];
+const ZEROS: [u8; SECTOR] = [0; SECTOR];
 
 /// A place in a segment that is not what was written there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,28 +37,28 @@ impl From<FileError> for ReadError {
 pub(super) enum Found {
     /// A whole batch; the reader has moved behind it.
     Batch,
-    /// A batch whose first frames are whole; the reader stays at its begin.
+    /// A batch that lacks sectors; the reader stays at its begin.
     Torn(TornBatch),
     /// No batch; the reader stays.
     End,
 }
 
-/// A batch with a defect in it.
+/// A batch that a crash cut off.
 pub(super) struct TornBatch {
-    pub(super) defect: Defect,
-    pub(super) header: BatchHeader,
-    /// Whole frames before the defect.
-    pub(super) frames: u32,
-    /// Their bytes.
-    pub(super) length: u32,
+    /// Where it would end.
+    pub(super) end: u64,
+    /// Where its whole frames end.
+    pub(super) offset: u64,
+    /// Whole frames before the first that lacks sectors.
+    pub(super) frames: u64,
 }
 
-/// What lies behind the last batch.
+/// What lies behind a place.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Rest {
     Zeros,
-    /// Something that is no batch, from this byte on.
-    Remains(u64),
+    /// Sectors with something in them that is no batch: where the first begins and the last ends.
+    Remains(u64, u64),
     /// A batch, at this byte.
     Batch(u64),
 }
@@ -66,9 +66,9 @@ pub(super) enum Rest {
 /// A segment that is read from its first batch on.
 pub(super) struct Reader {
     path: PathBuf,
-    file: File,
+    source: Source,
     pub(super) header: Header,
-    /// Length of the file; what is missing to the segment's size is read as zeros.
+    /// Length of the file.
     pub(super) length: u64,
     at: u64,
     batch: u64,
@@ -80,23 +80,23 @@ impl Reader {
     pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
         let file = File::open(path).map_err(at(path, "opening"))?;
         let length = file.metadata().map_err(at(path, "looking at"))?.len();
-        let mut body = Vec::new();
-        fill(&file, 0, HEADER_MAX.min(length), &mut body).map_err(at(path, "reading"))?;
+        let (mut source, mut body) = (Source::of(file), Vec::new());
+        fill(&mut source, 0, HEADER_MAX.min(length), &mut body).map_err(at(path, "reading"))?;
         let (header, at) = Header::decode(&body)
             .map_err(|what| ReadError::Damage(Defect { offset: 0, what: what.to_owned() }))?;
         let (batch, seq) = (header.batch, header.first());
-        Ok(Self { path: path.to_path_buf(), file, header, length, at, batch, seq, body })
+        Ok(Self { path: path.to_path_buf(), source, header, length, at, batch, seq, body })
     }
 
-    /// Makes the following reads come from the disk: after a failed sync the page cache may hold what the disk never
-    /// got, and pages that the kernel already counts as clean.
-    pub(super) fn forget_cache(&self) -> Result<(), FileError> {
-        self.file.sync_data().map_err(at(&self.path, "fdatasync"))?;
-        posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).map_err(|errno| FileError {
-            path: self.path.clone(),
-            did: "posix_fadvise",
-            source: errno.into(),
-        })
+    /// Makes the following reads show what the disk has, as far as [`Source::read_from_disk`] can.
+    pub(super) fn read_from_disk(&mut self) -> Result<(), FileError> {
+        if !self.source.read_from_disk().map_err(at(&self.path, "reading from the disk"))? {
+            tracing::debug!(
+                segment = %self.path.display(),
+                "the log's end is read through the system's cache: its file system knows no other way"
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -120,9 +120,9 @@ impl Reader {
     ) -> Result<Found, E> {
         let Some(header) = self.batch_at(self.at).map_err(ReadError::Io)? else { return Ok(Found::End) };
         self.check(&header)?;
-        let length = header.extent() - BATCH_HEADER as u64;
+        let extent = header.extent(self.header.block);
         let from = self.at + BATCH_HEADER as u64;
-        fill(&self.file, from, length, &mut self.body)
+        fill(&mut self.source, from, extent - BATCH_HEADER as u64, &mut self.body)
             .map_err(at(&self.path, "reading"))
             .map_err(ReadError::Io)?;
 
@@ -130,11 +130,17 @@ impl Reader {
         let (frames, padding) = self.body.split_at_checked(end).unwrap_or_default();
         let mut rest = frames;
         let mut whole = 0;
-        let mut defect = None;
-        while whole < header.frames && defect.is_none() {
+        while whole < header.frames {
             let offset = from + (frames.len() - rest.len()) as u64;
             match frame::read(rest) {
-                Err(found) => defect = Some(Defect { offset, what: found.text().to_owned() }),
+                Err((found, length)) => {
+                    let begin = usize::try_from(offset - self.at).unwrap_or(usize::MAX);
+                    if found != FrameDefect::Length && self.lacks_sector(begin, length) {
+                        let torn = TornBatch { end: self.at + extent, offset, frames: u64::from(whole) };
+                        return Ok(Found::Torn(torn));
+                    }
+                    return Err(ReadError::Damage(Defect { offset, what: found.text().to_owned() }).into());
+                }
                 Ok((frame, _)) if frame.seq != self.seq + u64::from(whole) => {
                     let what =
                         format!("record {} stands where {} belongs", frame.seq, self.seq + u64::from(whole));
@@ -147,18 +153,30 @@ impl Reader {
                 }
             }
         }
-        let read = u32::try_from(frames.len() - rest.len()).unwrap_or(u32::MAX);
-        if defect.is_none() && (!rest.is_empty() || padding.iter().any(|b| *b != 0)) {
+        if !rest.is_empty() || padding.iter().any(|b| *b != 0) {
             let what = "a batch holds more than its frames".to_owned();
-            defect = Some(Defect { offset: from + u64::from(read), what });
+            let offset = from + (frames.len() - rest.len()) as u64;
+            return Err(ReadError::Damage(Defect { offset, what }).into());
         }
-        if let Some(defect) = defect {
-            return Ok(Found::Torn(TornBatch { defect, header, frames: whole, length: read }));
-        }
-        self.at += header.extent();
+        self.at += extent;
         self.batch += 1;
         self.seq += u64::from(header.frames);
         Ok(Found::Batch)
+    }
+
+    /// Whether one of the sectors that these bytes of the batch lie in is all zeros, as it was prepared: then a crash
+    /// explains what is wrong with them. A sector that was written is right on every disk: what is wrong with bytes that
+    /// lack none came later.
+    fn lacks_sector(&self, begin: usize, length: usize) -> bool {
+        // The batch's header is not in the body; its sector was written.
+        let first = begin / SECTOR * SECTOR;
+        let sector = |place: usize| {
+            let begin = place.checked_sub(BATCH_HEADER)?;
+            self.body.get(begin..(begin + SECTOR).min(self.body.len()))
+        };
+        (first..begin.saturating_add(length))
+            .step_by(SECTOR)
+            .any(|place| sector(place).is_some_and(|s| ZEROS.starts_with(s)))
     }
 
     /// A header whose checksum is right was written as it is: what it says wrongly no crash explains.
@@ -167,7 +185,9 @@ impl Reader {
             format!("batch {} stands where {} belongs", header.number, self.batch)
         } else if header.first != self.seq {
             format!("a batch begins with record {} where {} belongs", header.first, self.seq)
-        } else if header.length as usize > BATCH_MAX || self.at + header.extent() > self.header.bytes {
+        } else if header.length as usize > BATCH_MAX
+            || self.at + header.extent(self.header.block) > self.header.bytes
+        {
             format!("a batch of {} bytes is longer than one can be here", header.length)
         } else {
             return Ok(());
@@ -176,57 +196,67 @@ impl Reader {
     }
 
     /// The batch of this segment that begins at `offset`.
-    fn batch_at(&self, offset: u64) -> Result<Option<BatchHeader>, FileError> {
+    fn batch_at(&mut self, offset: u64) -> Result<Option<BatchHeader>, FileError> {
         let mut bytes = [0; BATCH_HEADER];
         if offset < self.header.bytes {
-            read_or_zeros(&self.file, offset, &mut bytes).map_err(at(&self.path, "reading"))?;
+            self.source.read(offset, &mut bytes).map_err(at(&self.path, "reading"))?;
         }
         Ok(BatchHeader::decode(&bytes).filter(|h| h.segment == self.header.id))
     }
 
     /// Says what lies from the byte `from` (where a sector begins) to the end of the file.
-    pub(super) fn rest(&self, from: u64) -> Result<Rest, FileError> {
-        let mut remains = None;
-        let mut offset = from;
-        let mut chunk = Vec::new();
-        while offset < self.length {
-            let length = (self.length - offset).min(BATCH_MAX as u64);
-            fill(&self.file, offset, length, &mut chunk).map_err(at(&self.path, "reading"))?;
-            for (sector, bytes) in (0u64..).zip(chunk.chunks(512)) {
-                let place = offset + sector * SECTOR;
-                if ZEROS.starts_with(bytes) {
-                    continue;
-                }
-                remains.get_or_insert(place);
-                if BatchHeader::decode(bytes).is_some_and(|h| h.segment == self.header.id) {
+    pub(super) fn rest(&mut self, from: u64) -> Result<Rest, FileError> {
+        let mut remains: Option<(u64, u64)> = None;
+        let mut place = from;
+        let mut sector = ZEROS;
+        while place < self.length {
+            self.source.read(place, &mut sector).map_err(at(&self.path, "reading"))?;
+            if sector != ZEROS {
+                remains = Some((remains.map_or(place, |(first, _)| first), place + SECTOR as u64));
+                if BatchHeader::decode(&sector).is_some_and(|h| h.segment == self.header.id) {
                     return Ok(Rest::Batch(place));
                 }
             }
-            offset += length;
+            place += SECTOR as u64;
         }
-        Ok(remains.map_or(Rest::Zeros, Rest::Remains))
+        Ok(remains.map_or(Rest::Zeros, |(first, end)| Rest::Remains(first, end)))
+    }
+
+    /// Where the last sector between `from` and `to` ends that is not all zeros; `from` if there is none.
+    pub(super) fn written(&mut self, from: u64, to: u64) -> Result<u64, FileError> {
+        let mut sector = ZEROS;
+        let mut end = from;
+        let mut place = from - from % SECTOR as u64;
+        while place < to {
+            self.source.read(place, &mut sector).map_err(at(&self.path, "reading"))?;
+            place += SECTOR as u64;
+            if sector != ZEROS {
+                end = place;
+            }
+        }
+        Ok(end)
+    }
+
+    /// SHA-256 of the bytes from `from` to `to`.
+    pub(super) fn digest(&mut self, from: u64, to: u64) -> Result<[u8; 32], FileError> {
+        let mut context = Context::new(&SHA256);
+        let mut place = from;
+        while place < to {
+            let length = (to - place).min(BATCH_MAX as u64);
+            fill(&mut self.source, place, length, &mut self.body).map_err(at(&self.path, "reading"))?;
+            context.update(&self.body);
+            place += length;
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.finish().as_ref());
+        Ok(out)
     }
 }
 
 /// Reads `length` bytes into `out`; what lies behind the end of the file is zeros.
-fn fill(file: &File, offset: u64, length: u64, out: &mut Vec<u8>) -> io::Result<()> {
+fn fill(source: &mut Source, offset: u64, length: u64, out: &mut Vec<u8>) -> io::Result<()> {
     let length = usize::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
     out.clear();
     out.resize(length, 0);
-    read_or_zeros(file, offset, out)
-}
-
-fn read_or_zeros(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
-    while !out.is_empty() {
-        match file.read_at(out, offset) {
-            Ok(0) => return Ok(()),
-            Ok(read) => {
-                offset += read as u64;
-                out = out.get_mut(read..).unwrap_or_default();
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
+    source.read(offset, out)
 }

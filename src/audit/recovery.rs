@@ -1,22 +1,25 @@
 //! Opening a log: reads what the last run left, from the disk, and decides whether it is whole, torn or damaged.
 //!
 //! It reads from the segment that holds the published checkpoint to the end, or everything when nothing usable is
-//! published. *Torn* is a defect in the last batch: nobody was told of what it held, so its whole frames are kept and
-//! the rest becomes zeros. Everything else that is not as it was written is *damage*, and then nothing is changed.
+//! published. *Torn* is a last batch that lacks sectors: they are still the zeros that they were prepared with. Its whole
+//! frames before the first such sector are kept, the rest stays where it is, and the log goes on in the next segment,
+//! whose header says so ([`Remains`]). Everything else that is not as it was written is *damage*. In no case is anything
+//! overwritten: see [`crate::manual::crash`] for what this can tell and what it cannot.
 
-use super::error::{FileError, OpenError, SettingsError, at};
-use super::frame::{BATCH_HEADER, BatchHeader};
+use super::block::block_of;
+use super::error::{LogError, OpenError, SettingsError, at};
+use super::frame::{BATCH_HEADER, BATCH_MAX};
+use super::header::{Header, Remains};
 use super::note::{Checkpoint, VerifierKey};
 use super::pen::Place;
 use super::publisher::Published;
-use super::reader::{Defect, Found, ReadError, Reader, Rest, TornBatch};
+use super::reader::{Defect, Found, ReadError, Reader, Rest};
 use super::replay::Replay;
-use super::segment::{self, Active, Header, clear_from};
+use super::segment::{self, Active, Prepared};
 use super::settings::LogSettings;
 use super::tiles::TileReader;
 use super::tree::Edge;
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use crate::durable;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,23 +38,31 @@ pub struct Recovery {
     pub keys: Vec<VerifierKey>,
 }
 
-/// A write that a crash had cut off.
+/// What a crash left of a batch: its whole records are part of the log, the rest stays where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// The segment.
     pub segment: PathBuf,
-    /// The first byte that is not as it was written.
+    /// The first byte behind the last whole record.
     pub offset: u64,
-    /// What is wrong there.
-    pub what: String,
+    /// Bytes from there on that are part of no record; zeros behind them do not count.
+    pub bytes: u64,
+    /// SHA-256 of them.
+    pub sha256: [u8; 32],
     /// Whole records of the torn batch that were kept.
-    pub kept: u32,
+    pub kept: u64,
+}
+
+impl Torn {
+    fn of(segment: &Path, Remains { offset, bytes, kept, sha256 }: Remains) -> Self {
+        Self { segment: segment.to_path_buf(), offset, bytes, sha256, kept }
+    }
 }
 
 /// What the rest of opening needs.
 pub(super) struct Recovered {
     pub(super) place: Place,
-    pub(super) active: Active,
+    last: Last,
     pub(super) torn: Option<Torn>,
     pub(super) checkpoint: Option<Published>,
     /// Records, not of checkpoints, that the last recorded checkpoint does not cover.
@@ -62,6 +73,41 @@ pub(super) struct Recovered {
     pub(super) segments: Vec<PathBuf>,
     /// Given and found in key records.
     pub(super) keys: Vec<VerifierKey>,
+}
+
+/// The last segment.
+struct Last {
+    path: PathBuf,
+    header: Header,
+    /// Where its last batch ends.
+    end: u64,
+    /// What a crash left behind it.
+    remains: Option<Remains>,
+}
+
+impl Recovered {
+    /// The segment to go on in: the last one; or the next, made at once, when a crash left something in the last or its
+    /// blocks are not those of this disk.
+    pub(super) fn active(&self, settings: &LogSettings) -> Result<Active, OpenError> {
+        let directory = segment::directory(&settings.directory);
+        let (block, Last { path, header, end, remains }) = (block_of(&directory), &self.last);
+        if remains.is_none() && header.block == block {
+            return Ok(Active::resume(path, header, *end)?);
+        }
+        let next =
+            Prepared::make(&directory, settings.segment_bytes, &mut || true)?.ok_or(LogError::Closed)?;
+        let bytes = next.bytes;
+        let next_header = self.place.header(&settings.origin, header.index + 1, bytes, block, *remains);
+        let mut active = next.inscribe(&next_header)?;
+        let (first, last) = (next_header.first(), header.first());
+        // The point of no return: before it the next start finds the same remains, after it this header tells of them.
+        if first == last {
+            active.put_behind(&directory, first)?;
+        } else {
+            active.put_in_place(&directory, first)?;
+        }
+        Ok(active)
+    }
 }
 
 impl From<ReadErrorIn> for OpenError {
@@ -80,20 +126,15 @@ fn damage(segment: &Path, offset: u64, what: impl Into<String>) -> OpenError {
     OpenError::Damage { segment: segment.to_path_buf(), offset, what: what.into() }
 }
 
-/// How the last segment ends.
-enum Tail {
-    Whole,
-    /// Zeros from here on, with nothing of a batch before.
-    Cleared(Torn, u64),
-    Batch(Torn, TornBatch),
-}
-
-/// Reads and checks the log, and repairs a torn tail.
+/// Reads and checks the log, and changes nothing.
 pub(super) fn recover(settings: &LogSettings, keys: &[VerifierKey]) -> Result<Recovered, OpenError> {
-    let segments = segment::list(&segment::directory(&settings.directory))?;
+    let directory = segment::directory(&settings.directory);
+    let segments = segment::list(&directory)?;
     if segments.is_empty() {
         return Err(OpenError::Missing(settings.directory.clone()));
     }
+    // The names of the segments were read, not the disk: one whose rename a crash could still undo must not be built on.
+    durable::sync_dir(&directory).map_err(at(&directory, "fsync"))?;
     let headers = headers(settings, &segments)?;
     let published = published(settings, keys);
     let usable = published.as_ref().filter(|p| tiles_reach(settings, p));
@@ -104,16 +145,25 @@ pub(super) fn recover(settings: &LogSettings, keys: &[VerifierKey]) -> Result<Re
         let replay = Replay::begin(&settings.origin, keys, published.as_ref());
         replay_from(settings, replay, &headers, &segments, begin)
     };
-    let (mut replay, reader, tail, begin) = match whole(begin) {
+    let (mut replay, reader, remains, begin) = match whole(begin) {
         // The record of a key that signed a checkpoint may lie in an earlier segment.
         Err(OpenError::Damage { .. }) if begin > 0 => whole(0)?,
         other => other?,
     };
-    let (active, torn, batch) = repair(&reader, tail)?;
+    let path = reader.path().to_path_buf();
+    let before = segments.len().checked_sub(2).and_then(|n| segments.get(n));
+    // A segment without a record was made for what the one before it ends with, and no record tells of that yet.
+    let unrecorded = before.zip(reader.header.remains).filter(|_| replay.seq() == reader.header.first());
+    let torn = match (remains, unrecorded) {
+        (Some(remains), _) => Some(Torn::of(&path, remains)),
+        (None, Some(((_, before), remains))) => Some(Torn::of(before, remains)),
+        (None, None) => None,
+    };
+    let batch = reader.batch() + u64::from(remains.is_some_and(|r| r.kept > 0));
     Ok(Recovered {
         place: replay.place(batch),
-        active,
         torn,
+        last: Last { path, end: reader.at(), remains, header: reader.header },
         uncovered: replay.uncovered(),
         published: usable.and(replay.published_edge.take()),
         checkpoint: replay.checkpoint,
@@ -129,17 +179,26 @@ fn replay_from<'a>(
     headers: &[Header],
     segments: &[(u64, PathBuf)],
     begin: usize,
-) -> Result<(Replay<'a>, Reader, Tail, usize), OpenError> {
+) -> Result<(Replay<'a>, Reader, Option<Remains>, usize), OpenError> {
     let missing = || OpenError::Missing(settings.directory.clone());
     let Header { edge, prev, .. } = headers.get(begin).ok_or_else(missing)?;
     replay.after(edge.clone(), *prev);
     let mut last = None;
     for (place, (_, path)) in segments.iter().enumerate().skip(begin) {
-        last = Some(read(&mut replay, path, place + 1 == segments.len())?);
+        let next = headers.get(place + 1);
+        let (reader, remains) = read(&mut replay, path, next.is_none())?;
+        match next {
+            Some(next) if next.remains != remains => {
+                let offset = remains.or(next.remains).map_or(0, |r| r.offset);
+                let what = "what lies behind its last whole record is not what the next segment says of it";
+                return Err(damage(path, offset, what));
+            }
+            _ => last = Some((reader, remains)),
+        }
     }
-    let (reader, tail) = last.ok_or_else(missing)?;
+    let (reader, remains) = last.ok_or_else(missing)?;
     check_published(&replay, &reader)?;
-    Ok((replay, reader, tail, begin))
+    Ok((replay, reader, remains, begin))
 }
 
 /// Reads all headers: the segments must follow each other without a gap.
@@ -187,15 +246,20 @@ fn tiles_reach(settings: &LogSettings, published: &Checkpoint) -> bool {
 }
 
 /// Reads one segment to its end.
-fn read(replay: &mut Replay<'_>, path: &Path, last: bool) -> Result<(Reader, Tail), OpenError> {
+fn read(replay: &mut Replay<'_>, path: &Path, last: bool) -> Result<(Reader, Option<Remains>), OpenError> {
     let inside = |e| ReadErrorIn(path.to_path_buf(), e);
     let mut reader = Reader::open(path).map_err(inside)?;
     if last {
-        reader.forget_cache()?;
+        reader.read_from_disk()?;
     }
     let header = &reader.header;
     if (header.first(), header.prev, &header.edge) != (replay.seq(), replay.prev(), &replay.edge()) {
         return Err(damage(path, 0, "the segment does not follow the one before it"));
+    }
+    if reader.length != header.bytes {
+        let what =
+            format!("the file has {} bytes, expected {}: no crash changes that", reader.length, header.bytes);
+        return Err(damage(path, reader.length.min(header.bytes), what));
     }
     let found = loop {
         let mut each = |frame: super::frame::Frame<'_>, offset| {
@@ -206,38 +270,44 @@ fn read(replay: &mut Replay<'_>, path: &Path, last: bool) -> Result<(Reader, Tai
             found => break found,
         }
     };
-    let tail = tail(&reader, found)?;
-    match tail {
-        Tail::Cleared(torn, _) | Tail::Batch(torn, _) if !last => Err(damage(path, torn.offset, torn.what)),
-        tail => Ok((reader, tail)),
-    }
+    let remains = remains(&mut reader, &found)?;
+    Ok((reader, remains))
 }
 
-/// Says how the segment ends behind its last whole batch: a batch behind a defect means that the defect is no write
-/// that was cut off, since nothing is written behind a batch that is not durable.
-fn tail(reader: &Reader, found: Found) -> Result<Tail, OpenError> {
-    let path = reader.path();
-    let torn =
-        |offset, what: &str, kept| Torn { segment: path.to_path_buf(), offset, what: what.to_owned(), kept };
-    match found {
-        Found::Torn(batch) => match reader.rest(reader.at() + batch.header.extent())? {
-            Rest::Batch(_) => Err(damage(path, batch.defect.offset, batch.defect.what)),
-            _ => Ok(Tail::Batch(torn(batch.defect.offset, &batch.defect.what, batch.frames), batch)),
+/// What a crash left behind the last whole record. Nothing is written behind a batch that is not durable: with anything
+/// behind it, what is wrong with a batch is no write that was cut off.
+fn remains(reader: &mut Reader, found: &Found) -> Result<Option<Remains>, OpenError> {
+    let path = reader.path().to_path_buf();
+    let (offset, kept, end) = match found {
+        Found::Torn(torn) => match reader.rest(torn.end)? {
+            Rest::Zeros => (torn.offset, torn.frames, torn.end),
+            _ => {
+                return Err(damage(
+                    &path,
+                    torn.offset,
+                    "a batch lacks sectors, and another was begun behind it",
+                ));
+            }
         },
         Found::End | Found::Batch => match reader.rest(reader.at())? {
-            Rest::Batch(_) => Err(damage(path, reader.at(), "no batch, but one behind it")),
-            Rest::Remains(offset) => {
-                let torn = torn(offset, "the remains of a batch that was never completed", 0);
-                Ok(Tail::Cleared(torn, reader.at()))
+            Rest::Zeros => return Ok(None),
+            Rest::Batch(_) => return Err(damage(&path, reader.at(), "no batch, but one behind it")),
+            Rest::Remains(first, _) if first == reader.at() => {
+                return Err(damage(&path, first, "the header of a batch is wrong, and lacks no sector"));
             }
-            Rest::Zeros if reader.length != reader.header.bytes => {
-                let end = reader.length.min(reader.header.bytes);
-                let torn = torn(end, "the file has another length than the segment", 0);
-                Ok(Tail::Cleared(torn, reader.at()))
+            Rest::Remains(_, end) if end - reader.at() > (BATCH_HEADER + BATCH_MAX) as u64 => {
+                return Err(damage(
+                    &path,
+                    reader.at(),
+                    "no batch, but something too far behind to be part of one",
+                ));
             }
-            Rest::Zeros => Ok(Tail::Whole),
+            Rest::Remains(_, end) => (reader.at(), 0, end),
         },
-    }
+    };
+    let end = reader.written(offset, end)?;
+    let sha256 = reader.digest(offset, end)?;
+    Ok(Some(Remains { offset, bytes: end - offset, kept, sha256 }))
 }
 
 /// A checkpoint that was published had its record durable before: when the record is not there, records were lost.
@@ -260,39 +330,4 @@ fn check_published(replay: &Replay<'_>, reader: &Reader) -> Result<(), OpenError
         return Err(damage(reader.path(), 0, what));
     }
     Ok(())
-}
-
-/// Makes a torn tail what it would be had the cut-off write never begun, save its whole frames.
-fn repair(reader: &Reader, tail: Tail) -> Result<(Active, Option<Torn>, u64), OpenError> {
-    let path = reader.path().to_path_buf();
-    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(at(&path, "opening"))?;
-    let mut end = reader.at();
-    let mut batch = reader.batch();
-    let torn = match tail {
-        Tail::Whole => None,
-        Tail::Cleared(torn, from) => {
-            fit(&file, &path, from, reader.header.bytes)?;
-            Some(torn)
-        }
-        Tail::Batch(torn, TornBatch { header, frames, length, .. }) => {
-            let kept = BatchHeader { frames, length, ..header };
-            let from = if frames == 0 { end } else { end + BATCH_HEADER as u64 + u64::from(length) };
-            // Zeros first: a crash between the two writes leaves the same torn batch, with the same whole frames.
-            fit(&file, &path, from, reader.header.bytes)?;
-            if frames > 0 {
-                file.write_all_at(&kept.encode(), end).map_err(at(&path, "writing"))?;
-                file.sync_data().map_err(at(&path, "fdatasync"))?;
-                end += kept.extent();
-                batch += 1;
-            }
-            Some(torn)
-        }
-    };
-    Ok((Active::resume(file, path, &reader.header, end), torn, batch))
-}
-
-/// Zeros from `from` to the size that the segment has to have.
-fn fit(file: &std::fs::File, path: &Path, from: u64, bytes: u64) -> Result<(), FileError> {
-    file.set_len(bytes).map_err(at(path, "setting the length"))?;
-    clear_from(file, path, from, bytes)
 }

@@ -9,17 +9,20 @@
 //! segments/next          all zeros, synced                 a crash leaves it: checked for zeros and used
 //! segments/<20 digits>   header, batches, zeros            named after the sequence of its first record
 //! ```
+//!
+//! What is written into a segment stays. When a crash cut off the last batch, the log goes on in the next segment, whose
+//! header says what was left; if not even one record precedes that batch, both have the same first sequence, and the
+//! second has its index in its name (`<20 digits>-<index>`).
 
 use super::direct::Direct;
 use super::error::{FileError, at};
-use super::frame::{SECTOR, take};
-use super::tree::{Edge, Hash};
+use super::header::Header;
 use crate::durable;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Smallest segment.
@@ -28,126 +31,39 @@ pub const SEGMENT_MIN: u64 = 1024 * 1024;
 pub const SEGMENT_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Largest segment.
 pub const SEGMENT_MAX: u64 = 16 * 1024 * 1024 * 1024;
-/// Longest header: an edge has at most eight levels of 255 hashes.
-pub(super) const HEADER_MAX: u64 = 68 * 1024;
-
-const MAGIC: [u8; 8] = *b"CHSEGMT\n";
-const VERSION: u32 = 1;
-/// Magic, version, length and checksum stand before what the checksum covers.
-const UNCOVERED: usize = 20;
 const CHUNK: usize = 1024 * 1024;
 const ENDING: &str = ".seg";
-
-/// What a segment says of itself and of all before it.
-pub(super) struct Header {
-    pub(super) origin: String,
-    /// Size of the file.
-    pub(super) bytes: u64,
-    /// Place among the segments, from 0.
-    pub(super) index: u64,
-    /// Number of its first batch.
-    pub(super) batch: u64,
-    /// Random; stands in each of its batches.
-    pub(super) id: [u8; 8],
-    /// Leaf hash of the record before its first.
-    pub(super) prev: Hash,
-    /// The tree before its first record.
-    pub(super) edge: Edge,
-}
-
-impl Header {
-    /// Sequence of its first record.
-    pub(super) const fn first(&self) -> u64 {
-        self.edge.size()
-    }
-
-    /// The bytes, with zeros up to a sector; its first batch follows.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut covered = Vec::new();
-        for n in [self.bytes, self.index, self.batch] {
-            covered.extend_from_slice(&n.to_le_bytes());
-        }
-        covered.extend_from_slice(&self.id);
-        covered.extend_from_slice(&self.prev);
-        for part in [self.origin.as_bytes(), &self.edge.encode()] {
-            covered.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            covered.extend_from_slice(part);
-        }
-        covered.resize((UNCOVERED + covered.len()).next_multiple_of(512) - UNCOVERED, 0);
-        let mut out = Vec::with_capacity(UNCOVERED + covered.len());
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&u32::try_from(UNCOVERED + covered.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(&crc32fast::hash(&covered).to_le_bytes());
-        out.append(&mut covered);
-        out
-    }
-
-    /// Reads a header and its length in bytes.
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, u64), &'static str> {
-        let mut rest = bytes;
-        let short = "the segment's header is cut off";
-        if take(&mut rest).ok_or(short)? != MAGIC {
-            return Err("this is no segment of an audit log");
-        }
-        if u32::from_le_bytes(take(&mut rest).ok_or(short)?) != VERSION {
-            return Err("the segment has a version that this program does not know");
-        }
-        let length = u32::from_le_bytes(take(&mut rest).ok_or(short)?);
-        let crc = u32::from_le_bytes(take(&mut rest).ok_or(short)?);
-        let covered = usize::try_from(length).ok().and_then(|l| bytes.get(UNCOVERED..l)).ok_or(short)?;
-        if crc != crc32fast::hash(covered) {
-            return Err("the checksum of the segment's header is wrong");
-        }
-        let header = Self::decode_covered(covered).ok_or("the segment's header contradicts itself")?;
-        Ok((header, u64::from(length)))
-    }
-
-    fn decode_covered(mut rest: &[u8]) -> Option<Self> {
-        let bytes = u64::from_le_bytes(take(&mut rest)?);
-        let index = u64::from_le_bytes(take(&mut rest)?);
-        let batch = u64::from_le_bytes(take(&mut rest)?);
-        let id = take(&mut rest)?;
-        let prev = take(&mut rest)?;
-        let mut part = || {
-            let length = usize::try_from(u64::from_le_bytes(take(&mut rest)?)).ok()?;
-            let (part, after) = rest.split_at_checked(length)?;
-            rest = after;
-            Some(part)
-        };
-        let origin = String::from_utf8(part()?.to_vec()).ok()?;
-        let edge = Edge::decode(part()?)?;
-        let sane = (SEGMENT_MIN..=SEGMENT_MAX).contains(&bytes) && bytes % SECTOR == 0;
-        sane.then_some(Self { origin, bytes, index, batch, id, prev, edge })
-    }
-}
 
 /// The directory of the segments.
 pub(super) fn directory(log: &Path) -> PathBuf {
     log.join("segments")
 }
 
-fn path_of(directory: &Path, first: u64) -> PathBuf {
-    directory.join(format!("{first:020}{ENDING}"))
-}
-
 /// All segments, each with the sequence in its name, in order.
 pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, FileError> {
     let mut found = Vec::new();
     let entries = match std::fs::read_dir(directory) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(at(directory, "listing"))?,
     };
     for entry in entries {
         let entry = entry.map_err(at(directory, "listing"))?;
-        let name = entry.file_name();
-        let digits = name.to_str().and_then(|n| n.strip_suffix(ENDING)).filter(|d| d.len() == 20);
-        if let Some(first) = digits.and_then(|d| d.parse().ok()) {
-            found.push((first, entry.path()));
+        if let Some(place) = entry.file_name().to_str().and_then(place) {
+            found.push((place, entry.path()));
         }
     }
     found.sort_unstable();
-    Ok(found)
+    Ok(found.into_iter().map(|((first, _), path)| (first, path)).collect())
+}
+
+/// First sequence and index in a name.
+fn place(name: &str) -> Option<(u64, u64)> {
+    let stem = name.strip_suffix(ENDING)?;
+    let (digits, index) = match stem.split_once('-') {
+        Some((digits, index)) => (digits, index.parse().ok()?),
+        None => (stem, 0),
+    };
+    (digits.len() == 20).then_some((digits.parse().ok()?, index))
 }
 
 /// A file of zeros, synced, whose turn has not come.
@@ -207,6 +123,7 @@ impl Prepared {
             id: header.id,
             index: header.index,
             bytes: self.bytes,
+            block: header.block,
             at: encoded.len() as u64,
         })
     }
@@ -263,10 +180,12 @@ fn is_zeros(mut file: &File, bytes: u64, between: &mut dyn FnMut() -> bool) -> i
     let zeros = vec![0; CHUNK];
     let mut chunk = zeros.clone();
     loop {
-        let read = file.read(&mut chunk)?;
-        if read == 0 {
-            return Ok(true);
-        }
+        let read = match file.read(&mut chunk) {
+            Ok(0) => return Ok(true),
+            Ok(read) => read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
         if !between() || chunk.get(..read) != zeros.get(..read) {
             return Ok(false);
         }
@@ -280,20 +199,31 @@ pub(super) struct Active {
     id: [u8; 8],
     index: u64,
     bytes: u64,
+    block: u64,
     at: u64,
     direct: Direct,
 }
 
 impl Active {
-    /// Goes on in a segment that was read up to `at`.
-    pub(super) fn resume(file: File, path: PathBuf, header: &Header, at: u64) -> Self {
-        let direct = Direct::of(&file);
-        Self { file, path, id: header.id, index: header.index, bytes: header.bytes, at, direct }
+    /// Goes on in a segment that was read up to `end`.
+    pub(super) fn resume(path: &Path, header: &Header, end: u64) -> Result<Self, FileError> {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(at(path, "opening"))?;
+        let (direct, path) = (Direct::of(&file), path.to_path_buf());
+        let Header { id, index, bytes, block, .. } = *header;
+        Ok(Self { file, path, id, index, bytes, block, at: end, direct })
     }
 
     /// Gives an inscribed file the name that makes it part of the log.
     pub(super) fn put_in_place(&mut self, directory: &Path, first: u64) -> Result<(), FileError> {
-        let path = path_of(directory, first);
+        self.name(directory.join(format!("{first:020}{ENDING}")))
+    }
+
+    /// As [`Self::put_in_place`], behind a segment of the same first sequence: none of its records is whole.
+    pub(super) fn put_behind(&mut self, directory: &Path, first: u64) -> Result<(), FileError> {
+        self.name(directory.join(format!("{first:020}-{}{ENDING}", self.index)))
+    }
+
+    fn name(&mut self, path: PathBuf) -> Result<(), FileError> {
         // A segment of that name would be overwritten: there is none, unless two logs write into one directory.
         if path.exists() {
             return Err(at(&path, "renaming the next segment")(io::ErrorKind::AlreadyExists.into()));
@@ -311,12 +241,17 @@ impl Active {
         self.index
     }
 
+    /// Bytes of a block: a batch takes whole ones.
+    pub(super) const fn block(&self) -> u64 {
+        self.block
+    }
+
     /// Bytes that it still takes.
     pub(super) const fn left(&self) -> u64 {
         self.bytes - self.at
     }
 
-    /// Writes one batch, whole sectors of it, and returns when it is durable.
+    /// Writes one batch, whole blocks that hold nothing yet, and returns when it is durable.
     pub(super) fn append(&mut self, batch: &[u8]) -> Result<(), FileError> {
         self.direct.write_all_at(&self.file, batch, self.at).map_err(at(&self.path, "writing"))?;
         // The point of no return. Before it returns nothing of this batch is true: a crash may leave any of its
@@ -374,11 +309,4 @@ impl Identity {
         }
         Ok(())
     }
-}
-
-/// Makes the rest of a segment zeros again, durable: after a torn write, and where the file had been cut off.
-pub(super) fn clear_from(file: &File, path: &Path, from: u64, bytes: u64) -> Result<(), FileError> {
-    zeros(from..bytes, &mut || true, |zeros, at| file.write_all_at(zeros, at))
-        .map_err(at(path, "writing zeros"))?;
-    file.sync_all().map_err(at(path, "fsync"))
 }

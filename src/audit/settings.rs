@@ -19,7 +19,7 @@ pub struct LogSettings {
     pub origin: String,
     /// Name of this machine in records; characters as in `origin`.
     pub node: String,
-    /// Size of one segment file, [`super::SEGMENT_DEFAULT`] unless configured; rounded down to a multiple of 512.
+    /// Size of one segment file, [`super::SEGMENT_DEFAULT`] unless configured; rounded down to a multiple of 64 KiB.
     pub segment_bytes: u64,
     /// Where time comes from. The log starts the guarded clock from it, since its last record is what the clocks are
     /// compared with: [`super::Log::clock`].
@@ -42,7 +42,7 @@ impl LogSettings {
             let found = self.segment_bytes;
             return Err(SettingsError::SegmentBytes { least: SEGMENT_MIN, most: SEGMENT_MAX, found });
         }
-        self.segment_bytes -= self.segment_bytes % super::frame::SECTOR;
+        self.segment_bytes -= self.segment_bytes % super::header::BLOCK_MAX;
         Ok(())
     }
 

@@ -5,10 +5,11 @@ use super::entry::{Entry, Receipt};
 use super::error::{Full, LogError, Poisoned};
 use super::segment::{Identity, Prepared};
 use super::space::{For, Room, Space};
-use crate::clock::Quickest;
+use crate::clock::{Quickest, since};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Bytes of records that may wait to be published before new requests are refused.
 const UNPUBLISHED_MAX: u64 = 32 * 1024 * 1024;
@@ -66,6 +67,28 @@ pub(super) struct NextSegment {
     pub(super) stop: bool,
 }
 
+/// When the disk was asked to take what it has not said to have; while it hangs, so does the thread that asked.
+#[derive(Default)]
+pub(super) struct AtDisk(AtomicU64);
+
+impl AtDisk {
+    /// Does `work`, which began at this time of [`crate::clock::monotonic_nanos`] and returns when the disk has answered.
+    pub(super) fn since<T>(&self, began: u64, work: impl FnOnce() -> T) -> T {
+        self.0.store(began, Ordering::Relaxed);
+        let done = work();
+        self.0.store(0, Ordering::Relaxed);
+        done
+    }
+
+    /// For how long the disk has not answered; zero when it is not asked.
+    pub(super) fn age(&self) -> Duration {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            began => since(began),
+        }
+    }
+}
+
 pub(super) struct Shared<T> {
     pub(super) queue: Mutex<Queue<T>>,
     pub(super) work: Condvar,
@@ -79,6 +102,8 @@ pub(super) struct Shared<T> {
     pub(super) live: Mutex<Identity>,
     /// What the disk takes for a batch to be written and durable.
     pub(super) quickest: Quickest,
+    /// The batch that is being written; what waits behind it is younger.
+    pub(super) at_disk: AtDisk,
     /// Given by [`super::Log::sign_checkpoints`]: checkpoints may be signed.
     pub(super) continuity: OnceLock<Continuity>,
     poison: OnceLock<Arc<str>>,
@@ -103,6 +128,7 @@ impl<T> Shared<T> {
             keep: Condvar::new(),
             live: Mutex::new(live),
             quickest: Quickest::default(),
+            at_disk: AtDisk::default(),
             continuity: OnceLock::new(),
             poison: OnceLock::new(),
         }

@@ -1,8 +1,8 @@
 //! Space in the segments, promised before anything is signed.
 
 use super::error::{Full, TooLarge};
-use super::frame::{BATCH_HEADER, BATCH_MAX, FRAME_HEADER, SECTOR};
-use super::segment::HEADER_MAX;
+use super::frame::{BATCH_HEADER, BATCH_MAX, FRAME_HEADER};
+use super::header::HEADER_MAX;
 use super::shared::lock;
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +15,8 @@ pub(super) struct Space {
     emergency: u64,
     /// What an empty segment takes.
     capacity: u64,
+    /// A batch takes whole blocks of so many bytes.
+    block: u64,
 }
 
 struct State {
@@ -37,26 +39,28 @@ pub(super) enum For {
 }
 
 impl Space {
-    pub(super) fn new(segment_bytes: u64, active: u64) -> Self {
+    /// Segments of `segment_bytes` in blocks of `block`; `active` bytes are left in the active one.
+    pub(super) fn new(segment_bytes: u64, block: u64, active: u64) -> Self {
         let capacity = segment_bytes - HEADER_MAX;
         Self {
             state: Mutex::new(State { active, next: 0, reserved: 0, largest: 0 }),
-            most: (capacity / 4).min(BATCH_MAX as u64) / SECTOR * SECTOR,
+            most: (capacity / 4).min(BATCH_MAX as u64) / block * block,
             emergency: (segment_bytes / 16).max(64 * 1024),
             capacity,
+            block,
         }
     }
 
     /// What an entry costs that gets a batch of its own; in company it costs less.
-    fn cost(bytes: u64) -> u64 {
+    fn cost(&self, bytes: u64) -> u64 {
         (bytes.saturating_add((FRAME_HEADER + BATCH_HEADER) as u64))
-            .checked_next_multiple_of(SECTOR)
+            .checked_next_multiple_of(self.block)
             .unwrap_or(u64::MAX)
     }
 
     /// Promises space for an entry of `bytes` bytes.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64, who: For) -> Result<Room, Full> {
-        let cost = Self::cost(bytes);
+        let cost = self.cost(bytes);
         if cost > self.most {
             let around = (FRAME_HEADER + BATCH_HEADER) as u64;
             return Err(TooLarge { found: bytes, most: self.most - around }.into());
@@ -130,7 +134,7 @@ mod tests {
 
     #[test]
     fn requests_leave_the_emergency_reserve_to_the_system() {
-        let space = Arc::new(Space::new(SEGMENT_MIN, 128 * 1024));
+        let space = Arc::new(Space::new(SEGMENT_MIN, 4096, 128 * 1024));
         let mut rooms = Vec::new();
         while let Ok(room) = space.reserve(10_000, For::Request) {
             rooms.push(room);
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_no_segment_takes_is_refused_for_good() {
-        let space = Arc::new(Space::new(SEGMENT_MIN, SEGMENT_MIN));
+        let space = Arc::new(Space::new(SEGMENT_MIN, 4096, SEGMENT_MIN));
         space.prepared();
         assert!(matches!(space.reserve(SEGMENT_MIN, For::System), Err(Full::TooLarge(_))));
         assert!(matches!(space.reserve(u64::MAX, For::System), Err(Full::TooLarge(_))));
@@ -151,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_stays_unused_at_the_end_of_a_segment_is_not_promised() {
-        let space = Arc::new(Space::new(SEGMENT_MIN, 1024));
+        let space = Arc::new(Space::new(SEGMENT_MIN, 512, 1024));
         space.prepared();
         let mut promised = 0;
         let mut rooms = Vec::new();

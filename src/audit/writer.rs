@@ -135,7 +135,8 @@ impl<T> Writer<T> {
             return Ok(());
         }
         let began = monotonic_nanos();
-        self.pen.flush().map_err(|e| self.fail(&e.to_string()))?;
+        let flushed = self.shared.at_disk.since(began, || self.pen.flush());
+        flushed.map_err(|e| self.fail(&e.to_string()))?;
         self.shared.quickest.took(since(began));
         if let Some(error) = self.shared.poisoned() {
             return Err(error);
@@ -188,7 +189,11 @@ impl<T> Writer<T> {
                 self.fail("an entry was taken that no segment has space for; this is a defect, report it")
             );
         };
-        let rotated = self.pen.rotate(prepared).and_then(|()| self.pen.segment().identity());
+        let pen = &mut self.pen;
+        let rotated = self
+            .shared
+            .at_disk
+            .since(monotonic_nanos(), || pen.rotate(prepared).and_then(|()| pen.segment().identity()));
         drop(next);
         *lock(&self.shared.live) = rotated.map_err(|e| self.fail(&e.to_string()))?;
         self.shared.space.rotated(self.pen.segment().left());

@@ -9,9 +9,28 @@
 //!
 //! ## Recovery
 //!
-//! Batch *n + 1* is written only after the sync of batch *n* returned. So a defect in the last batch is a torn write: its
-//! whole frames are kept, the rest is zeroed, and a record says so. A defect before the last batch, a gap, or anything
-//! missing below a signed checkpoint is damage: nothing is changed and the signer does not start (exit status 65).
+//! Batch *n + 1* is written only after the sync of batch *n* returned, and into blocks of the disk that hold nothing but
+//! the zeros that the segment was prepared with (4,096 bytes, more where the disk or its file system has larger ones). So
+//! no write of a batch, however it ends, touches a block that holds a released record. What is found in the last segment:
+//!
+//! | found | meant | done |
+//! |---|---|---|
+//! | a last batch in which a record lacks a whole sector of 512 bytes: it is still zeros | *torn*: the write was cut off, since a disk writes a sector whole or not at all | the whole records before it are kept; the rest stays where it is; the log goes on in the next segment, whose header has place, length and SHA-256 of what is left; a record (`torn-tail-repaired`) says the same |
+//! | bytes that are wrong although no sector lacks: a changed bit, another file's block | *damage*: no crash does that | nothing is changed, exit status 65 |
+//! | a defect with another batch, or the beginning of one, behind it | *damage*: the batch had been durable | as before |
+//! | a gap, a segment of another length, anything missing below a signed checkpoint | *damage* | as before |
+//!
+//! What this cannot tell: when the disk loses a block that it had said to have, and the block lies in the very last batch
+//! before a crash, the batch looks like one that was never completed, because a disk also writes the sectors of one batch
+//! in any order. A start that refused every such batch would turn an ordinary power cut into an outage that no operator
+//! could decide better. So the log goes on, and nothing is lost in silence: whatever the disk still has of the batch stays
+//! in the segment, whole records behind the gap included, and is named in the log. Only where nothing is left of the last
+//! batch does it vanish. The window is short: a checkpoint is recorded and published a second later at most, and at every
+//! stop in order, and with it the loss of any record below is damage.
+//!
+//! The end of the log is read from the disk, past the system's cache, where the file system can (`O_DIRECT`: ext4, XFS,
+//! btrfs). Where it cannot, the kernel is asked to forget its pages, which it may refuse for some: then a start right after
+//! a failed sync may see what only memory has, and a later crash can take it.
 //!
 //! A log that was rolled back together with its published files looks whole from inside. So no checkpoint is signed
 //! without a [`crate::audit::Continuity`]: a memory outside the log shows that nothing of it is missing, or the operator
@@ -34,7 +53,8 @@
 //! `published/` can be lost whole: tiles, checkpoint and register of keys are made again from the segments.
 //!
 //! After a failed write or sync nothing is signed again until a new process has read the log from the disk: the pages in
-//! memory may not be what the disk has.
+//! memory may not be what the disk has. A write that does not return makes the gateway unready after five seconds; after
+//! thirty the signer ends, since a thread that waits for a disk cannot be ended.
 //!
 //! ## The gateway
 //!

@@ -92,8 +92,7 @@ impl<'a> IntrospectionClaims<'a> {
         jti: Option<&'a str>,
     ) -> Self {
         let aud = answer_audience(rs);
-        let token_introspection = Introspection::new(issuer, rs, ask);
-        Self { iss: issuer, aud, iat: ask.iat, jti, token_introspection }
+        Self { iss: issuer, aud, iat: ask.iat, jti, token_introspection: Introspection::new(issuer, ask) }
     }
 }
 
@@ -142,7 +141,7 @@ struct ActiveMembers<'a> {
 
 impl<'a> Introspection<'a> {
     /// The members of one answer.
-    pub(super) fn new(issuer: &'a Issuer, rs: &ResourceServer, ask: &'a IntrospectionAsk) -> Self {
+    pub(super) fn new(issuer: &'a Issuer, ask: &'a IntrospectionAsk) -> Self {
         let members = |t: &'a ActiveToken| ActiveMembers {
             iss: issuer,
             aud: &t.aud,
@@ -151,7 +150,7 @@ impl<'a> Introspection<'a> {
             nbf: t.nbf,
             token_type: t.token_type,
             scope: &t.scope,
-            client_id: rs.claims.contains("client_id").then_some(&t.client_id),
+            client_id: t.client_id.as_ref(),
             sub: t.sub.as_ref(),
             acr: t.acr.as_ref(),
             amr: &t.amr,

@@ -335,7 +335,7 @@ fn record_start(log: &Log<Ticket>, recovery: &Recovery, identity: &Identity) -> 
         sha256: Digest(crate::jose::sha256(p.note.as_bytes())),
     });
     let torn = recovery.torn.as_ref().map_or_else(String::new, |torn| {
-        format!("; a torn write was repaired, {} whole records of it kept", torn.kept)
+        format!("; a crash had cut off a write, {} whole records of it were kept", torn.kept)
     });
     let rebuilt = if recovery.rebuilt { "; the published files were made again" } else { "" };
     let found = format!("{} records{torn}{rebuilt}", recovery.size);

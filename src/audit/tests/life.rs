@@ -130,7 +130,7 @@ fn a_kept_checkpoint_is_compared_with_the_records_and_not_with_published_files()
     let bench = Bench::new();
     let opened = bench.open();
     for n in 0..300 {
-        opened.append(n, answer(1, 10)).unwrap();
+        opened.append_when_there_is_room(n, || answer(1, 10));
     }
     assert_eq!(opened.durable.iter().take(300).count(), 300);
     let kept = opened.log.checkpoint().unwrap();
@@ -245,7 +245,7 @@ fn published_files_that_were_lost_or_lag_are_made_again() {
     let bench = Bench::new();
     let opened = bench.open();
     for n in 0..600 {
-        opened.append(n, answer(1, 10)).unwrap();
+        opened.append_when_there_is_room(n, || answer(1, 10));
     }
     assert_eq!(opened.durable.iter().take(600).count(), 600);
     let old = std::fs::read(bench.path("published/checkpoint")).unwrap();

@@ -174,6 +174,15 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// Small segments fill sooner than the next is prepared.
+    fn append_when_there_is_room(&self, ticket: u64, entry: impl Fn() -> Entry) {
+        while self.append(ticket, entry()).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
 /// In memory where there is such a place: the tests cut and change files thousands of times.
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
