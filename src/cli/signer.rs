@@ -14,6 +14,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+/// The longest that one batch may take to become durable. A thread that waits for a disk cannot be ended, the process
+/// can; the next one reads the log from the disk as soon as it answers. Storage on a network changes paths sooner.
+const DISK_DEADLINE: Duration = Duration::from_secs(30);
+
 /// Signs and records for a gateway.
 ///
 /// As a service it listens on `[signer] socket` for the user `gateway_user`; `chancery serve` without `[signer]`
@@ -110,7 +114,8 @@ const fn appliance_identity(identity: &Identity) -> Identity {
     Identity { config: identity.config, program: identity.program }
 }
 
-/// Until there is a reason to end; once a second new checkpoints go out and systemd hears that no call hangs.
+/// Until there is a reason to end; once a second new checkpoints go out and systemd hears that no call hangs, of the
+/// module or the disk.
 fn wait(service: &Arc<Service>, ended: &mpsc::Receiver<Ending>, calls: &Calls) -> Ending {
     let mut last = 0;
     loop {
@@ -118,6 +123,11 @@ fn wait(service: &Arc<Service>, ended: &mpsc::Receiver<Ending>, calls: &Calls) -
             Ok(why) => return why,
             Err(RecvTimeoutError::Timeout) => {
                 service.tick(&mut last);
+                let waits = service.log().oldest_write();
+                if waits > DISK_DEADLINE {
+                    let seconds = waits.as_secs();
+                    return Ending::LogFailed(format!("its disk has not taken a batch for {seconds} s"));
+                }
                 if !calls.hang() {
                     systemd::watchdog();
                 }

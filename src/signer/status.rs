@@ -60,7 +60,7 @@ impl Beat {
             log_free_bytes: on_disk.free,
             checkpoint_records: size,
             checkpoint_millis: millis(now.saturating_sub(self.checkpoint.1)),
-            oldest_record_millis: 0,
+            oldest_record_millis: u64::try_from(log.oldest_write().as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
