@@ -3,6 +3,9 @@
 //! A rename is durable only when the directory that holds it has been synced, and a renamed file has contents only
 //! when it was synced before the rename. Every function here returns after the disk has said so.
 
+#[cfg(test)]
+pub(crate) mod faults;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

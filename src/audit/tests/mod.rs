@@ -2,6 +2,7 @@
 
 mod commits;
 mod crash;
+mod faults;
 mod life;
 mod space;
 
