@@ -1,9 +1,10 @@
 //! `authorization_details` (RFC 9396): the two types that we know, in full, and nothing else.
 //!
 //! Unknown types, unknown members, wrong types, bad values and missing members are refused (§5). Texts are compared
-//! code point by code point; amounts are texts and stay as they were written (§12).
+//! code point by code point; amounts are texts and stay as they were written (§12). Whatever a person approves is a
+//! [`ShownText`].
 
-use super::Resource;
+use super::{Bic, CurrencyCode, Iban, Resource, ShownText};
 use serde::{Deserialize, Serialize};
 
 /// The most objects in one request.
@@ -95,7 +96,7 @@ pub struct PaymentInitiation {
     /// How much.
     pub instructed_amount: InstructedAmount,
     /// To whom: 1 to 140 characters.
-    pub creditor_name: String,
+    pub creditor_name: ShownText,
     /// To which account.
     pub creditor_account: Account,
     /// From which account, once the payer has chosen it.
@@ -103,7 +104,7 @@ pub struct PaymentInitiation {
     pub debtor_account: Option<DebtorAccount>,
     /// For what: 1 to 140 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remittance_information_unstructured: Option<String>,
+    pub remittance_information_unstructured: Option<ShownText>,
 }
 
 /// What may be done with a payment.
@@ -122,8 +123,8 @@ pub enum PaymentAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstructedAmount {
-    /// ISO 4217: three capital letters.
-    pub currency: String,
+    /// In what.
+    pub currency: CurrencyCode,
     /// Digits, then at most one point with one to five digits; no sign, no exponent, no leading zero.
     pub amount: String,
 }
@@ -132,11 +133,11 @@ pub struct InstructedAmount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
-    /// ISO 13616, capital letters and digits, check digits right.
-    pub iban: String,
-    /// ISO 9362: 8 or 11 capital letters and digits.
+    /// Its number.
+    pub iban: Iban,
+    /// Its bank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bic: Option<String>,
+    pub bic: Option<Bic>,
 }
 
 /// The payer's account.
@@ -144,10 +145,10 @@ pub struct Account {
 #[serde(deny_unknown_fields)]
 pub struct DebtorAccount {
     /// As in [`Account`].
-    pub iban: String,
+    pub iban: Iban,
     /// The payer's part: `owner`, say. 1 to 64 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_role: Option<String>,
+    pub user_role: Option<ShownText>,
 }
 
 /// `credential`: which documents may be signed with which key (CSC API v2).
@@ -156,10 +157,10 @@ pub struct DebtorAccount {
 pub struct CredentialDetail {
     /// The key; this or `signatureQualifier`.
     #[serde(rename = "credentialID", default, skip_serializing_if = "Option::is_none")]
-    pub credential_id: Option<String>,
+    pub credential_id: Option<ShownText>,
     /// The kind of signature, from which the signing service finds the key.
     #[serde(rename = "signatureQualifier", default, skip_serializing_if = "Option::is_none")]
-    pub signature_qualifier: Option<String>,
+    pub signature_qualifier: Option<ShownText>,
     /// The documents, in this order: 1 to 100.
     #[serde(rename = "documentDigests")]
     pub document_digests: Vec<DocumentDigest>,
@@ -178,7 +179,7 @@ pub struct DocumentDigest {
     /// base64 or base64url of the digest, as it was given; as long as its algorithm makes it.
     pub hash: String,
     /// What the signer is shown: 1 to 255 characters.
-    pub label: String,
+    pub label: ShownText,
 }
 
 impl PaymentInitiation {
@@ -193,21 +194,11 @@ impl PaymentInitiation {
         }
         check_locations(&self.locations)?;
         check_amount(&self.instructed_amount)?;
-        check_text("creditorName", &self.creditor_name, 140)?;
-        check_iban("creditorAccount.iban", &self.creditor_account.iban)?;
-        if let Some(bic) = &self.creditor_account.bic {
-            check_bic(bic)?;
-        }
-        if let Some(debtor) = &self.debtor_account {
-            check_iban("debtorAccount.iban", &debtor.iban)?;
-            if let Some(role) = &debtor.user_role {
-                check_text("debtorAccount.user_role", role, 64)?;
-            }
-        }
-        match &self.remittance_information_unstructured {
-            Some(text) => check_text("remittanceInformationUnstructured", text, 140),
-            None => Ok(()),
-        }
+        check_length("creditorName", Some(&self.creditor_name), 140)?;
+        let role = self.debtor_account.as_ref().and_then(|debtor| debtor.user_role.as_ref());
+        check_length("debtorAccount.user_role", role, 64)?;
+        let text = self.remittance_information_unstructured.as_ref();
+        check_length("remittanceInformationUnstructured", text, 140)
     }
 }
 
@@ -215,13 +206,6 @@ impl CredentialDetail {
     fn check(&self) -> Result<(), String> {
         if self.credential_id.is_none() && self.signature_qualifier.is_none() {
             return Err("expected credentialID or signatureQualifier, found neither".to_owned());
-        }
-        for (name, value) in
-            [("credentialID", &self.credential_id), ("signatureQualifier", &self.signature_qualifier)]
-        {
-            if let Some(value) = value {
-                check_text(name, value, 255)?;
-            }
         }
         check_locations(&self.locations)?;
         let length = match self.hash_algorithm_oid.as_str() {
@@ -234,7 +218,6 @@ impl CredentialDetail {
             return Err("documentDigests: expected 1 to 100".to_owned());
         }
         for digest in &self.document_digests {
-            check_text("documentDigests.label", &digest.label, 255)?;
             if decoded_length(&digest.hash) != Some(length) {
                 return Err(format!("documentDigests.hash: expected base64 of {length} bytes"));
             }
@@ -250,9 +233,9 @@ fn decoded_length(text: &str) -> Option<usize> {
     STANDARD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok().map(|bytes| bytes.len())
 }
 
-fn check_text(name: &str, text: &str, most: usize) -> Result<(), String> {
-    if text.is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
-        return Err(format!("{name}: expected 1 to {most} characters without control characters"));
+fn check_length(name: &str, text: Option<&ShownText>, most: usize) -> Result<(), String> {
+    if text.is_some_and(|text| text.as_str().chars().nth(most).is_some()) {
+        return Err(format!("{name}: expected 1 to {most} characters, found more"));
     }
     Ok(())
 }
@@ -265,9 +248,6 @@ fn check_locations(locations: &[Resource]) -> Result<(), String> {
 }
 
 fn check_amount(amount: &InstructedAmount) -> Result<(), String> {
-    if amount.currency.len() != 3 || !amount.currency.bytes().all(|b| b.is_ascii_uppercase()) {
-        return Err("instructedAmount.currency: expected three capital letters".to_owned());
-    }
     let (whole, fraction) = match amount.amount.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (amount.amount.as_str(), None),
@@ -281,30 +261,6 @@ fn check_amount(amount: &InstructedAmount) -> Result<(), String> {
         return Err("instructedAmount.amount: expected a decimal text like \"123.50\"".to_owned());
     }
     Ok(())
-}
-
-fn check_iban(name: &str, iban: &str) -> Result<(), String> {
-    let shape = (15..=34).contains(&iban.len())
-        && iban.bytes().take(2).all(|b| b.is_ascii_uppercase())
-        && iban.bytes().skip(2).take(2).all(|b| b.is_ascii_digit())
-        && iban.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    // ISO 7064 MOD 97-10 over the text with its first four characters moved to the end.
-    let rest = iban.bytes().skip(4).chain(iban.bytes().take(4)).fold(0_u32, |rest, b| match b {
-        b'0'..=b'9' => (rest * 10 + u32::from(b - b'0')) % 97,
-        b'A'..=b'Z' => (rest * 100 + u32::from(b - b'A') + 10) % 97,
-        _ => rest,
-    });
-    if shape && rest == 1 { Ok(()) } else { Err(format!("{name}: expected an IBAN in capital letters")) }
-}
-
-fn check_bic(bic: &str) -> Result<(), String> {
-    let shape =
-        matches!(bic.len(), 8 | 11) && bic.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    if shape {
-        Ok(())
-    } else {
-        Err("creditorAccount.bic: expected 8 or 11 capital letters and digits".to_owned())
-    }
 }
 
 /// Reads the parameter or claim: a JSON array of 1 to 16 objects, each of a type that we know.

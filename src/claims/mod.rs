@@ -2,21 +2,28 @@
 //!
 //! Every type here reads itself from untrusted text through one checked constructor, also when it arrives as JSON.
 
+mod account;
 mod details;
+mod names;
 mod scope;
+mod shown;
 mod token;
+mod value;
 mod words;
 
+pub use account::{Bic, CurrencyCode, Iban};
 pub use details::{
     Account, AuthorizationDetail, CredentialDetail, DebtorAccount, DetailType, DetailsError, DocumentDigest,
     InstructedAmount, PaymentAction, PaymentInitiation, check_authorization_details,
     parse_authorization_details,
 };
+pub use names::ClaimKind;
 pub use scope::{Scope, ScopeError, ScopeToken};
+pub use shown::ShownText;
 pub use token::{
-    ActiveToken, AnswerFormat, Authentication, ExtraClaims, Purpose, TokenFacts, TokenFormat, TokenHash,
-    TokenType,
+    ActiveToken, AnswerFormat, Authentication, Purpose, TokenFacts, TokenFormat, TokenHash, TokenType,
 };
+pub use value::{ClaimValue, ExtraClaims};
 pub use words::{
     Acr, ClaimName, ClientId, Issuer, Jti, NumericDate, RequestId, Resource, Subject, WordError,
 };

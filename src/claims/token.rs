@@ -2,7 +2,7 @@
 
 use super::words::by_text;
 use super::{
-    Acr, AuthorizationDetail, ClaimName, ClientId, Issuer, Jti, NumericDate, Resource, Scope, Subject,
+    Acr, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti, NumericDate, Resource, Scope, Subject,
 };
 use serde::de::Deserializer;
 use serde::ser::{Error, Serializer};
@@ -155,9 +155,6 @@ impl Authentication {
     pub const MAX_AMR: usize = 16;
 }
 
-/// Further claims about the resource owner or the consent (`given_name`, `openbanking_intent_id`): texts, at most 32.
-pub type ExtraClaims = BTreeMap<ClaimName, String>;
-
 /// All that is known of one access token: the row of the state store, and the input of every rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFacts {
@@ -191,7 +188,7 @@ pub struct TokenFacts {
     pub revoked: bool,
 }
 
-/// What one resource server is told of an active token: already narrowed to it.
+/// What one resource server is told of an active token: already narrowed to it, `client_id` excepted.
 /// The signer checks every member again by its own reading of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -216,9 +213,9 @@ pub struct ActiveToken {
     /// Only if configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<Subject>,
-    /// Only if configured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<ClientId>,
+    /// Whom it was issued to: always named, because the client's entry bounds the token's life; the signer tells it
+    /// only if configured.
+    pub client_id: ClientId,
     /// Only if configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acr: Option<Acr>,

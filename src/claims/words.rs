@@ -2,22 +2,22 @@
 
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
-use std::sync::Arc;
 
 /// Why a text is not the word that was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found}")]
 pub struct WordError {
     expected: &'static str,
-    found: &'static str,
+    found: Cow<'static, str>,
 }
 
 impl WordError {
-    pub(super) const fn new(expected: &'static str, found: &'static str) -> Self {
-        Self { expected, found }
+    pub(super) fn new(expected: &'static str, found: impl Into<Cow<'static, str>>) -> Self {
+        Self { expected, found: found.into() }
     }
 }
 
@@ -45,15 +45,15 @@ macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name(std::sync::Arc<str>);
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                by_text(deserializer)
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::claims::words::by_text(deserializer)
             }
         }
 
-        impl Serialize for $name {
+        impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&self.0)
             }
@@ -73,7 +73,7 @@ macro_rules! word {
             }
         }
 
-        impl FromStr for $name {
+        impl std::str::FromStr for $name {
             type Err = WordError;
             fn from_str(text: &str) -> Result<Self, WordError> {
                 $check(text)?;
@@ -99,19 +99,20 @@ macro_rules! word {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(f, "{:?}", self.0)
             }
         }
     };
 }
+pub(super) use word;
 
 word!(
     /// `client_id` of a client or a resource server: 1 to 255 printable ASCII characters (RFC 6749 §A.1).
@@ -138,45 +139,9 @@ word!(
     Acr, check_text
 );
 word!(
-    /// The name of a claim or member: 1 to 64 of `A-Z a-z 0-9 _ . : / # -`.
+    /// The name of a claim or member: 1 to 64 of `A-Z a-z 0-9 _ . : / # -`. [`ClaimName::kind`] says what it may hold.
     ClaimName, check_claim_name
 );
-
-impl ClaimName {
-    /// Names with a meaning of their own (RFC 7519 §4.1, RFC 7662 §2.2, RFC 7800 §3.1, RFC 8417 §2.2, RFC 8693 §4,
-    /// RFC 8707 §2, RFC 9068 §2.2, RFC 9396 §9, RFC 9701 §5).
-    pub const RESERVED: [&'static str; 23] = [
-        "iss",
-        "sub",
-        "aud",
-        "exp",
-        "nbf",
-        "iat",
-        "jti",
-        "client_id",
-        "scope",
-        "authorization_details",
-        "resource",
-        "acr",
-        "amr",
-        "auth_time",
-        "act",
-        "may_act",
-        "cnf",
-        "active",
-        "token_type",
-        "token_introspection",
-        "events",
-        "azp",
-        "typ",
-    ];
-
-    /// Whether it has a meaning of its own in a grant, a token or an answer: such a name is never a further claim,
-    /// whatever the configuration lets a resource server see, or one JWT could hold it twice.
-    pub fn is_reserved(&self) -> bool {
-        Self::RESERVED.contains(&self.as_str())
-    }
-}
 
 word!(
     /// Our own name of one request, in logs and records: 1 to 64 of `A-Z a-z 0-9 _ -`.

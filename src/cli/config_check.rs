@@ -188,6 +188,7 @@ fn refuse(args: &ConfigCheck, mistakes: &Mistakes, out: &mut impl Write) -> io::
 /// What an operator should know although it is no mistake.
 fn notes(config: &Config, denied: &[HostProblem]) -> Vec<String> {
     let mut notes: Vec<String> = denied.iter().map(|p| format!("not looked at: {p}")).collect();
+    notes.extend(config.warnings());
     match &config.signer {
         SignerMode::Child => notes.push(
             "without [signer], both processes have one user: convenient, but no security boundary".to_owned(),
@@ -288,6 +289,21 @@ mod tests {
             (status, &answer["valid"], &answer["summary"]["clients"]),
             (0, &json!(true), &json!(["shop"]))
         );
+    }
+
+    #[test]
+    fn a_missing_rs256_key_for_introspection_is_a_note_and_the_shipped_example_has_one() {
+        let (status, out) = check(MINIMAL, false, true);
+        assert_eq!(status, 0);
+        assert!(out.contains("note: profile generic without a key for introspection with RS256"), "{out}");
+        let key = "[[keys]]\npurpose = \"introspection\"\nalgorithm = \"RS256\"\n";
+        let (_, out) = check(&format!("{MINIMAL}\n{key}"), false, true);
+        assert!(!out.contains("RS256, which"), "{out}");
+        let shipped: toml::Table = include_str!("../../config/chancery.toml").parse().unwrap();
+        let named = |key: &toml::Value, name: &str, value: &str| key[name].as_str() == Some(value);
+        let keys = shipped["keys"].as_array().unwrap();
+        let rs256 = |k: &&toml::Value| named(k, "purpose", "introspection") && named(k, "algorithm", "RS256");
+        assert_eq!(keys.iter().filter(rs256).count(), 1);
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub fn run(args: &ConfigFile) -> Status {
         Ok(guard) => guard,
         Err(status) => return status,
     };
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     allow_open_files(config.http.limits.connections);
     let store = match Store::open(&config.store.path) {
         Ok(store) => store,

@@ -137,7 +137,7 @@ mod tests {
         home
     }
 
-    /// Problems as `KEY: expected …, found …`, and notes, `days` from today.
+    /// Problems as `KEY: expected …, found …`, and notes, `days` and an hour from now.
     fn found(
         home: &tempfile::TempDir,
         certificate: &str,
@@ -146,7 +146,7 @@ mod tests {
     ) -> (Vec<String>, Vec<String>) {
         let at = |name: &str| -> PathBuf { home.path().join(name) };
         let tls = Tls { certificate: at(certificate), key: at(key) };
-        let now = crate::clock::wall_unchecked().unix_seconds() + days * DAY;
+        let now = crate::clock::wall_unchecked().unix_seconds() + days * DAY + 3600;
         let (problems, notes) = check_certificate(&tls, now);
         let said = |p: HostProblem| format!("{}: expected {}, found {}", p.key, p.expected, p.found);
         (problems.into_iter().map(said).collect(), notes)

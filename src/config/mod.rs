@@ -384,13 +384,23 @@ impl Config {
         self.resource_servers.iter().find(|rs| rs.client_id == *client_id)
     }
 
+    /// What is no mistake and yet surprises callers: shown by `config check` and logged when the gateway starts.
+    pub fn warnings(&self) -> Vec<String> {
+        let rs256 = |k: &KeySeries| k.purpose == Purpose::Introspection && k.algorithm == Algorithm::RS256;
+        let mut warnings = Vec::new();
+        if !self.keys.iter().any(rs256) {
+            warnings.push(
+                "profile generic without a key for introspection with RS256, which a resource server gets that \
+                 registers no introspection_signed_response_alg (RFC 9701 §6): add [[keys]] with purpose = \
+                 \"introspection\", algorithm = \"RS256\""
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
     /// The client with this `client_id`.
     pub fn client(&self, client_id: &ClientId) -> Option<&Arc<Client>> {
         self.clients.iter().find(|c| c.client_id == *client_id)
-    }
-
-    /// The longest lifetime that any client's token has.
-    pub fn longest_lifetime(&self) -> Duration {
-        self.clients.iter().map(|c| c.access_token_lifetime).max().unwrap_or_default()
     }
 }

@@ -5,28 +5,12 @@ use super::section::{Need, Section};
 use super::values::{self, Wrong};
 use super::{AuthMethod, GrantType, ResponseAudience, SecretHashes};
 use crate::claims::{
-    ClaimName, ClientId, DetailType, Issuer, Purpose, Resource, Scope, ScopeToken, TokenFormat,
+    ClaimKind, ClaimName, ClientId, DetailType, Issuer, Purpose, Resource, Scope, ScopeToken, TokenFormat,
 };
 use crate::jose::Algorithm;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
-
-/// Members of an introspection answer that have a meaning of their own and are never taken from a grant's claims
-/// (RFC 7662 §2.2, RFC 9701 §5, RFC 9396 §9.2, RFC 7800 §3.1).
-const RESERVED: [&str; 11] = [
-    "active",
-    "iss",
-    "aud",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "scope",
-    "token_type",
-    "authorization_details",
-    "cnf",
-];
 
 const SCOPE: &str = "a scope token (RFC 6749 §3.3)";
 const RESOURCE: &str = "an absolute URI without fragment";
@@ -134,8 +118,9 @@ pub(super) fn resource_server(s: &mut Section<'_, '_, '_>) -> ResourceServerEntr
         types: detail_types(s),
         claims: s.list("claims", Need::Default("[]"), (0, 64), "the name of a claim", |v| {
             let name: ClaimName = values::word(v)?;
-            if RESERVED.contains(&name.as_str()) {
-                let found = format!("{:?}, which has a meaning of its own in every answer", name.as_str());
+            if name.kind() == ClaimKind::Reserved {
+                let found =
+                    format!("{name:?}, which has a meaning of its own and is never taken from a grant");
                 return Err(Wrong::found(found));
             }
             Ok(name)

@@ -6,11 +6,12 @@
 use super::error::{ErrorCode, OAuthError};
 use super::metadata::endpoint_url;
 use crate::claims::{
-    Authentication, AuthorizationDetail, ClaimName, ClientId, ExtraClaims, Issuer, Jti, NumericDate,
-    Resource, Scope, Subject, parse_authorization_details,
+    Authentication, AuthorizationDetail, ClaimKind, ClaimName, ClaimValue, ClientId, ExtraClaims, Issuer,
+    Jti, NumericDate, Resource, Scope, Subject, parse_authorization_details,
 };
 use crate::config::{Config, GrantIssuer};
 use crate::jose::{Received, Verified};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::str::FromStr;
 
@@ -20,10 +21,6 @@ pub const CLOCK_SKEW: i64 = 10;
 
 /// The most values of `resource`.
 const MAX_RESOURCES: usize = 16;
-/// The most further claims.
-const MAX_EXTRA: usize = 32;
-/// Bytes of the longest further claim.
-const MAX_EXTRA_BYTES: usize = 1024;
 
 /// Claims that would change what the grant means and that we do not carry out, or that belong to another kind of JWT:
 /// refused, because ignoring them would issue something else than the front server meant.
@@ -230,24 +227,25 @@ impl Claims<'_> {
         Ok(Authentication { acr: self.word("acr")?, amr, auth_time })
     }
 
-    /// Further claims that some resource server may see: a text of at most 1,024 bytes each, at most 32. A claim that
-    /// nobody may see is not carried on and may be whatever it is.
+    /// Further claims that some resource server may see. A claim that none may see is not carried on and may be
+    /// whatever it is; null is no value (`OpenID` Connect Core §5.3.2).
     fn extra(&self, config: &Config) -> Result<ExtraClaims, OAuthError> {
         let mut extra = ExtraClaims::new();
         for (name, value) in self.0 {
             let seen = config.resource_servers.iter().any(|rs| rs.claims.contains(name.as_str()));
-            let (true, Value::String(text), Ok(claim)) = (seen, value, name.parse::<ClaimName>()) else {
+            let (true, false, Ok(claim)) = (seen, value.is_null(), name.parse::<ClaimName>()) else {
                 continue;
             };
-            if claim.is_reserved() {
+            if claim.kind() != ClaimKind::Further {
                 continue;
             }
-            if text.len() > MAX_EXTRA_BYTES || extra.len() == MAX_EXTRA {
-                let text =
-                    format!("expected at most {MAX_EXTRA} further claims of at most {MAX_EXTRA_BYTES} bytes");
+            if extra.len() == ClaimValue::MOST {
+                let text = format!("expected at most {} further claims, found more", ClaimValue::MOST);
                 return Err(refused("assertion-extra", text));
             }
-            extra.insert(claim, text.clone());
+            let value = ClaimValue::deserialize(value)
+                .map_err(|e| refused("assertion-extra", format!("{claim}: {e}")))?;
+            extra.insert(claim, value);
         }
         Ok(extra)
     }

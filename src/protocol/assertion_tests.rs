@@ -112,7 +112,29 @@ fn optional_claims_have_their_types_and_limits_too() {
     assert_eq!(verify(&with("resource", json!("https://sign.bank.example"))).unwrap().resources.len(), 1);
     assert!(verify(&with("consent_id", json!("x".repeat(1024)))).is_ok());
     assert!(verify(&with("email", json!("x".repeat(2000)))).is_ok(), "nobody may see it");
-    assert!(verify(&with("consent_id", json!({"a": 1}))).unwrap().extra.len() == 1, "no text");
+    assert_eq!(verify(&with("consent_id", Value::Null)).unwrap().extra.len(), 1, "null is no value");
+}
+
+#[test]
+fn lists_and_objects_are_carried_on_and_what_json_would_change_is_refused() {
+    for good in [
+        json!(["admins", "payers"]),
+        json!([{"value": "g-1", "display": "Payers"}]),
+        json!({"a": 1}),
+        json!(7),
+    ] {
+        let grant = verify(&with("consent_id", good.clone())).unwrap();
+        assert_eq!(json!(grant.extra)["consent_id"], good);
+    }
+    for bad in [
+        json!(1.5),
+        json!([9_007_199_254_740_992_i64]),
+        json!({"a": null}),
+        json!("a\nb"),
+        json!(["x".repeat(1025)]),
+    ] {
+        assert_eq!(rule(&with("consent_id", bad.clone())), "assertion-extra", "{bad}");
+    }
 }
 
 #[test]
@@ -235,8 +257,7 @@ fn too_many_further_claims_are_refused() {
 #[test]
 fn a_reserved_claim_is_never_carried_on_whatever_is_configured() {
     let mut config = bank();
-    super::super::testing::server(&mut config, 0).claims =
-        ClaimName::RESERVED.iter().map(|n| n.parse().unwrap()).collect();
+    super::super::testing::server(&mut config, 0).claims = ClaimName::all_but_further().collect();
     let mut claims = without("given_name");
     for name in ["active", "token_type", "azp", "typ", "may_act"] {
         claims[name] = json!("x");

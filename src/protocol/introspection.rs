@@ -30,6 +30,8 @@ pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, no
     }
     let rules_of = &mut rules;
     let authentication = narrow::authentication(rs, facts, rules_of);
+    // The signer tells it where the entry of `rs` names it.
+    narrow::sees(rs, "client_id", true, "claim-withheld:client_id", rules_of);
     let active = ActiveToken {
         aud: rs.resource.clone(),
         iat: facts.issued_at,
@@ -40,8 +42,7 @@ pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, no
         scope: narrow::scope(rs, &facts.scope, rules_of),
         authorization_details: narrow::details(owners, rs, facts, rules_of),
         sub: narrow::sees(rs, "sub", true, "claim-withheld:sub", rules_of).then(|| facts.subject.clone()),
-        client_id: narrow::sees(rs, "client_id", true, "claim-withheld:client_id", rules_of)
-            .then(|| facts.client_id.clone()),
+        client_id: facts.client_id.clone(),
         acr: authentication.acr,
         amr: authentication.amr,
         auth_time: authentication.auth_time,
@@ -109,10 +110,12 @@ mod tests {
             signing,
             json!({"aud": "https://sign.bank.example", "iat": NOW.0 - 10, "exp": NOW.0 + 290,
                 "token_type": "Bearer", "scope": "sign:contracts", "authorization_details": [contract()],
-                "amr": ["pwd", "otp"], "extra": {"given_name": "Alice"}})
+                "client_id": "shop", "amr": ["pwd", "otp"], "extra": {"given_name": "Alice"}})
         );
-        assert!(rules.contains(&"claim-withheld:sub") && rules.contains(&"claim-withheld:acr"));
-        for word in ["payment", "jti", "consent", "shop", "alice", "DE02"] {
+        for name in ["sub", "acr", "client_id"] {
+            assert!(rules.contains(&format!("claim-withheld:{name}").as_str()), "{name}");
+        }
+        for word in ["payment", "jti", "consent", "alice", "DE02"] {
             assert!(!signing.to_string().contains(word), "{word} is not its business");
         }
     }
@@ -220,7 +223,11 @@ mod tests {
         let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
         let answer = serde_json::to_value(view.active).unwrap();
         let members: Vec<_> = answer.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["aud", "exp", "iat", "token_type"]);
+        assert_eq!(
+            members,
+            ["aud", "client_id", "exp", "iat", "token_type"],
+            "the signer tells no client_id"
+        );
     }
 
     proptest! {
@@ -258,7 +265,6 @@ mod tests {
             }
             let named = |name: &str| claims.contains(&name);
             prop_assert_eq!(told.sub.is_some(), named("sub"));
-            prop_assert_eq!(told.client_id.is_some(), named("client_id"));
             prop_assert_eq!(told.acr.is_some(), named("acr"));
             prop_assert_eq!(!told.amr.is_empty(), named("amr"));
             prop_assert_eq!(told.auth_time.is_some(), named("auth_time"));

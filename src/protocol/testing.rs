@@ -166,7 +166,7 @@ pub(crate) fn facts() -> TokenFacts {
             auth_time: Some(NumericDate(NOW.0 - 60)),
         },
         extra: [("consent_id", "c-1"), ("given_name", "Alice")]
-            .map(|(name, value)| (name.parse().unwrap(), value.to_owned()))
+            .map(|(name, value)| (name.parse().unwrap(), value.into()))
             .into(),
         issued_at: NumericDate(NOW.0 - 10),
         not_before: None,

@@ -161,7 +161,7 @@ impl<'s, 'r> Act<'s, 'r> {
             return Err(NotDone::Broken("rule-names-not-valid"));
         }
         if ask.format == AnswerFormat::Json {
-            let body = serde_json::to_string(&Introspection::new(issuer, ask))?;
+            let body = serde_json::to_string(&Introspection::new(issuer, rs, ask))?;
             let signer = Signer { key: None, serial: &shared.serial, issuer };
             let prepared = record::introspection(ask, rs, &signer, None)?;
             let room = shared.log.reserve(prepared.room(body.len()))?;

@@ -92,7 +92,8 @@ impl<'a> IntrospectionClaims<'a> {
         jti: Option<&'a str>,
     ) -> Self {
         let aud = answer_audience(rs);
-        Self { iss: issuer, aud, iat: ask.iat, jti, token_introspection: Introspection::new(issuer, ask) }
+        let token_introspection = Introspection::new(issuer, rs, ask);
+        Self { iss: issuer, aud, iat: ask.iat, jti, token_introspection }
     }
 }
 
@@ -141,7 +142,7 @@ struct ActiveMembers<'a> {
 
 impl<'a> Introspection<'a> {
     /// The members of one answer.
-    pub(super) fn new(issuer: &'a Issuer, ask: &'a IntrospectionAsk) -> Self {
+    pub(super) fn new(issuer: &'a Issuer, rs: &ResourceServer, ask: &'a IntrospectionAsk) -> Self {
         let members = |t: &'a ActiveToken| ActiveMembers {
             iss: issuer,
             aud: &t.aud,
@@ -150,7 +151,7 @@ impl<'a> Introspection<'a> {
             nbf: t.nbf,
             token_type: t.token_type,
             scope: &t.scope,
-            client_id: t.client_id.as_ref(),
+            client_id: rs.claims.contains("client_id").then_some(&t.client_id),
             sub: t.sub.as_ref(),
             acr: t.acr.as_ref(),
             amr: &t.amr,

@@ -21,15 +21,23 @@ fn jti() -> Jti {
 
 /// What `payments-api` may be told of a token of the shop.
 fn answer(change: impl Fn(&mut IntrospectionAsk, &mut ActiveToken)) -> Verdict {
+    let mut ask = asked("payments-api");
+    let mut token = *ask.active.take().unwrap();
+    change(&mut ask, &mut token);
+    ask.active = Some(Box::new(token));
+    introspection(&two_clients(), &ask, NOW).map(drop)
+}
+
+fn asked(caller: &str) -> IntrospectionAsk {
     let mut ask = IntrospectionAsk {
-        context: context("payments-api"),
+        context: context(caller),
         format: AnswerFormat::Jwt,
         token: TokenHash([0; 32]),
         iat: NOW,
         active: None,
         rules: Vec::new(),
     };
-    let mut token = ActiveToken {
+    let token = ActiveToken {
         aud: PAYMENTS.parse().unwrap(),
         iat: NumericDate(NOW.0 - 10),
         exp: NumericDate(NOW.0 + 290),
@@ -38,15 +46,24 @@ fn answer(change: impl Fn(&mut IntrospectionAsk, &mut ActiveToken)) -> Verdict {
         scope: "payments:initiate".parse().unwrap(),
         authorization_details: vec![serde_json::from_value(payment()).unwrap()],
         sub: Some("alice".parse().unwrap()),
-        client_id: Some("shop".parse().unwrap()),
+        client_id: "shop".parse().unwrap(),
         acr: Some("psd2_sca".parse().unwrap()),
         amr: Vec::new(),
         auth_time: Some(NOW),
-        extra: [("consent_id".parse().unwrap(), "c-1".to_owned())].into(),
+        extra: [("consent_id".parse().unwrap(), "c-1".into())].into(),
     };
-    change(&mut ask, &mut token);
     ask.active = Some(Box::new(token));
-    introspection(&bank(), &ask, NOW).map(drop)
+    ask
+}
+
+/// The bank with a second client whose tokens live for a day.
+fn two_clients() -> Config {
+    let mut config = bank();
+    let long = std::sync::Arc::get_mut(&mut config.clients[0]).unwrap();
+    long.client_id = "batch".parse().unwrap();
+    long.access_token_lifetime = std::time::Duration::from_secs(86_400);
+    config.clients.extend(bank().clients);
+    config
 }
 
 /// The shop's own `at+jwt` for the payment API.
@@ -89,7 +106,7 @@ fn opaque(change: impl Fn(&mut OpaqueTokenAsk)) -> Verdict {
 }
 
 fn extra(name: &str) -> ExtraClaims {
-    [(name.parse().unwrap(), "x".to_owned())].into()
+    [(name.parse().unwrap(), "x".into())].into()
 }
 
 #[test]
@@ -109,6 +126,7 @@ fn an_answer_holds_what_its_resource_server_may_see_and_nothing_else() {
         (|_, t| t.exp = NumericDate(t.iat.0 + 301), "lifetime-too-long"),
         (|_, t| t.iat = NumericDate(i64::MIN), "lifetime-too-long"),
         (|_, t| t.exp = NumericDate(i64::MAX), "lifetime-too-long"),
+        (|_, t| t.client_id = "gone".parse().unwrap(), "token-of-unknown-client"),
         (|_, t| t.scope = "sign:contracts".parse().unwrap(), "scope-of-another"),
         (
             |_, t| t.authorization_details = vec![serde_json::from_value(contract()).unwrap()],
@@ -127,12 +145,38 @@ fn an_answer_holds_what_its_resource_server_may_see_and_nothing_else() {
         // Configured for this resource server, and still no further claims: the JWT would hold them twice.
         (|_, t| t.extra = extra("sub"), "claim-reserved"),
         (|_, t| t.extra = extra("client_id"), "claim-reserved"),
-        (|_, t| t.extra = [("consent_id".parse().unwrap(), "x".repeat(1025))].into(), "claims-too-large"),
     ];
     for (place, (change, broken)) in table.into_iter().enumerate() {
         assert_eq!(answer(change), Err(broken), "line {place}");
     }
     assert_eq!(answer(|_, t| t.iat = NumericDate(NOW.0 + 10)), Ok(()), "the clock was set back a little");
+}
+
+#[test]
+fn the_life_of_a_token_is_bounded_by_its_own_client_not_by_another() {
+    let lives = |client: &'static str, seconds: i64| {
+        answer(move |_, t| {
+            t.client_id = client.parse().unwrap();
+            t.exp = NumericDate(t.iat.0 + seconds);
+        })
+    };
+    assert_eq!(lives("shop", 300), Ok(()));
+    assert_eq!(lives("shop", 301), Err("lifetime-too-long"), "although a token of batch may live so long");
+    assert_eq!(lives("batch", 86_400), Ok(()));
+    assert_eq!(lives("batch", 86_401), Err("lifetime-too-long"));
+}
+
+#[test]
+fn an_answer_names_the_client_only_to_a_resource_server_whose_entry_says_so() {
+    let config = bank();
+    let told = |rs: &str| {
+        let rs = config.resource_server(&rs.parse().unwrap()).unwrap();
+        let ask = asked(rs.client_id.as_str());
+        let body = super::super::content::Introspection::new(&config.issuer, rs, &ask);
+        serde_json::to_value(body).unwrap()["client_id"].clone()
+    };
+    assert_eq!(told("payments-api"), json!("shop"));
+    assert_eq!(told("signing-api"), Value::Null);
 }
 
 #[test]
@@ -184,6 +228,7 @@ fn a_granted_token_carries_no_claim_twice() {
     for name in ["sub", "client_id", "acr", "auth_time"] {
         assert_eq!(granted(name), Err("claim-reserved"), "{name}");
     }
+    assert_eq!(granted("azp"), Err("claim-not-configured"), "no entry can name it");
 }
 
 #[test]

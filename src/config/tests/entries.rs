@@ -105,6 +105,7 @@ fn resource_servers() {
             "(ES384, ES256)",
         ),
         (claims, "claims = [\"scope\"]\n", "resource_servers[0].claims[0]", "has a meaning of its own"),
+        (claims, "claims = [\"act\"]\n", "resource_servers[0].claims[0]", "has a meaning of its own"),
         (claims, "claims = [\"a b\"]\n", "resource_servers[0].claims[0]", "1 to 64 of"),
         (claims, "claims = \"sub\"\n", "resource_servers[0].claims", "a list of 0 to 64"),
         (

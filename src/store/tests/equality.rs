@@ -30,10 +30,17 @@ fn any_resources() -> impl Strategy<Value = Vec<Resource>> {
     )
 }
 
+fn any_value() -> impl Strategy<Value = crate::claims::ClaimValue> {
+    let text = "\\PC{0,9}";
+    let list = proptest::collection::vec(text, 0..3).prop_map(|list| serde_json::json!({"a": list, "b": 7}));
+    prop_oneof![text.prop_map(serde_json::Value::from), list]
+        .prop_map(|value| serde_json::from_value(value).unwrap())
+}
+
 fn any_facts() -> impl Strategy<Value = TokenFacts> {
     let names = ("[ -~]{1,60}", "[ -~]{1,60}", any_text(), any::<bool>());
     let grant = (any_resources(), "([!#-\\[\\]-~]{1,9}( [!#-\\[\\]-~]{1,9}){0,5})?", 0..3_usize);
-    let extra = proptest::collection::btree_map("[a-z:/#.]{1,12}", any::<String>(), 0..4);
+    let extra = proptest::collection::btree_map("[a-z:/#.]{1,12}", any_value(), 0..4);
     let dates = (any::<i64>(), any::<Option<i64>>(), any::<i64>(), any::<bool>());
     (names, grant, any_authentication(), extra, dates).prop_map(
         |(names, grant, authentication, extra, dates)| TokenFacts {
@@ -46,7 +53,7 @@ fn any_facts() -> impl Strategy<Value = TokenFacts> {
             scope: grant.1.parse().unwrap(),
             authorization_details: details().into_iter().take(grant.2).collect(),
             authentication,
-            extra: extra.into_iter().map(|(name, text)| (name.parse().unwrap(), text)).collect(),
+            extra: extra.into_iter().map(|(name, value)| (name.parse().unwrap(), value)).collect(),
             issued_at: NumericDate(dates.0),
             not_before: dates.1.map(NumericDate),
             expires_at: NumericDate(dates.2),

@@ -101,7 +101,7 @@ pub(super) fn facts(n: u64) -> TokenFacts {
             amr: vec!["pwd".parse().unwrap(), "otp".parse().unwrap()],
             auth_time: Some(NumericDate(90)),
         },
-        extra: BTreeMap::from([("given_name".parse().unwrap(), "Zo\u{eb} \"x\"".to_owned())]),
+        extra: BTreeMap::from([("given_name".parse().unwrap(), "Zo\u{eb} \"x\"".into())]),
         issued_at: NumericDate(100),
         not_before: None,
         expires_at: NumericDate(1000),

@@ -233,7 +233,7 @@ fn the_bank() -> Vec<Entry> {
                  require_signed_response = true\naccess_token_formats = [\"opaque\", \"at+jwt\"]\n\
                  scopes = [\"payments:initiate\", \"payments:status\"]\n\
                  authorization_details_types = [\"payment_initiation\"]\n\
-                 claims = [\"sub\", \"client_id\", \"acr\", \"auth_time\"]\n"
+                 claims = [\"sub\", \"client_id\", \"acr\", \"auth_time\", \"groups\", \"entitlements\"]\n"
             ),
         ),
         rs(
@@ -243,7 +243,7 @@ fn the_bank() -> Vec<Entry> {
                 "resource = \"{SIGNING}\"\nintrospection_signed_response_alg = \"ES256\"\n\
                  require_signed_response = true\nscopes = [\"credential\"]\n\
                  authorization_details_types = [\"credential\"]\n\
-                 claims = [\"sub\", \"acr\", \"amr\", \"auth_time\", \"given_name\"]\n"
+                 claims = [\"sub\", \"acr\", \"amr\", \"auth_time\", \"given_name\", \"roles\"]\n"
             ),
         ),
         // Takes JSON too, is addressed by its resource, wants no `jti`, and owns a type that the bank owns as well.

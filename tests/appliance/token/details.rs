@@ -108,6 +108,35 @@ fn details_that_are_not_exactly_of_a_known_type_are_refused() {
 }
 
 #[test]
+fn accounts_banks_and_currencies_that_no_registry_has_and_texts_that_hide_something_are_refused() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let table = [
+        (
+            "an IBAN shorter than its country's",
+            changed(payment(), |d| d["creditorAccount"]["iban"] = json!("DE95100000000000")),
+        ),
+        ("a BIC of digits", changed(payment(), |d| d["creditorAccount"]["bic"] = json!("12345678"))),
+        ("no currency of ISO 4217", changed(payment(), |d| d["instructedAmount"]["currency"] = json!("ZZZ"))),
+        ("a zero-width space", changed(payment(), |d| d["creditorName"] = json!("Merchant\u{200b} A"))),
+        (
+            "a right-to-left override",
+            changed(payment(), |d| {
+                d["remittanceInformationUnstructured"] = json!("Invoice \u{202e}321");
+            }),
+        ),
+        (
+            "an isolate in a label",
+            changed(contract(), |d| d["documentDigests"][0]["label"] = json!("A\u{2067}")),
+        ),
+    ];
+    for (what, details) in table {
+        let answer = appliance.client_credentials("shop", &[("authorization_details", details.as_str())]);
+        answer.is_refused(400, "invalid_authorization_details", what);
+    }
+    appliance.finish();
+}
+
+#[test]
 fn what_a_person_wrote_comes_back_as_it_was_written() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     for name in ["M\u{fc}ller & S\u{f6}hne \u{1f600} <b>\"x\"</b> \\ ' -- %00", "a\u{308}", "\u{e4}"] {

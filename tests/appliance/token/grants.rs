@@ -53,6 +53,33 @@ fn an_at_jwt_of_a_grant_holds_what_its_one_audience_may_see() {
 }
 
 #[test]
+fn claims_that_are_lists_or_objects_reach_whom_the_configuration_names_in_both_forms_of_a_token() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let groups = json!([{"value": "g-7", "display": "Payers \u{20ac}"}, "staff"]);
+    let (roles, entitlements) = (json!(["notary"]), json!({"limit": {"EUR": 5000}, "sepa": true}));
+    let grant = || {
+        Grant::of_the_case(&appliance.settings.issuer)
+            .with("groups", groups.clone())
+            .with("roles", roles.clone())
+            .with("entitlements", entitlements.clone())
+    };
+    let token = appliance.assert("shop", &grant().text(), &[]).token();
+    let payments = appliance.introspect("payments-api", &token).inner().clone();
+    assert_eq!((&payments["groups"], &payments["entitlements"]), (&groups, &entitlements));
+    assert_eq!(payments.get("roles"), None);
+    let signing = appliance.introspect("signing-service", &token).inner().clone();
+    assert_eq!(signing["roles"], roles);
+    assert_eq!((signing.get("groups"), signing.get("entitlements")), (None, None));
+    let token = appliance.assert("shop-jwt", &grant().text(), &[("resource", PAYMENTS)]).token();
+    let jwt = Jwt::read(&token);
+    assert_eq!((&jwt.claims["groups"], &jwt.claims["entitlements"]), (&groups, &entitlements));
+    assert_eq!(jwt.claims.get("roles"), None);
+    let rounded = grant().with("groups", json!([0.1]));
+    appliance.assert("shop", &rounded.text(), &[]).is_refused(400, "invalid_grant", "a fraction");
+    appliance.finish();
+}
+
+#[test]
 fn a_request_may_take_less_than_the_grant_and_never_more() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let asked = |details: &Value| {

@@ -1,0 +1,110 @@
+//! Text that a person reads before approving: nothing in it is invisible or moves what stands beside it.
+//!
+//! A right-to-left override shows an account in another order than the bank reads it, a zero-width space makes two
+//! creditors look alike (Unicode Technical Report 36 §2, "Trojan Source"). What is signed must be what was seen.
+
+use super::words::{WordError, word};
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+word!(
+    /// 1 to 255 characters, not only blanks, each of which is seen: no control, format or default-ignorable character
+    /// (all bidirectional controls, zero-width characters, tags and variation selectors are among them), no line or
+    /// paragraph separator, none that is private or that Unicode has not assigned.
+    ShownText, check_shown
+);
+
+const MAX_SHOWN: usize = 255;
+
+fn check_shown(text: &str) -> Result<(), WordError> {
+    let expected = "a text of 1 to 255 visible characters";
+    if text.chars().nth(MAX_SHOWN).is_some() {
+        return Err(WordError::new(expected, "a longer text"));
+    }
+    if let Some((place, unseen)) = text.chars().enumerate().find(|(_, c)| !is_seen(*c)) {
+        let found = format!("U+{:04X} as character {}, which is not visible", u32::from(unseen), place + 1);
+        return Err(WordError::new(expected, found));
+    }
+    if text.trim().is_empty() {
+        return Err(WordError::new(expected, "an empty or blank text"));
+    }
+    Ok(())
+}
+
+fn is_seen(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    // `Other` is control, format, surrogate, private use and unassigned.
+    let hidden = GeneralCategoryGroup::Other
+        .union(GeneralCategoryGroup::LineSeparator)
+        .union(GeneralCategoryGroup::ParagraphSeparator);
+    !hidden.contains(category) && !CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use icu_properties::props::BidiControl;
+
+    #[test]
+    fn what_nobody_sees_is_refused_wherever_it_stands() {
+        let ranges = [
+            0x200B..=0x200F,   // zero-width spaces and joiners, marks of direction
+            0x202A..=0x202E,   // embeddings and overrides
+            0x2060..=0x206F,   // word joiner, invisible operators, isolates, deprecated format characters
+            0x2028..=0x2029,   // separators of lines and paragraphs
+            0xFE00..=0xFE0F,   // variation selectors
+            0xE0000..=0xE0FFF, // tags and more variation selectors, assigned or not
+            0xE000..=0xE001,   // private use
+        ];
+        let single = [
+            0xFEFF, 0xAD, 0x61C, 0x180E, 0x115F, 0x3164, 0xFFA0, 0x34F, 0x0, 0x9, 0xA, 0x7F, 0x85, 0xFFF9,
+            0xFFFF, 0x378,
+        ];
+        for code in ranges.into_iter().flatten().chain(single) {
+            let c = char::from_u32(code).unwrap();
+            for text in [format!("{c}"), format!("Merchant{c} A"), format!("Merchant A{c}")] {
+                let error = text.parse::<ShownText>().unwrap_err().to_string();
+                assert!(error.contains(&format!("found U+{code:04X} as character")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_bidirectional_control_of_unicode_is_refused() {
+        let controls = CodePointSetData::new::<BidiControl>();
+        let all: Vec<char> = ('\0'..=char::MAX).filter(|c| controls.contains(*c)).collect();
+        assert!(all.len() >= 12, "{all:?}");
+        assert!(all.into_iter().all(|c| !is_seen(c)));
+    }
+
+    #[test]
+    fn names_in_every_script_are_texts() {
+        for good in [
+            "Merchant A",
+            "M\u{fc}ller & S\u{f6}hne GmbH",
+            "\u{10c}e\u{161}ka",
+            "e\u{301}",
+            "\u{645}\u{62d}\u{645}\u{62f}",
+            "\u{5d9}\u{5e9}\u{5e8}\u{5d0}\u{5dc}",
+            "\u{682a}\u{5f0f}\u{4f1a}\u{793e}",
+            "\u{915}\u{94d}\u{937}",
+            "\u{1f600}",
+            "a\u{a0}b",
+            "\u{1ee4}na-\u{1e62}\u{f9}\u{f9}",
+            "100 \u{20ac}",
+        ] {
+            assert!(good.parse::<ShownText>().is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_shows_nothing_or_too_much_is_refused() {
+        for bad in ["", " ", "\u{a0}\u{3000} ", &"x".repeat(256)] {
+            assert!(bad.parse::<ShownText>().is_err(), "{bad:?}");
+        }
+        assert!("\u{fc}".repeat(255).parse::<ShownText>().is_ok());
+    }
+}
