@@ -1,7 +1,5 @@
 //! Arguments in, exit status out.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() -> ! {
     chancery::cli::run()
 }

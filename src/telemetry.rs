@@ -58,8 +58,8 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Keeps the writing thread; dropped at the end of `main`, it writes out what waits. `process::exit` skips it: call
-/// [`flush`] before.
+/// Keeps the writing thread; dropped at the end, it writes out what waits. An end that drops nothing skips it: call [`flush`]
+/// before.
 #[must_use = "lines that wait are lost unless this is dropped at the end of main"]
 pub struct Telemetry {
     queue: Arc<Queue>,
@@ -89,7 +89,7 @@ pub fn init(lines: Lines) -> Result<Telemetry, TelemetryError> {
     Ok(telemetry)
 }
 
-/// Writes out what waits, on the caller's thread: before an end that drops nothing (`process::exit`, an abort).
+/// Writes out what waits, on the caller's thread: before an end that drops nothing (`_exit`, an abort).
 pub fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.write_out(&mut io::stderr());

@@ -1,6 +1,6 @@
 //! `chancery audit init`: the log with its first records. Creating state is a verb of its own.
 
-use super::{ConfigFile, Status, fail, load, operator};
+use super::{ConfigFile, Status, fail, load, operator, watched_calls};
 use crate::config::Process;
 use crate::signer::{init_log, log_keys_path, read_log_keys};
 
@@ -10,7 +10,11 @@ pub fn run(args: &ConfigFile) -> Status {
         Ok(config) => config,
         Err(status) => return status,
     };
-    if let Err(error) = init_log(&config, &operator()) {
+    let calls = match watched_calls(&config) {
+        Ok(calls) => calls,
+        Err(status) => return status,
+    };
+    if let Err(error) = init_log(&config, &operator(), &calls) {
         return fail(&error, error.exit_status());
     }
     say!("created the audit log {} in {}", config.audit.origin, config.audit.directory.display());

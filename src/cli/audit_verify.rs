@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Exit statuses of sysexits(3).
 const OK: u8 = 0;
@@ -63,8 +62,8 @@ impl From<Finding> for Stop {
 ///
 /// Exit status 0: verified. 65: something is wrong. 66: a file or directory is missing. 64: wrong use. 74: a failure to
 /// read or write.
-pub fn run(args: &Args) -> ExitCode {
-    let status = match check(args) {
+pub fn run(args: &Args) -> u8 {
+    match check(args) {
         Ok((report, answers)) => {
             let words = || printable(&in_words(&report, &answers));
             let text = if args.json { in_json(&report, &answers) } else { words() };
@@ -88,8 +87,7 @@ pub fn run(args: &Args) -> ExitCode {
                 status
             }
         }
-    };
-    ExitCode::from(status)
+    }
 }
 
 fn print(text: &str, status: u8) -> u8 {
@@ -285,14 +283,14 @@ mod tests {
     fn exit_statuses_are_those_of_sysexits() {
         let log = Log::new(60);
         let (bundle, other) = (log.bundle(), TempDir::new().unwrap());
-        assert_eq!(run(&args(bundle.path())), ExitCode::from(0));
-        assert_eq!(run(&args(&other.path().join("none"))), ExitCode::from(66));
-        assert_eq!(run(&args(other.path())), ExitCode::from(65));
-        assert_eq!(run(&Args { json: true, ..args(other.path()) }), ExitCode::from(65));
+        assert_eq!(run(&args(bundle.path())), 0);
+        assert_eq!(run(&args(&other.path().join("none"))), 66);
+        assert_eq!(run(&args(other.path())), 65);
+        assert_eq!(run(&Args { json: true, ..args(other.path()) }), 65);
         let wrong = Args { key: vec!["a+b+c".to_owned()], ..args(bundle.path()) };
-        assert_eq!(run(&wrong), ExitCode::from(64));
+        assert_eq!(run(&wrong), 64);
         let absent = Args { earlier: vec![other.path().join("none")], ..args(bundle.path()) };
-        assert_eq!(run(&absent), ExitCode::from(66));
+        assert_eq!(run(&absent), 66);
     }
 
     #[test]

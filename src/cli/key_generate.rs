@@ -1,6 +1,6 @@
 //! `chancery key generate`: makes each key that the configuration names and the token lacks.
 
-use super::{ConfigFile, Status, fail, load, operator};
+use super::{ConfigFile, Status, fail, load, operator, watched_calls};
 use crate::config::Process;
 use crate::signer::generate_keys;
 use clap::Args;
@@ -32,7 +32,11 @@ pub fn run(args: &KeyGenerate) -> Status {
             say!("{} {label} (kid {kid})", if new { "generated" } else { "found    " });
         }
     };
-    match generate_keys(&config, &operator(), &mut told) {
+    let calls = match watched_calls(&config) {
+        Ok(calls) => calls,
+        Err(status) => return status,
+    };
+    match generate_keys(&config, &operator(), &calls, &mut told) {
         Ok(()) => 0,
         Err(error) => fail(&error, error.exit_status()),
     }

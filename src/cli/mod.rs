@@ -1,7 +1,7 @@
 //! What an operator and an auditor type: one file a command, and the only place that puts the rooms together.
 //!
 //! Exit statuses follow sysexits(3): 64 usage, 65 data, 66 no input, 69 unavailable, 70 a hung module, 74 input or
-//! output, 75 try again later, 77 the PIN (nobody may restart), 78 configuration.
+//! output, 75 try again later, 77 a PIN that the token refused (nothing may try it again), 78 configuration.
 
 /// Writes one line to standard output. What was done stays done when its reader has gone away (`| head`), so that is no
 /// error and no panic.
@@ -24,15 +24,17 @@ pub mod audit_status;
 pub mod audit_verify;
 pub mod config_check;
 pub mod key_generate;
+pub mod pin_clear;
 pub mod serve;
 pub mod signer;
 
 use crate::config::{self, Config, LogLines};
+use crate::hsm::leave;
+use crate::signer::Calls;
 use crate::telemetry::{self, Lines, Telemetry};
 use clap::{Args, Parser, Subcommand};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Signed token introspection and access tokens from keys in a PKCS#11 token, with an audit log that proves every
@@ -63,6 +65,9 @@ enum Command {
     /// Keys in the token
     #[command(subcommand)]
     Key(KeyCommand),
+    /// The PIN of the token
+    #[command(subcommand)]
+    Pin(PinCommand),
     /// The audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -78,6 +83,12 @@ enum ConfigCommand {
 enum KeyCommand {
     /// Make each key that the configuration names and the token lacks
     Generate(key_generate::KeyGenerate),
+}
+
+#[derive(Subcommand)]
+enum PinCommand {
+    /// Let a PIN be tried again that the token refused
+    Clear(ConfigFile),
 }
 
 #[derive(Subcommand)]
@@ -103,30 +114,53 @@ pub struct ConfigFile {
 /// An exit status of sysexits.
 pub(crate) type Status = u8;
 
-/// Parses the arguments and does what they say.
-pub fn run() -> ExitCode {
+/// Parses the arguments, does what they say, and ends the process.
+pub fn run() -> ! {
+    let status = done();
+    telemetry::flush();
+    // Its reader may have gone.
+    let _ = std::io::stdout().flush();
+    // Not by coming back from `main`: a module's destructors must not run while a thread may be inside it.
+    leave(status)
+}
+
+fn done() -> Status {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let status = if error.use_stderr() { 64 } else { 0 };
             // Nowhere to say it when the terminal is gone.
             let _ = error.print();
-            return ExitCode::from(status);
+            return status;
         }
     };
-    let status = match &cli.command {
+    // Before a command sees a PIN, a key or a secret: no core file holds it, and no other process of this user reads our
+    // memory.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        return fail(&format!("core files and ptrace cannot be turned off: {error}"), 71);
+    }
+    match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Signer(args) => signer::run(args),
         Command::Config(ConfigCommand::Check(args)) => {
             config_check::run(args, &mut std::io::stdout().lock()).unwrap_or_else(|error| fail(&error, 74))
         }
         Command::Key(KeyCommand::Generate(args)) => key_generate::run(args),
+        Command::Pin(PinCommand::Clear(args)) => pin_clear::run(args),
         Command::Audit(AuditCommand::Init(args)) => audit_init::run(args),
         Command::Audit(AuditCommand::Status(args)) => audit_status::run(args),
         Command::Audit(AuditCommand::Export(args)) => audit_export::run(args),
-        Command::Audit(AuditCommand::Verify(args)) => return audit_verify::run(args),
+        Command::Audit(AuditCommand::Verify(args)) => audit_verify::run(args),
+    }
+}
+
+/// The calls of a command into the module: one that hangs ends the command.
+pub(crate) fn watched_calls(config: &Config) -> Result<Calls, Status> {
+    let hung = |what: String| {
+        fail(&what, 70);
+        leave(70)
     };
-    ExitCode::from(status)
+    Calls::watch(config.hsm.deadline, hung).map_err(|error| fail(&error, 71))
 }
 
 /// The configuration as used; every mistake goes to standard error. For commands that need nothing of this machine but

@@ -4,12 +4,14 @@
 use super::{ConfigFile, Status, fail, load, log_lines};
 use crate::audit::{Event, Outcome};
 use crate::config::{Config, Process, SignerMode};
-use crate::signer::{Appliance, Calls, Ending, Identity, Service, check_peer, listen, record_event};
-use crate::{systemd, telemetry};
+use crate::hsm::leave;
+use crate::signer::{Appliance, Calls, Ending, Identity, Service, check_peer, listen, record_event, refuse};
+use crate::{clock, systemd, telemetry};
 use clap::Args;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -45,26 +47,19 @@ pub fn run(args: &SignerArgs) -> Status {
     if let Err(error) = watch_signals(args.child, &ending) {
         return fail(&error, 71);
     }
-    // A core file would hold the PIN; another process of this user must not read our memory.
-    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        tracing::warn!(%error, "this process may leave a core file");
-    }
-    let calls = Calls::new(config.hsm.deadline);
-    if let Err(error) = watch_calls(calls.clone()) {
-        return fail(&error, 71);
-    }
-    let appliance = match Appliance::open(Arc::clone(&config), &ending, calls.clone()) {
-        Ok(appliance) => appliance,
-        Err(error) => {
-            tracing::error!(%error, "the signer does not start");
-            return error.exit_status();
-        }
+    let calls = match Calls::watch(config.hsm.deadline, hung(args.child, Arc::clone(&config))) {
+        Ok(calls) => calls,
+        Err(error) => return fail(&error, 71),
     };
-    let identity = appliance.identity();
-    let service = match Service::start(appliance, ending.clone()) {
-        Ok(service) => service,
+    let started = Appliance::open(Arc::clone(&config), &ending, calls.clone()).and_then(|appliance| {
+        let identity = appliance.identity();
+        Ok((Service::start(appliance, ending.clone())?, identity))
+    });
+    let (service, identity) = match started {
+        Ok(started) => started,
         Err(error) => {
             tracing::error!(%error, "the signer does not start");
+            last_words(args.child, &config, &error.to_string());
             return error.exit_status();
         }
     };
@@ -96,18 +91,60 @@ pub fn run(args: &SignerArgs) -> Status {
 
 /// Ends the process when a call into the module does not return, from the first one on and also while everything else
 /// has ended: the thread inside the module cannot be ended, the process can.
-fn watch_calls(calls: Calls) -> std::io::Result<()> {
-    std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
-        while !calls.hang() {
-            std::thread::sleep(Duration::from_millis(500));
+fn hung(child: bool, config: Arc<Config>) -> impl FnOnce(String) {
+    move |what| {
+        tracing::error!(%what, "a call into the PKCS#11 module hangs; the signer ends at once");
+        last_words(child, &config, &what);
+        end_now(70)
+    }
+}
+
+/// Without the module's destructors.
+fn end_now(status: Status) -> ! {
+    telemetry::flush();
+    leave(status)
+}
+
+/// How long a signer that cannot start waits for a gateway to tell it why: gateways come every five seconds.
+const LAST_WORDS: Duration = Duration::from_secs(6);
+
+/// Tells systemd, and one gateway that says hello, why there is no signer. For one that does not serve.
+fn last_words(child: bool, config: &Config, reason: &str) {
+    systemd::status(reason);
+    if child {
+        if let Ok(stream) = std::io::stdin().as_fd().try_clone_to_owned() {
+            refuse(&UnixStream::from(stream), reason);
         }
-        tracing::error!("a call into the PKCS#11 module does not return; the signer ends at once");
-        // The module's own destructors may wait for the thread that hangs in it.
-        drop(end_at_last(Duration::from_secs(5)));
-        telemetry::flush();
-        std::process::exit(70)
-    })?;
-    Ok(())
+        return;
+    }
+    let SignerMode::Separate { socket, gateway_user, .. } = &config.signer else { return };
+    // Another signer may be at it.
+    if UnixStream::connect(socket).is_ok() {
+        return;
+    }
+    let told = bind(socket).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let began = clock::monotonic_nanos();
+        while clock::since(began) < LAST_WORDS {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false)?;
+                    if check_peer(&stream, gateway_user).is_ok() {
+                        refuse(&stream, reason);
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        std::fs::remove_file(socket)
+    });
+    if let Err(error) = told {
+        tracing::warn!(%error, "no gateway was told why the signer does not start");
+    }
 }
 
 const fn appliance_identity(identity: &Identity) -> Identity {
@@ -138,14 +175,12 @@ fn wait(service: &Arc<Service>, ended: &mpsc::Receiver<Ending>, calls: &Calls) -
 }
 
 /// Nothing looks for hung calls while the process ends, and an end in order waits for threads that may be inside the
-/// module: after a while the process is killed, so that the next one can take its place.
+/// module: after a while the process ends all the same, so that the next one can take its place.
 fn end_at_last(patience: Duration) -> std::io::Result<()> {
     std::thread::Builder::new().name("end".to_owned()).spawn(move || {
         std::thread::sleep(patience);
-        tracing::error!(seconds = patience.as_secs(), "the signer did not end by itself; it is killed");
-        std::thread::sleep(Duration::from_millis(100));
-        // Not `exit`: the module's own destructors may wait for the thread that hangs in it.
-        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+        tracing::error!(seconds = patience.as_secs(), "the signer did not end by itself; it ends as it is");
+        end_now(70)
     })?;
     Ok(())
 }
@@ -168,14 +203,12 @@ fn end(service: Arc<Service>, identity: &Identity, why: Ending) -> Status {
         // Nothing may be written after a failed sync: the next start reads the log from the disk.
         Ending::LogFailed(reason) => {
             tracing::error!(%reason, "the audit log failed; the signer ends at once");
-            telemetry::flush();
-            std::process::exit(74)
+            end_now(74)
         }
         // Nothing more is added to a log that is not the one that was known, and nobody starts on it again.
         Ending::RolledBack(reason) => {
             tracing::error!(%reason, "the audit log was rolled back or changed; restore it from a copy");
-            telemetry::flush();
-            std::process::exit(65)
+            end_now(65)
         }
     }
 }
@@ -227,13 +260,7 @@ fn meet_gateways(
             "the configuration has no [signer] socket; `chancery serve` starts its signer by itself",
         ));
     };
-    match std::fs::remove_file(socket) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let listener = UnixListener::bind(socket)?;
-    // Who may connect is decided by peer credentials, not by the file's mode.
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+    let listener = bind(socket)?;
     let (service, user) = (Arc::downgrade(service), gateway_user.clone());
     std::thread::Builder::new().name("gateways".to_owned()).spawn(move || {
         for stream in listener.incoming() {
@@ -259,4 +286,15 @@ fn meet_gateways(
         }
     })?;
     Ok(())
+}
+
+fn bind(socket: &Path) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    // Who may connect is decided by peer credentials, not by the file's mode.
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
 }

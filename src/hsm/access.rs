@@ -29,7 +29,11 @@ pub(super) struct Access {
     info: TokenInfo,
     epoch: AtomicU64,
     login: Mutex<Login>,
+    refused: PinRefused,
 }
+
+/// Is told at once, before anything else is done, that the token refused the PIN.
+pub type PinRefused = Box<dyn Fn(PinProblem) + Send + Sync>;
 
 struct Login {
     /// Gone for good once the token refused it.
@@ -41,11 +45,12 @@ struct Login {
 impl Hsm {
     /// Loads the module, finds the token and logs in.
     ///
-    /// A token that cannot be found and a login that failed are tried again four times within 0.6 s, but the PIN is given
-    /// to the token once: not at all when the token's flags warn, and never again after it was refused. When this process
-    /// is logged in to the token already, PKCS#11 does not check the PIN.
-    pub fn open(settings: &Settings, pin: &Pin) -> Result<Self, OpenError> {
-        open::open(settings, pin)
+    /// A token that cannot be found is looked for again four times within 0.6 s. A login that failed for another reason
+    /// than the PIN is tried once more. The PIN is not given to the token at all when its flags warn, and never again after
+    /// it was refused: `refused` hears of that, from this call and from every later login. When this process is logged
+    /// in to the token already, PKCS#11 does not check the PIN.
+    pub fn open(settings: &Settings, pin: &Pin, refused: PinRefused) -> Result<Self, OpenError> {
+        open::open(settings, pin, refused)
     }
 
     pub(super) fn new(access: Access) -> Self {
@@ -90,11 +95,10 @@ impl Hsm {
 }
 
 impl Access {
-    /// The first login.
-    pub(super) fn log_in(module: Pkcs11, found: Found, pin: &Pin) -> Result<Self, HsmError> {
-        let anchor = log_in(&module, found.slot, pin)?;
+    /// After the first login, whose session is the anchor.
+    pub(super) fn new(module: Pkcs11, found: Found, pin: &Pin, anchor: Session, refused: PinRefused) -> Self {
         let login = Mutex::new(Login { pin: Some(pin.share()), anchor });
-        Ok(Self { module, slot: found.slot, info: found.info, epoch: AtomicU64::new(0), login })
+        Self { module, slot: found.slot, info: found.info, epoch: AtomicU64::new(0), login, refused }
     }
 
     /// Read it before the session call whose handle it judges: a login in between then only makes the handle look older.
@@ -111,7 +115,7 @@ impl Access {
             return Ok(());
         }
         let pin = login.pin.as_ref().ok_or(PinProblem::Forgotten)?;
-        match log_in(&self.module, self.slot, pin) {
+        match log_in(&self.module, self.slot, pin, &self.refused) {
             Ok(anchor) => {
                 drop(std::mem::replace(&mut login.anchor, anchor));
                 self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -180,18 +184,32 @@ impl Recovery {
                 self.logged_in_again = true;
                 log_in_again()?;
             }
+            ErrorClass::Session | ErrorClass::LoginOrHandle => return Err(error.came_again()),
             _ => return Err(error),
         }
         Ok(())
     }
 }
 
-/// One `C_Login`, if the token's flags allow one.
-fn log_in(module: &Pkcs11, slot: Slot, pin: &Pin) -> Result<Session, HsmError> {
+/// One `C_Login`, if the token's flags allow one: the only place that gives the PIN to the token.
+pub(super) fn log_in(
+    module: &Pkcs11,
+    slot: Slot,
+    pin: &Pin,
+    refused: &PinRefused,
+) -> Result<Session, HsmError> {
     token::pin_may_be_tried(module, slot)?;
     let session = module.open_ro_session(slot)?;
     match session.login_with_raw(UserType::User, pin.as_raw()) {
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            let error = HsmError::from(error);
+            if let HsmError::Pin(problem) = &error
+                && problem.is_refusal()
+            {
+                refused(*problem);
+            }
+            Err(error)
+        }
     }
 }

@@ -15,7 +15,7 @@ pub enum ErrorClass {
     LoginOrHandle,
     /// The module or its device is broken: end the process and start a new one, with back-off and jitter.
     Module,
-    /// The PIN must not be tried again: end with a status that nobody restarts, and alarm.
+    /// The token refused the PIN, which must not be tried again: end with a status that is not restarted, and alarm.
     Pin,
     /// The token has no more sessions: use fewer threads.
     SessionCount,
@@ -27,8 +27,8 @@ impl fmt::Display for ErrorClass {
             Self::Request => {
                 "the token cannot do this with this key; look at the key's attributes and mechanisms"
             }
-            Self::Session => "the session is lost, and a new one did not help",
-            Self::LoginOrHandle => "the login or the key is lost, and logging in again did not help",
+            Self::Session => "the session is lost",
+            Self::LoginOrHandle => "the login or the key is lost",
             Self::Module => "the module or its device is broken; only a new process can recover",
             Self::Pin => "the PIN must not be tried again",
             Self::SessionCount => "the token has no session left; use fewer signing threads",
@@ -36,7 +36,7 @@ impl fmt::Display for ErrorClass {
     }
 }
 
-/// Why the PIN is not to be tried. An operator has to act before anything starts again.
+/// Why the PIN is not to be tried. An operator has to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinProblem {
     /// `CKR_PIN_INCORRECT`, `CKR_PIN_INVALID`, `CKR_PIN_LEN_RANGE`.
@@ -70,11 +70,19 @@ pub enum PinProblem {
     Forgotten,
 }
 
+impl PinProblem {
+    /// Whether the token refused this PIN. Otherwise its flags warned before any was tried, and to look at them again costs
+    /// no try.
+    pub const fn is_refusal(self) -> bool {
+        matches!(self, Self::Incorrect | Self::Locked | Self::Expired | Self::Forgotten)
+    }
+}
+
 /// A call into the module that failed. The text holds the `CKR_` name and never a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HsmError {
     /// Any code that is not about the PIN.
-    #[error("the token answered {code} to {call}: {class}")]
+    #[error("the token answered {code} to {call}: {class}{}", if *.again { ", and a new one did not help" } else { "" })]
     Call {
         /// What to do.
         class: ErrorClass,
@@ -82,8 +90,10 @@ pub enum HsmError {
         call: String,
         /// For example `CKR_DEVICE_ERROR`.
         code: String,
+        /// The session or the login was made anew before, and this came again.
+        again: bool,
     },
-    /// The PIN; every login after the first of these fails with [`PinProblem::Forgotten`].
+    /// The PIN; every login after a refused one fails with [`PinProblem::Forgotten`].
     #[error(transparent)]
     Pin(#[from] PinProblem),
 }
@@ -93,7 +103,16 @@ impl HsmError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Call { class, .. } => *class,
-            Self::Pin(_) => ErrorClass::Pin,
+            Self::Pin(problem) if problem.is_refusal() => ErrorClass::Pin,
+            Self::Pin(_) => ErrorClass::Module,
+        }
+    }
+
+    /// The same after a recovery that did not help.
+    pub(super) fn came_again(self) -> Self {
+        match self {
+            Self::Call { class, call, code, .. } => Self::Call { class, call, code, again: true },
+            pin @ Self::Pin(_) => pin,
         }
     }
 
@@ -111,11 +130,17 @@ impl From<Error> for HsmError {
                 class: ErrorClass::Module,
                 call: "a call".to_owned(),
                 code: format!("no PKCS#11 code ({error})"),
+                again: false,
             };
         };
         match pin_problem(code) {
             Some(problem) => Self::Pin(problem),
-            None => Self::Call { class: class(code), call: format!("C_{function:?}"), code: code_name(code) },
+            None => Self::Call {
+                class: class(code),
+                call: format!("C_{function:?}"),
+                code: code_name(code),
+                again: false,
+            },
         }
     }
 }
@@ -192,6 +217,10 @@ mod tests {
             of(RvError::DeviceError).to_string(),
             "the token answered CKR_DEVICE_ERROR to C_Sign: the module or its device is broken; only a new process can recover"
         );
+        assert_eq!(
+            of(RvError::UserNotLoggedIn).came_again().to_string(),
+            "the token answered CKR_USER_NOT_LOGGED_IN to C_Sign: the login or the key is lost, and a new one did not help"
+        );
         assert_eq!(code_name(RvError::RandomNoRng), "CKR_RANDOM_NO_RNG");
         assert_eq!(code_name(RvError::VendorDefined(0x8000_0001)), "CKR_VENDOR_DEFINED 0x80000001");
     }
@@ -219,6 +248,21 @@ mod tests {
         ];
         for (code, class) in table {
             assert_eq!(of(code).class(), class, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_pin_that_the_token_refused_needs_an_operator_before_another_start() {
+        for (problem, class) in [
+            (PinProblem::Incorrect, ErrorClass::Pin),
+            (PinProblem::Locked, ErrorClass::Pin),
+            (PinProblem::Expired, ErrorClass::Pin),
+            (PinProblem::Forgotten, ErrorClass::Pin),
+            (PinProblem::CountLow, ErrorClass::Module),
+            (PinProblem::FinalTry, ErrorClass::Module),
+            (PinProblem::NotInitialized, ErrorClass::Module),
+        ] {
+            assert_eq!(HsmError::Pin(problem).class(), class, "{problem:?}");
         }
     }
 }

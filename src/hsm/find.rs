@@ -1,16 +1,18 @@
 //! Finding a key, and proving what it is before anybody may sign with it.
 
-use super::access::Epoch;
 use super::{ErrorClass, Hsm, HsmError, Key, KeyAttributes, mechanism, public_half};
 use crate::jose::{Algorithm, PublicKey, PublicKeyError, ToBeSigned};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
+use std::time::Duration;
 
 /// Why there is no key to sign with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// One half or both are missing.
-    #[error("the token holds no {half} key labelled {label:?}; make the pair with: chancery key generate")]
+    #[error(
+        "the token holds no {half} key labelled {label:?} any more; look at the token, or restore the key from the token's backup (a key that is made anew is another key)"
+    )]
     NotFound {
         /// The label.
         label: String,
@@ -61,7 +63,7 @@ impl FindError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// An attribute says, or does not say, what it must.
-    #[error("{name} must be {expected} and the token says {}; make a new key with: chancery key generate", said(*.found))]
+    #[error("{name} must be {expected} and the token says {}; it must not sign: delete it, and let chancery key generate make the key", said(*.found))]
     Attribute {
         /// For example `CKA_EXTRACTABLE`.
         name: &'static str,
@@ -108,94 +110,131 @@ fn said(found: Option<bool>) -> &'static str {
     }
 }
 
-/// A key as it stands in the token, its attributes and public half proved.
+/// A private key as it stands in the token, its attributes proved, and all that may be its public half: anybody may write a
+/// public object with its label, in many tokens without a login.
 pub(super) struct Located {
     pub(super) handle: ObjectHandle,
-    pub(super) public: PublicKey,
     pub(super) attributes: KeyAttributes,
+    pub(super) public: Vec<PublicKey>,
 }
+
+/// Public objects of one label that are read at most.
+const MOST_PUBLIC: usize = 256;
+
+/// How long a token has that shows nothing: some do so for a moment, and "nothing" would be believed.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// See [`Hsm::find`].
 pub(super) fn find(hsm: &Hsm, label: &str, algorithm: Algorithm) -> Result<Key, FindError> {
     let proved = hsm.access().with_session(|session| {
         let epoch = hsm.access().epoch();
         match locate(session, label, algorithm)? {
-            Ok(located) => prove(session, label, epoch, located),
+            Ok(Located { handle, attributes, public }) => {
+                let public = prove(session, label, algorithm, handle, public)?;
+                Ok(public.map(|public| (epoch, handle, attributes, public)))
+            }
             Err(error) => Ok(Err(error)),
         }
     });
-    let (epoch, located) = proved.map_err(|error| FindError::Call { label: label.to_owned(), error })??;
-    Ok(Key::new(hsm.clone(), label, located.public, located.attributes, epoch, located.handle))
+    let (epoch, handle, attributes, public) =
+        proved.map_err(|error| FindError::Call { label: label.to_owned(), error })??;
+    Ok(Key::new(hsm.clone(), label, public, attributes, epoch, handle))
 }
 
-/// The one private key with this label, its attributes and its public half. The outer error is the token's.
+/// The one private key with this label, its attributes, and what may be its public half. The outer error is the token's.
 pub(super) fn locate(
     session: &Session,
     label: &str,
     algorithm: Algorithm,
 ) -> Result<Result<Located, FindError>, HsmError> {
-    let handle = match one(session, ObjectClass::PRIVATE_KEY, "private", label)? {
-        Ok(handle) => handle,
+    let (handle, attributes) = match private(session, label)? {
+        Ok(found) => found,
         Err(error) => return Ok(Err(error)),
     };
     let refused = |reason| Ok(Err(FindError::Refused { label: label.to_owned(), reason }));
-    let attributes = KeyAttributes::read(session, handle)?;
     if let Err(reason) = attributes.prove(algorithm.kind()) {
         return refused(reason);
     }
-    let public = match one(session, ObjectClass::PUBLIC_KEY, "public", label)? {
-        Ok(object) => object,
-        Err(error) => return Ok(Err(error)),
-    };
-    match public_half::read(session, public, algorithm)? {
-        Ok(public) => Ok(Ok(Located { handle, public, attributes })),
-        Err(reason) => refused(reason),
+    let objects = labelled(session, ObjectClass::PUBLIC_KEY, label)?;
+    let not_found = || FindError::NotFound { label: label.to_owned(), half: "public" };
+    let (mut public, mut unreadable) = (Vec::new(), None);
+    for object in objects.into_iter().take(MOST_PUBLIC) {
+        match public_half::read(session, object, algorithm)? {
+            Ok(key) => public.push(key),
+            Err(reason) => unreadable = Some(reason),
+        }
+    }
+    match unreadable {
+        _ if !public.is_empty() => Ok(Ok(Located { handle, attributes, public })),
+        Some(reason) => refused(reason),
+        None => Ok(Err(not_found())),
     }
 }
 
-/// One signature over a text that is no JWS and that nobody chose.
+/// One signature over a text that is no JWS and that nobody chose: the public half is the one that verifies it.
 fn prove(
     session: &Session,
     label: &str,
-    epoch: Epoch,
-    located: Located,
-) -> Result<Result<(Epoch, Located), FindError>, HsmError> {
+    algorithm: Algorithm,
+    handle: ObjectHandle,
+    public: Vec<PublicKey>,
+) -> Result<Result<PublicKey, FindError>, HsmError> {
     let text =
         format!("chancery: proof of possession of {label}: {}", hex::encode(crate::random::bytes::<32>()));
-    let message = ToBeSigned::new(located.public.algorithm(), text.as_bytes());
-    let signature = mechanism::sign(session, located.handle, &message)?;
-    Ok(match signature.verified_by(&located.public, &message) {
-        Ok(_) => Ok((epoch, located)),
-        Err(_) => Err(FindError::Refused { label: label.to_owned(), reason: Refusal::Unverified }),
+    let message = ToBeSigned::new(algorithm, text.as_bytes());
+    let signature = mechanism::sign(session, handle, &message)?;
+    let public = public.into_iter().find(|public| signature.verifies(public, &message));
+    Ok(public.ok_or_else(|| FindError::Refused { label: label.to_owned(), reason: Refusal::Unverified }))
+}
+
+/// The one private key with this label. One that the token shows without a login is not ours: anybody may have written it.
+fn private(
+    session: &Session,
+    label: &str,
+) -> Result<Result<(ObjectHandle, KeyAttributes), FindError>, HsmError> {
+    let mut found = Vec::new();
+    for handle in labelled(session, ObjectClass::PRIVATE_KEY, label)? {
+        found.push((handle, KeyAttributes::read(session, handle)?));
+    }
+    if found.len() > 1 {
+        found.retain(|(_, attributes)| attributes.private != Some(false));
+    }
+    let label = label.to_owned();
+    Ok(match (found.pop(), found.len()) {
+        (Some(one), 0) => Ok(one),
+        (Some(_), others) => Err(FindError::Ambiguous { label, half: "private", count: others + 1 }),
+        (None, _) => Err(FindError::NotFound { label, half: "private" }),
     })
 }
 
-fn one(
-    session: &Session,
-    class: ObjectClass,
-    half: &'static str,
-    label: &str,
-) -> Result<Result<ObjectHandle, FindError>, HsmError> {
-    let found =
-        session.find_objects(&[Attribute::Class(class), Attribute::Label(label.as_bytes().to_vec())])?;
-    let label = || label.to_owned();
-    Ok(match found.as_slice() {
-        [] => Err(FindError::NotFound { label: label(), half }),
-        [one] => Ok(*one),
-        several => Err(FindError::Ambiguous { label: label(), half, count: several.len() }),
-    })
+fn labelled(session: &Session, class: ObjectClass, label: &str) -> Result<Vec<ObjectHandle>, HsmError> {
+    search(session, &[Attribute::Class(class), Attribute::Label(label.as_bytes().to_vec())])
+}
+
+/// What fits; that nothing does is asked twice.
+fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, HsmError> {
+    let found = session.find_objects(template)?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    std::thread::sleep(LOOK_AGAIN);
+    Ok(session.find_objects(template)?)
 }
 
 /// See [`Hsm::labels`].
 pub(super) fn labels(session: &Session) -> Result<Vec<String>, HsmError> {
     let mut labels = Vec::new();
-    for key in session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)])? {
-        for attribute in session.get_attributes(key, &[AttributeType::Label])? {
-            if let Attribute::Label(label) = attribute
-                && let Ok(label) = String::from_utf8(label)
-            {
-                labels.push(label);
+    for key in search(session, &[Attribute::Class(ObjectClass::PRIVATE_KEY)])? {
+        let (mut text, mut private) = (None, None);
+        for attribute in session.get_attributes(key, &[AttributeType::Label, AttributeType::Private])? {
+            match attribute {
+                Attribute::Label(label) => text = String::from_utf8(label).ok(),
+                Attribute::Private(said) => private = Some(said),
+                _ => {}
             }
+        }
+        if private != Some(false) {
+            labels.extend(text);
         }
     }
     labels.sort();

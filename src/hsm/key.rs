@@ -13,7 +13,7 @@ pub struct Key(Arc<Inner>);
 
 struct Inner {
     hsm: Hsm,
-    label: String,
+    label: Arc<str>,
     public: Arc<PublicKey>,
     attributes: KeyAttributes,
     /// After a new login the same number may name another key, so it is given out for its own epoch alone.
@@ -30,11 +30,16 @@ impl Key {
         handle: ObjectHandle,
     ) -> Self {
         let handle = RwLock::new((epoch, handle));
-        Self(Arc::new(Inner { hsm, label: label.to_owned(), public: Arc::new(public), attributes, handle }))
+        Self(Arc::new(Inner { hsm, label: label.into(), public: Arc::new(public), attributes, handle }))
     }
 
     /// Its `CKA_LABEL`.
     pub fn label(&self) -> &str {
+        &self.0.label
+    }
+
+    /// The same text for another owner.
+    pub fn shared_label(&self) -> &Arc<str> {
         &self.0.label
     }
 

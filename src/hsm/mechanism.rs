@@ -30,6 +30,11 @@ impl Unverified {
         key.verify_prepared(message, &self.0)?;
         Ok(self.0)
     }
+
+    /// Whether `key` verifies it.
+    pub(super) fn verifies(&self, key: &PublicKey, message: &ToBeSigned<'_>) -> bool {
+        key.verify_prepared(message, &self.0).is_ok()
+    }
 }
 
 /// Signs what was hashed for one algorithm. ECDSA gives r‖s of fixed length, as JWS wants it (RFC 7518 §3.4).

@@ -18,6 +18,7 @@
 //! | `key` | a key and its handle, which only its own epoch may use |
 //! | `mechanism`, `session` | signing: the call, its verification, its recovery |
 //! | `error` | what a failure means for the caller |
+//! | `leave` | the end of a process that has a module in it |
 //!
 //! What holds here:
 //! * A signature leaves only after it verified in software with the public key that was pinned when the key was
@@ -41,6 +42,7 @@ mod find;
 mod generate;
 mod key;
 mod label;
+mod leave;
 mod mechanism;
 mod open;
 mod pin;
@@ -49,13 +51,14 @@ mod session;
 mod token;
 mod uri;
 
-pub use access::Hsm;
+pub use access::{Hsm, PinRefused};
 pub use attributes::KeyAttributes;
 pub use error::{ErrorClass, HsmError, PinProblem};
 pub use find::{FindError, Refusal};
 pub use generate::{GenerateError, KeySpec};
 pub use key::Key;
 pub use label::{KeyLabel, KeyLabelError};
+pub use leave::leave;
 pub use open::{OpenError, Settings};
 pub use pin::{Pin, PinFileError};
 pub use session::{SignError, SigningSession, UnverifiedSignature};

@@ -1,10 +1,12 @@
 //! From a library on disk to a token that is logged in.
 
-use super::access::Access;
-use super::token::{self, NotFound};
+use super::access::{Access, PinRefused, log_in};
+use super::error::code_name;
+use super::token::{self, Found, NotFound};
 use super::{Hsm, HsmError, Pin, PinProblem, TokenUri};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
+use cryptoki::session::Session;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -31,6 +33,16 @@ pub enum OpenError {
         /// The loader's words.
         reason: String,
     },
+    /// It does not begin its work.
+    #[error("the PKCS#11 module {module} answered {code} to C_Initialize: {advice}")]
+    Initialize {
+        /// Its path.
+        module: PathBuf,
+        /// For example `CKR_ARGUMENTS_BAD`.
+        code: String,
+        /// What to look at.
+        advice: &'static str,
+    },
     /// Nothing fits the URI.
     #[error("no token fits {wanted}; the module {module} shows: {seen}")]
     NoToken {
@@ -49,7 +61,7 @@ pub enum OpenError {
         /// How many.
         count: usize,
     },
-    /// Never to be tried again without an operator: end with a status that nobody restarts.
+    /// About the PIN: see [`PinProblem::is_refusal`].
     #[error("no login to the token: {0}")]
     Pin(PinProblem),
     /// Any other failure of the module, after all attempts.
@@ -62,9 +74,31 @@ impl OpenError {
     /// failed login for a moment, because each login rewrites the token's file.
     const fn may_pass(&self) -> bool {
         match self {
-            Self::NoToken { .. } | Self::Call(_) | Self::Pin(PinProblem::NotInitialized) => true,
+            Self::NoToken { .. }
+            | Self::Initialize { .. }
+            | Self::Call(_)
+            | Self::Pin(PinProblem::NotInitialized) => true,
             Self::Load { .. } | Self::Ambiguous { .. } | Self::Pin(_) => false,
         }
+    }
+}
+
+/// What the initialization of a module failed with.
+fn initialize_error(settings: &Settings, error: Error) -> OpenError {
+    let module = settings.module.clone();
+    match error {
+        // Its only argument is ours, and it says nothing but that locks are the system's.
+        Error::Pkcs11(RvError::ArgumentsBad, _) => OpenError::Initialize {
+            module,
+            code: code_name(RvError::ArgumentsBad),
+            advice: "it wants arguments of its own (pReserved), as NSS does, which this daemon does not give; put                      p11-kit-proxy.so before it, with x-init-reserved in the module's p11-kit configuration",
+        },
+        Error::Pkcs11(code, _) => OpenError::Initialize {
+            module,
+            code: code_name(code),
+            advice: "look at the module's own configuration and log, and at the device behind it",
+        },
+        other => HsmError::from(other).into(),
     }
 }
 
@@ -80,12 +114,15 @@ impl From<HsmError> for OpenError {
 /// Attempts, with pauses of 20, 40, 80, 160 ms and up to as much again between them: 0.6 s at most.
 const ATTEMPTS: u32 = 5;
 
+/// How many of them may come to a login: a token may count those that fail, whatever its reason.
+const LOGINS: u32 = 2;
+
 /// One opening at a time in a process: only so can [`attempt`] know that a module which it initialized itself is used by
 /// nobody else and may be finalized again.
 static OPENING: Mutex<()> = Mutex::new(());
 
 /// See [`Hsm::open`].
-pub(super) fn open(settings: &Settings, pin: &Pin) -> Result<Hsm, OpenError> {
+pub(super) fn open(settings: &Settings, pin: &Pin, refused: PinRefused) -> Result<Hsm, OpenError> {
     let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
     let module = Pkcs11::new(&settings.module).map_err(|error| OpenError::Load {
         module: settings.module.clone(),
@@ -96,23 +133,34 @@ pub(super) fn open(settings: &Settings, pin: &Pin) -> Result<Hsm, OpenError> {
     })?;
     // Never unloaded: a library that started threads or registered exit handlers would leave them without their code.
     std::mem::forget(module.clone());
-    let mut tried = 0;
+    let (mut tried, mut logins) = (0, 0);
     loop {
         tried += 1;
-        match attempt(&module, settings, pin) {
-            Err(error) if error.may_pass() && tried < ATTEMPTS => pause(tried),
-            outcome => return outcome,
+        match attempt(&module, settings, pin, &refused, &mut logins) {
+            Ok((found, anchor)) => return Ok(Hsm::new(Access::new(module, found, pin, anchor, refused))),
+            Err(error) if error.may_pass() && tried < ATTEMPTS && logins < LOGINS => pause(tried),
+            Err(error) => return Err(error),
         }
     }
 }
 
-fn attempt(module: &Pkcs11, settings: &Settings, pin: &Pin) -> Result<Hsm, OpenError> {
+fn attempt(
+    module: &Pkcs11,
+    settings: &Settings,
+    pin: &Pin,
+    refused: &PinRefused,
+    logins: &mut u32,
+) -> Result<(Found, Session), OpenError> {
     let ours = match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) => true,
         Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
-        Err(error) => return Err(HsmError::from(error).into()),
+        Err(error) => return Err(initialize_error(settings, error)),
     };
-    let outcome = log_in(module, settings, pin);
+    let outcome = search(module, settings).and_then(|found| {
+        *logins += 1;
+        let anchor = log_in(module, found.slot, pin, refused)?;
+        Ok((found, anchor))
+    });
     if ours && outcome.is_err() {
         // Safe here and nowhere else: this call initialized the module under the lock, so no other Hsm can be using
         // it, and its own sessions were closed with the failed outcome. Without it the module would never look for
@@ -122,15 +170,14 @@ fn attempt(module: &Pkcs11, settings: &Settings, pin: &Pin) -> Result<Hsm, OpenE
     outcome
 }
 
-fn log_in(module: &Pkcs11, settings: &Settings, pin: &Pin) -> Result<Hsm, OpenError> {
-    let found = token::search(module, &settings.token).map_err(|error| match error {
+fn search(module: &Pkcs11, settings: &Settings) -> Result<Found, OpenError> {
+    token::search(module, &settings.token).map_err(|error| match error {
         NotFound::None { seen } => {
             OpenError::NoToken { wanted: settings.token.to_string(), module: settings.module.clone(), seen }
         }
         NotFound::Several { count } => OpenError::Ambiguous { wanted: settings.token.to_string(), count },
         NotFound::Call(error) => error.into(),
-    })?;
-    Ok(Hsm::new(Access::log_in(module.clone(), found, pin)?))
+    })
 }
 
 /// Doubles with each attempt, and adds up to as much again, so that processes that collided do not meet again.

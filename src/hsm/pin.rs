@@ -1,12 +1,17 @@
 //! The PIN: read from a file into memory that is wiped, never shown.
 
 use cryptoki::types::RawAuthPin;
+use secrecy::ExposeSecret;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
+
+/// Rounds of PBKDF2: what OWASP advises for SHA-256 (2023).
+const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).expect("not zero");
 
 /// No token takes more (SoftHSM 255, others far less).
 const LONGEST: usize = 255;
@@ -66,12 +71,27 @@ impl Pin {
         Self(Arc::new(RawAuthPin::new(Box::new(pin.to_vec()))))
     }
 
+    /// PBKDF2-HMAC-SHA256 of it (RFC 8018 §5.2): tells whether a PIN is the same as an earlier one, and takes a good part of
+    /// a second, because a PIN is short and what is kept of it could be guessed.
+    pub fn stretched(&self, salt: &[u8; 16]) -> [u8; 32] {
+        let mut out = [0; 32];
+        aws_lc_rs::pbkdf2::derive(
+            aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256,
+            ROUNDS,
+            salt,
+            self.0.expose_secret(),
+            &mut out,
+        );
+        out
+    }
+
     pub(super) fn as_raw(&self) -> &RawAuthPin {
         &self.0
     }
 
-    /// For the login, which may have to be made again: the same bytes, not a copy.
-    pub(super) fn share(&self) -> Self {
+    /// The same bytes for another owner, not a copy: a login may have to be made again.
+    #[must_use]
+    pub fn share(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }

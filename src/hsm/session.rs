@@ -3,7 +3,7 @@
 use super::access::{Epoch, Recovery};
 use super::mechanism::Unverified;
 use super::{ErrorClass, FindError, Hsm, HsmError, Key, find, mechanism};
-use crate::jose::ToBeSigned;
+use crate::jose::{PublicKey, ToBeSigned};
 use cryptoki::context::Function;
 use cryptoki::error::RvError;
 use cryptoki::object::ObjectHandle;
@@ -81,6 +81,13 @@ impl SignError {
     /// Whether somebody must look at once: a key or the token is not what it was.
     pub const fn is_alarm(&self) -> bool {
         matches!(self, Self::Unverified { .. } | Self::Changed { .. })
+    }
+}
+
+impl UnverifiedSignature<'_> {
+    /// The key that signed.
+    pub const fn key(&self) -> &Key {
+        self.key
     }
 }
 
@@ -174,11 +181,13 @@ fn find_again(session: &Session, key: &Key, epoch: Epoch) -> Result<ObjectHandle
     let located = find::locate(session, key.label(), key.public().algorithm())
         .map_err(|error| SignError::Call { label: key.label().to_owned(), error })?
         .map_err(SignError::Lost)?;
-    if located.public.spki() != key.public().spki() {
+    // What it signs is verified with the pinned half, whatever else stands under its label.
+    if !located.public.iter().any(|public| public.spki() == key.public().spki()) {
+        let kids: Vec<&str> = located.public.iter().map(PublicKey::kid).collect();
         return Err(SignError::Changed {
             label: key.label().to_owned(),
             expected: key.public().kid().to_owned(),
-            found: located.public.kid().to_owned(),
+            found: kids.join(", "),
         });
     }
     key.found_again(epoch, located.handle);

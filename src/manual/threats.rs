@@ -23,7 +23,11 @@
 //!   between signature and answer, in the types.
 //! * *Handles that come back with another key behind them* (`SoftHSM`, Kryoptic, p11-kit after a re-initialisation): a
 //!   handle belongs to its epoch, and each signature is verified before it is used.
-//! * *A PIN tried until the token locks*: it is tried once, and the exit status says that nobody may restart.
+//! * *A PIN tried until the token locks*: it is tried once, and leaves a mark that every later start respects, whatever
+//!   starts it. The mark holds the refused PIN salted and stretched (PBKDF2, 600,000 rounds), for the signer's user alone: it
+//!   tells a reader by patient guessing which PIN is wrong, perhaps by one digit.
+//! * *A key that another user of the machine wrote under our label*: an object that the token shows without a login is not
+//!   ours, and the public half is the one that verifies what the private one signs.
 //! * *Logs whose newest entries vanish unseen while the node is down* (EJBCA, `SignServer`): the gateway keeps the newest
 //!   checkpoint in its own database and shows it at every handshake.
 //!

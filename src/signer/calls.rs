@@ -2,74 +2,157 @@
 //! one hangs can only be ended.
 
 use crate::clock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How often calls are looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// All calls of this process. Clones watch the same calls.
 #[derive(Clone)]
 pub struct Calls {
-    /// Of each caller, in monotonic nanoseconds, the time by which its call must return; 0 when none is running.
-    due: Arc<Mutex<Vec<Arc<AtomicU64>>>>,
-    deadline: u64,
+    callers: Arc<Mutex<Vec<Caller>>>,
+    deadline: Duration,
 }
 
 /// One caller: a thread that makes one call at a time.
+#[derive(Clone)]
 pub(super) struct Caller {
-    due: Arc<AtomicU64>,
-    deadline: u64,
+    running: Arc<Mutex<Option<Running>>>,
+    deadline: Duration,
+}
+
+/// A call that has begun.
+struct Running {
+    doing: Doing,
+    began: u64,
+    /// In monotonic nanoseconds, the time by which it must return.
+    due: u64,
+}
+
+/// What a caller does, for the operator.
+#[derive(Clone)]
+pub(super) struct Doing {
+    functions: &'static str,
+    key: Option<Arc<str>>,
+}
+
+impl Doing {
+    /// One of these functions.
+    pub(super) const fn call(functions: &'static str) -> Self {
+        Self { functions, key: None }
+    }
+
+    /// With a key.
+    pub(super) fn with(functions: &'static str, label: &Arc<str>) -> Self {
+        Self { functions, key: Some(Arc::clone(label)) }
+    }
+
+    /// `C_Sign` with a key.
+    pub(super) fn sign(label: &Arc<str>) -> Self {
+        Self::with("C_Sign", label)
+    }
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.functions)?;
+        self.key.as_ref().map_or(Ok(()), |key| write!(f, " with the key {key:?}"))
+    }
 }
 
 impl Calls {
-    /// Each call has `deadline` to return.
-    pub fn new(deadline: Duration) -> Self {
-        Self { due: Arc::default(), deadline: u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX) }
+    /// Each call has `deadline` to return. One that does not is told to `hung`, once, on a thread of its own: it may end
+    /// the process.
+    pub fn watch(deadline: Duration, hung: impl FnOnce(String) + Send + 'static) -> std::io::Result<Self> {
+        let calls = Self { callers: Arc::default(), deadline };
+        let watched = calls.clone();
+        std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
+            let first = loop {
+                if let Some(first) = watched.hung().into_iter().next() {
+                    break first;
+                }
+                std::thread::sleep(LOOK);
+            };
+            hung(first);
+        })?;
+        Ok(calls)
     }
 
     /// Another caller.
     pub(super) fn caller(&self) -> Caller {
-        let due = Arc::new(AtomicU64::new(0));
-        self.due.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&due));
-        Caller { due, deadline: self.deadline }
+        let caller = Caller { running: Arc::default(), deadline: self.deadline };
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner).push(caller.clone());
+        caller
     }
 
     /// Whether a call is over its time.
     pub fn hang(&self) -> bool {
+        !self.hung().is_empty()
+    }
+
+    /// The calls that are over their time.
+    pub(super) fn hung(&self) -> Vec<String> {
         let now = clock::monotonic_nanos();
-        let over = |due: u64| due != 0 && now > due;
-        let callers = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        callers.iter().any(|due| over(due.load(Ordering::Relaxed)))
+        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        callers
+            .iter()
+            .filter_map(|caller| caller.running().as_ref().and_then(|call| call.over(now)))
+            .collect()
+    }
+}
+
+impl Running {
+    fn over(&self, now: u64) -> Option<String> {
+        let seconds = now.saturating_sub(self.began) / 1_000_000_000;
+        (now > self.due).then(|| {
+            format!("the PKCS#11 module has not returned from {} for {seconds} s (hsm.deadline)", self.doing)
+        })
     }
 }
 
 impl Caller {
     /// Does `work`, which calls into the module; it has `deadlines` times the deadline of one call.
-    pub(super) fn run<T>(&self, deadlines: u64, work: impl FnOnce() -> T) -> T {
-        let due = clock::monotonic_nanos().saturating_add(self.deadline.saturating_mul(deadlines));
-        self.due.store(due, Ordering::Relaxed);
+    pub(super) fn run<T>(&self, deadlines: u32, doing: Doing, work: impl FnOnce() -> T) -> T {
+        let began = clock::monotonic_nanos();
+        let time = u64::try_from(self.deadline.saturating_mul(deadlines).as_nanos()).unwrap_or(u64::MAX);
+        *self.running() = Some(Running { doing, began, due: began.saturating_add(time) });
         let done = work();
-        self.due.store(0, Ordering::Relaxed);
+        *self.running() = None;
         done
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
 
     #[test]
     fn a_call_hangs_while_it_runs_beyond_its_deadline_and_not_after_it() {
-        let calls = Calls::new(Duration::from_millis(20));
+        let (tell, told) = mpsc::channel();
+        let calls = Calls::watch(Duration::from_millis(20), move |what| tell.send(what).unwrap()).unwrap();
         let (one, other) = (calls.caller(), calls.caller());
-        let late = |times| {
-            one.run(times, || {
-                other.run(1, || ());
+        let late = |times, doing: Doing| {
+            one.run(times, doing, || {
+                other.run(1, Doing::call("C_OpenSession"), || ());
                 std::thread::sleep(Duration::from_millis(40));
                 calls.hang()
             })
         };
-        assert!(late(1));
-        assert!(!late(1000));
+        assert!(!late(1000, Doing::call("C_Login")));
+        assert!(told.try_recv().is_err(), "nothing was late");
+        let label: Arc<str> = "introspection-es256-1".into();
+        assert!(late(1, Doing::sign(&label)));
         assert!(!calls.hang());
+        one.run(1, Doing::sign(&label), || {
+            let what = told.recv().unwrap();
+            assert!(what.contains("C_Sign with the key \"introspection-es256-1\""), "{what}");
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! The key that signs checkpoints, and the list of those that ever did (invariant 7).
 
-use super::calls::Caller;
+use super::calls::{Caller, Doing};
 use super::keyring::{Keyring, KeyringError};
 use super::start::StartError;
 use crate::audit::SignCheckpoint;
@@ -42,7 +42,7 @@ pub(super) fn checkpoint_signer(
 ) -> Result<SignCheckpoint, StartError> {
     let (mut session, key, verifier) = (hsm.session()?, key.clone(), verifier.clone());
     Ok(Box::new(move |text: &str| {
-        let signed = caller.run(1, || session.sign(&key, text.as_bytes()));
+        let signed = caller.run(1, Doing::sign(key.shared_label()), || session.sign(&key, text.as_bytes()));
         let raw = signed.inspect_err(&lost).map_err(|e| e.to_string())?;
         let der = ecdsa_der(&raw).ok_or("the token's ECDSA signature has no even length")?;
         Ok(verifier.signature_line(&der))

@@ -1,22 +1,39 @@
 //! The keys in the token, by purpose and algorithm. The newest generation of a series signs; the earlier ones are published
 //! and verified with, as long as the token holds them: tokens and answers that they signed live on.
 
-use super::calls::Caller;
+use super::calls::{Caller, Doing};
 use super::content::{Typ, encoded_header};
 use super::pace::Pace;
+use super::unproved::Unproved;
 use crate::claims::Purpose;
 use crate::config::{Config, KeySeries};
 use crate::hsm::{ErrorClass, FindError, Hsm, HsmError, Key, KeyLabel};
 use crate::jose::Algorithm;
+use std::path::PathBuf;
 
 /// Why the keys of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// A series without a key.
-    #[error("the token has no key {label}; make it with `chancery key generate`")]
+    #[error(
+        "the token has no key {label}; if it was there before, look at the token or restore the key from its backup (a key that is made anew is another key); if the series is new, run: chancery key generate"
+    )]
     Missing {
         /// Label of the first generation.
         label: String,
+    },
+    /// A key that an earlier run made or refused, and that no run has proved.
+    #[error(
+        "the key {label} has not passed its proof ({why}); delete both its halves with the token's own tool and run chancery key generate, or, if you know that it is sound, take it out of {}",
+        file.display()
+    )]
+    Unproved {
+        /// Its label.
+        label: String,
+        /// What the earlier run said.
+        why: String,
+        /// Where that stands.
+        file: PathBuf,
     },
     /// A key that is not as it must be.
     #[error(transparent)]
@@ -24,6 +41,17 @@ pub enum KeyringError {
     /// The token.
     #[error(transparent)]
     Token(#[from] HsmError),
+}
+
+impl KeyringError {
+    /// Whether the token's state may be another one after a while.
+    const fn may_pass(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Unproved { .. } => false,
+            Self::Find(error) => !matches!(error.class(), ErrorClass::Request),
+            Self::Token(error) => !matches!(error.class(), ErrorClass::Request),
+        }
+    }
 }
 
 /// One key with its one purpose.
@@ -78,7 +106,7 @@ struct Series {
 /// A generation in the token that is not used, because it did not pass its proof.
 pub(super) struct RefusedKey {
     pub purpose: Purpose,
-    pub error: FindError,
+    pub error: KeyringError,
 }
 
 /// All keys of the configuration, proved.
@@ -92,12 +120,16 @@ impl Keyring {
     ///
     /// The newest one has to pass. An earlier one that the token refuses to prove is left out, since nothing else says
     /// that its public half was ever ours; what passes by itself is an error here as well.
-    pub(super) fn load(config: &Config, hsm: &Hsm, caller: &Caller) -> Result<Self, KeyringError> {
-        let labels = caller.run(1, || hsm.labels())?;
+    pub(super) fn load(
+        config: &Config,
+        hsm: &Hsm,
+        caller: &Caller,
+        unproved: &Unproved,
+    ) -> Result<Self, KeyringError> {
+        let labels = caller.run(1, Doing::call("C_FindObjects"), || hsm.labels())?;
         let mut keyring = Self { series: Vec::with_capacity(config.keys.len()), refused: Vec::new() };
         for series in &config.keys {
-            // The search for both halves, their attributes and a signature.
-            let prove = |label: &KeyLabel| caller.run(2, || hsm.find(&label.to_string(), series.algorithm));
+            let prove = |label: &KeyLabel| find_key(hsm, caller, unproved, label);
             let mut generations = find_series(&labels, series);
             let newest = generations.pop().ok_or_else(|| KeyringError::Missing { label: series.label(1) })?;
             let signing = SigningKey::new(series.purpose, prove(&newest)?);
@@ -105,11 +137,11 @@ impl Keyring {
             for label in generations.iter().rev() {
                 match prove(label) {
                     Ok(key) => earlier.push(key),
-                    Err(error) if error.class() == ErrorClass::Request => {
+                    Err(error) if !error.may_pass() => {
                         tracing::error!(%error, "an earlier generation of a key is not published");
                         keyring.refused.push(RefusedKey { purpose: series.purpose, error });
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 }
             }
             keyring.series.push(Series { signing, earlier });
@@ -150,6 +182,22 @@ impl Keyring {
     pub(super) fn refused(&self) -> &[RefusedKey] {
         &self.refused
     }
+}
+
+/// The key with this label, proved, unless an earlier run could not prove it.
+pub(super) fn find_key(
+    hsm: &Hsm,
+    caller: &Caller,
+    unproved: &Unproved,
+    label: &KeyLabel,
+) -> Result<Key, KeyringError> {
+    let text = label.to_string();
+    if let Some(why) = unproved.why(&text) {
+        return Err(KeyringError::Unproved { why: why.to_owned(), label: text, file: unproved.path() });
+    }
+    // The search for both halves, their attributes and a signature.
+    let doing = Doing::with("C_FindObjects, C_GetAttributeValue or C_Sign", &text.as_str().into());
+    Ok(caller.run(2, doing, || hsm.find(&text, label.algorithm()))?)
 }
 
 /// The generations of one series among a token's labels, oldest first.

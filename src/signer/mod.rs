@@ -13,6 +13,7 @@
 //! | `content` | header and payload of each JWT |
 //! | `record`, `disclosed` | the audit record of each act, and what it commits to |
 //! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the one that signs checkpoints, and those that did |
+//! | `login`, `unproved` | a logged-in token, unless its PIN was refused before; keys that no run has proved yet |
 //! | `start` | from a configuration to an open token and an open log |
 //! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |
 //! | `worker`, `answer`, `pace` | the signing threads; from an ask to its answer; which of them calls the token when |
@@ -36,6 +37,7 @@ mod inbox;
 mod kept;
 mod keyring;
 mod link;
+mod login;
 pub mod message;
 mod offline;
 mod pace;
@@ -48,6 +50,7 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod unproved;
 mod wire;
 mod worker;
 
@@ -58,10 +61,11 @@ pub use client::{AskError, Published, Recorded, SignerClient, SignerState};
 pub use kept::Refused;
 pub use keyring::KeyringError;
 pub use link::{LinkEnd, check_peer, keep_child, keep_separate};
+pub use login::clear_refused_pin;
 pub use offline::Offline;
 pub use record::Identity;
 pub use sealed::{NotCovered, Released, Sealed};
-pub use service::{Ending, Service};
+pub use service::{Ending, Service, refuse};
 pub use start::{Appliance, StartError, generate_keys, init_log, record_event};
 pub use state::StateDirectory;
 pub use status::SignerStatus;

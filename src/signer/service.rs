@@ -1,5 +1,6 @@
 //! The signer's side of the door: gateways and their sockets, signing threads, how all of it ends.
 
+use super::calls::Doing;
 use super::connection::Connection;
 use super::frame;
 use super::inbox::Inbox;
@@ -94,7 +95,7 @@ impl Service {
     pub fn start(appliance: Appliance, ending: Sender<Ending>) -> Result<Arc<Self>, StartError> {
         let calls = appliance.calls;
         let sessions: Vec<_> = (0..appliance.config.hsm.sessions)
-            .map(|_| calls.caller().run(1, || appliance.hsm.session()))
+            .map(|_| calls.caller().run(1, Doing::call("C_OpenSession"), || appliance.hsm.session()))
             .collect::<Result<_, _>>()
             .map_err(StartError::Token)?;
         let shared = Arc::new(Shared {
@@ -319,6 +320,19 @@ pub(super) fn tell(log: &Log<Ticket>, change: &Change) {
     let noted = record::clock(change).map_err(|e| e.to_string());
     if let Err(error) = noted.and_then(|entry| log.note(entry).map_err(|e| e.to_string())) {
         tracing::error!(%error, "a change of the clock was not recorded");
+    }
+}
+
+/// Answers the [`Hello`] of one gateway, if one comes within two seconds, with the reason why there is no service.
+pub fn refuse(stream: &UnixStream, reason: &str) {
+    let told = stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .and_then(|()| stream.set_write_timeout(Some(Duration::from_secs(2))))
+        .map_err(frame::FrameError::from)
+        .and_then(|()| frame::read_one::<Hello>(stream))
+        .and_then(|_| frame::write_one(stream, &Welcome::Refused { reason: reason.to_owned() }));
+    if let Err(error) = told {
+        tracing::warn!(%error, "the gateway was not told why the signer ends");
     }
 }
 

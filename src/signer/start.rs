@@ -1,16 +1,18 @@
 //! From a configuration to an open token and an open log; and the separate act that creates the log.
 
-use super::calls::Calls;
+use super::calls::{Caller, Calls, Doing};
 use super::checkpoint_key::{
     checkpoint_key, checkpoint_signer, keep_log_keys, likely_log_keys, log_keys_path, note_key,
 };
 use super::content::SigningInput;
 use super::kept::Memory;
-use super::keyring::{Keyring, KeyringError, RefusedKey, find_series};
+use super::keyring::{Keyring, KeyringError, RefusedKey, find_key, find_series};
+use super::login::open_token;
 use super::record::{self, Identity, RecordError, Signer};
 use super::sealed::Sealed;
 use super::service::Ending;
 use super::state::StateDirectory;
+use super::unproved::Unproved;
 use super::worker::{Ticket, release_all};
 use crate::audit::{
     CheckpointRef, Continuity, CreateError, Digest, Event, Handlers, LockError, Log, LogError, LogLock,
@@ -18,10 +20,10 @@ use crate::audit::{
 };
 use crate::claims::{Issuer, Purpose};
 use crate::clock::Sources;
-use crate::config::{Config, PinSource};
+use crate::config::Config;
 use crate::hsm::{
-    self, ErrorClass, FindError, GenerateError, Hsm, HsmError, KeySpec, Pin, PinFileError, SignError,
-    TokenInfo, TokenUri,
+    self, ErrorClass, FindError, GenerateError, Hsm, HsmError, Key, KeySpec, PinFileError, SignError,
+    TokenInfo,
 };
 use crate::protocol;
 use serde::Serialize;
@@ -40,6 +42,25 @@ pub enum StartError {
         "pin_credential is configured, but $CREDENTIALS_DIRECTORY is not set: start under systemd with LoadCredential, or use pin_file"
     )]
     NoCredentials,
+    /// The token refused this PIN before, so it was not touched.
+    #[error(
+        "{why}; it is not given to the token again: put the right PIN in place, or run chancery pin clear to have this one tried once more ({})",
+        mark.display()
+    )]
+    PinRefused {
+        /// When, and what the token said.
+        why: String,
+        /// The mark.
+        mark: PathBuf,
+    },
+    /// What the signer keeps outside the log.
+    #[error("{}: {error}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: std::io::Error,
+    },
     /// `[hsm] token` is no token URI.
     #[error("[hsm] token: {0}")]
     TokenUri(#[from] hsm::TokenUriError),
@@ -115,20 +136,18 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit status by sysexits: 77 for a PIN (nobody may restart), 78 for what an operator must configure,
-    /// 65 for a damaged log, 74 for its disk, 75 for what may pass by itself.
+    /// The exit status by sysexits: 77 for a PIN that the token refused (nothing may try it again), 78 for what the
+    /// configuration or the PIN's file says, 65 for a damaged log, 74 for its disk, 75 for what may pass by itself:
+    /// every other state of the token.
     pub const fn exit_status(&self) -> u8 {
-        // Wherever the token refused the PIN: after any other status somebody would start again and try it once more.
+        // Wherever the token refused the PIN: its mark keeps every later start from trying it again.
         if self.is_pin() {
             return 77;
         }
         match self {
             Self::NoCredentials
+            | Self::PinFile(_)
             | Self::TokenUri(_)
-            | Self::Keys(
-                KeyringError::Missing { .. }
-                | KeyringError::Find(FindError::Refused { .. } | FindError::Ambiguous { .. }),
-            )
             | Self::Log(OpenError::Missing(_) | OpenError::Settings(_))
             | Self::Create(CreateError::Settings(_) | CreateError::Exists(_))
             | Self::Remembered(_) => 78,
@@ -139,6 +158,7 @@ impl StartError {
             | Self::Record(_)
             | Self::Memory { .. }
             | Self::NotExtended { .. }
+            | Self::State { .. }
             | Self::Register { .. } => 74,
             _ => 75,
         }
@@ -146,7 +166,8 @@ impl StartError {
 
     const fn is_pin(&self) -> bool {
         let class = match self {
-            Self::PinFile(_) | Self::Open(hsm::OpenError::Pin(_)) => return true,
+            Self::PinRefused { .. } => return true,
+            Self::Open(hsm::OpenError::Pin(problem)) => return problem.is_refusal(),
             Self::Token(error)
             | Self::Keys(KeyringError::Token(error))
             | Self::Generate(GenerateError::Call { error, .. }) => error.class(),
@@ -174,22 +195,8 @@ pub struct Appliance {
     identity: Identity,
 }
 
-/// Deadlines that opening a token has: it initializes the module, looks at every slot and logs in.
-const CALLS_TO_OPEN: u64 = 3;
-
-/// The token alone, logged in.
-pub(super) fn open_token(config: &Config) -> Result<Hsm, StartError> {
-    let pin = match &config.hsm.pin {
-        PinSource::File(path) => Pin::from_file(path)?,
-        PinSource::Credential(name) => {
-            let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or(StartError::NoCredentials)?;
-            Pin::from_credential(&PathBuf::from(directory).join(name))?
-        }
-    };
-    let settings =
-        hsm::Settings { module: config.hsm.module.clone(), token: config.hsm.token.parse::<TokenUri>()? };
-    Ok(Hsm::open(&settings, &pin)?)
-}
+/// Deadlines that making a key has: RSA in a small device takes minutes.
+const CALLS_TO_MAKE: u32 = 12;
 
 /// What this process is and what it was given.
 pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
@@ -209,16 +216,24 @@ pub(super) fn log_settings(config: &Config) -> LogSettings {
 }
 
 /// `chancery audit init`: the log with its first records, among them every configured key with its public half.
-pub fn init_log(config: &Config, operator: &str) -> Result<(), StartError> {
+pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), StartError> {
     // Before the token is touched: a signer may be at work here.
     let place = NewLog::prepare(log_settings(config))?;
     let mut memory = Memory::of(StateDirectory::of(config));
     if memory.read()?.is_some() {
         return Err(StartError::Remembered(memory.path()));
     }
-    let hsm = open_token(config)?;
-    let caller = Calls::new(config.hsm.deadline).caller();
-    let keys = Keyring::load(config, &hsm, &caller)?;
+    let caller = calls.caller();
+    let hsm = open_token(config, &caller)?;
+    let mut unproved = unproved(config)?;
+    let keys = Keyring::load(config, &hsm, &caller, &unproved).inspect_err(|error| {
+        // Nothing was signed with these keys yet. What this run refuses the next one must not take without a word.
+        if let KeyringError::Find(FindError::Refused { label, reason }) = error
+            && let Err(unwritten) = unproved.add(label, &reason.to_string())
+        {
+            tracing::error!(error = %unwritten, "the refused key is not remembered");
+        }
+    })?;
     let key = checkpoint_key(config, &keys)?;
     let verifier = note_key(config, &key)?;
     let identity = identity(config)?;
@@ -233,22 +248,32 @@ pub fn init_log(config: &Config, operator: &str) -> Result<(), StartError> {
     keep_log_keys(&log_keys_path(config), &[verifier])
 }
 
+/// What earlier runs left unproved.
+fn unproved(config: &Config) -> Result<Unproved, StartError> {
+    let state = StateDirectory::of(config);
+    let path = state.path("keys-unproved");
+    Unproved::read(state).map_err(|error| StartError::State { path, error })
+}
+
 /// `chancery key generate`: makes the first generation of each series that the token lacks; recorded when there is a
 /// log already. `made` is told of each key: its label, its `kid`, whether it is new.
 pub fn generate_keys(
     config: &Config,
     operator: &str,
+    calls: &Calls,
     made: &mut dyn FnMut(&str, &str, bool),
 ) -> Result<(), StartError> {
     let has_log = config.audit.directory.join("segments").exists();
     // Before a key is made whose record would then have no writer, and before the token is touched.
     let lock = has_log.then(|| LogLock::take(log_settings(config))).transpose()?;
-    let hsm = open_token(config)?;
-    let labels = hsm.labels()?;
+    let caller = calls.caller();
+    let hsm = open_token(config, &caller)?;
+    let mut unproved = unproved(config)?;
+    let labels = caller.run(1, Doing::call("C_FindObjects"), || hsm.labels())?;
     let mut new = Vec::new();
     for series in &config.keys {
         if let Some(newest) = find_series(&labels, series).pop() {
-            let key = hsm.find(&newest.to_string(), series.algorithm).map_err(KeyringError::from)?;
+            let key = find_key(&hsm, &caller, &unproved, &newest)?;
             made(key.label(), key.public().kid(), false);
             continue;
         }
@@ -258,13 +283,12 @@ pub fn generate_keys(
             rsa_bits: series.rsa_bits,
             id: crate::random::bytes::<8>().to_vec(),
         };
-        let key = hsm.generate(&spec)?;
+        let key = make_key(&hsm, &caller, &mut unproved, &spec)?;
         made(key.label(), key.public().kid(), true);
         new.push((series.purpose, key));
     }
     let Some(lock) = lock.filter(|_| !new.is_empty()) else { return Ok(()) };
-    let caller = Calls::new(config.hsm.deadline).caller();
-    let keys = Keyring::load(config, &hsm, &caller)?;
+    let keys = Keyring::load(config, &hsm, &caller, &unproved)?;
     let key = checkpoint_key(config, &keys)?;
     let verifier = note_key(config, &key)?;
     let likely = likely_log_keys(&log_keys_path(config), &verifier);
@@ -280,6 +304,25 @@ pub fn generate_keys(
     Ok(log.close()?)
 }
 
+/// Makes one key. Its label stands among the unproved ones from before it is made until its proof has passed.
+fn make_key(hsm: &Hsm, caller: &Caller, unproved: &mut Unproved, spec: &KeySpec) -> Result<Key, StartError> {
+    let path = unproved.path();
+    let kept =
+        |result: std::io::Result<()>| result.map_err(|error| StartError::State { path: path.clone(), error });
+    kept(unproved.add(&spec.label, "the run that made it ended before its proof"))?;
+    let doing = Doing::with("C_GenerateKeyPair or the proof of the new key", &spec.label.as_str().into());
+    let made = caller.run(CALLS_TO_MAKE, doing, || hsm.generate(spec));
+    match &made {
+        Ok(_) | Err(GenerateError::Exists { .. } | GenerateError::Spec(_)) => {
+            kept(unproved.remove(&spec.label))?;
+        }
+        // It may have been made all the same.
+        Err(GenerateError::Call { .. }) => {}
+        Err(GenerateError::Unproved { error, .. }) => kept(unproved.add(&spec.label, &error.to_string()))?,
+    }
+    Ok(made?)
+}
+
 impl Appliance {
     /// Opens token and log, proves every key, and records the start. A failure of the log later on is sent to `ending`.
     ///
@@ -290,8 +333,8 @@ impl Appliance {
         let lock = LogLock::take(log_settings(&config))?;
         let identity = identity(&config)?;
         let caller = calls.caller();
-        let hsm = caller.run(CALLS_TO_OPEN, || open_token(&config))?;
-        let keys = Keyring::load(&config, &hsm, &caller)?;
+        let hsm = open_token(&config, &caller)?;
+        let keys = Keyring::load(&config, &hsm, &caller, &unproved(&config)?)?;
         let key = checkpoint_key(&config, &keys)?;
         let verifier = note_key(&config, &key)?;
         let likely = likely_log_keys(&log_keys_path(&config), &verifier);
@@ -317,7 +360,9 @@ impl Appliance {
         record_start(&log, &recovery, &identity)?;
         record_keys(&log, &keys, &hsm.token_info(), &identity)?;
         keep_log_keys(&log_keys_path(&config), &recovery.keys)?;
-        let signed_metadata = caller.run(2, || sign_metadata(&config, &hsm, &keys, &log))?;
+        let signed_metadata = caller.run(2, Doing::call("C_Sign with the metadata key"), || {
+            sign_metadata(&config, &hsm, &keys, &log)
+        })?;
         Ok(Self { config, hsm, keys, log, signed_metadata, calls, own, memory, identity })
     }
 

@@ -21,6 +21,12 @@ impl StateDirectory {
         Self(config.signer_state.clone())
     }
 
+    /// A directory of a test.
+    #[cfg(test)]
+    pub(super) const fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Where a fact is kept, for messages to the operator.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)

@@ -29,8 +29,8 @@ use std::time::Duration;
 /// The shipped example on the token of the test, with keys and log.
 fn made(token: &Token) -> Arc<Config> {
     let config = configured(token);
-    generate_keys(&config, "operator", &mut |_, _, new| assert!(new)).unwrap();
-    init_log(&config, "operator").unwrap();
+    generate_keys(&config, "operator", &calls(), &mut |_, _, new| assert!(new)).unwrap();
+    init_log(&config, "operator", &calls()).unwrap();
     config
 }
 
@@ -44,9 +44,13 @@ fn configured(token: &Token) -> Arc<Config> {
     Arc::new(config::load(&path).map_err(|mistakes| panic!("{mistakes}")).unwrap())
 }
 
+fn calls() -> Calls {
+    Calls::watch(Duration::from_secs(60), |what| panic!("{what}")).unwrap()
+}
+
 fn open(config: &Arc<Config>) -> Result<Appliance, StartError> {
     let (ending, _ended) = channel();
-    Appliance::open(Arc::clone(config), &ending, Calls::new(Duration::from_secs(60)))
+    Appliance::open(Arc::clone(config), &ending, calls())
 }
 
 /// What a gateway that keeps this checkpoint makes of it.
@@ -176,7 +180,7 @@ fn a_second_signer_is_refused_before_it_touches_the_token(token) {
     // Were it tried, this PIN would be refused.
     let PinSource::File(pin) = &config.hsm.pin else { panic!("the PIN is a file") };
     std::fs::write(pin, "wrong-pin").unwrap();
-    for refused in [open(&config).err().unwrap(), init_log(&config, "operator").unwrap_err()] {
+    for refused in [open(&config).err().unwrap(), init_log(&config, "operator", &calls()).unwrap_err()] {
         let held = matches!(
             refused,
             StartError::Log(OpenError::Lock(_)) | StartError::Create(crate::audit::CreateError::Lock(_))
@@ -191,11 +195,11 @@ test! {
 fn no_key_is_made_while_a_signer_holds_the_log(token) {
     let config = made(token);
     let running = open(&config).unwrap();
-    let refused = generate_keys(&config, "operator", &mut |_, _, _| ()).unwrap_err();
+    let refused = generate_keys(&config, "operator", &calls(), &mut |_, _, _| ()).unwrap_err();
     assert!(matches!(refused, StartError::Log(OpenError::Lock(_))), "{refused}");
     assert_eq!(refused.exit_status(), 75);
     close(running);
-    generate_keys(&config, "operator", &mut |_, _, new| assert!(!new)).unwrap();
+    generate_keys(&config, "operator", &calls(), &mut |_, _, new| assert!(!new)).unwrap();
 }
 }
 
@@ -205,7 +209,7 @@ fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
     let audit = config.audit.directory.clone();
     // Cut off behind the point of no return: there is a log, without published files.
     std::fs::remove_dir_all(audit.join("published")).unwrap();
-    assert_eq!(init_log(&config, "operator").unwrap_err().exit_status(), 78);
+    assert_eq!(init_log(&config, "operator", &calls()).unwrap_err().exit_status(), 78);
     let appliance = open(&config).unwrap();
     confirm(&appliance, None).unwrap();
     close(appliance);
@@ -217,9 +221,9 @@ fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
     std::fs::remove_dir_all(audit.join("published")).unwrap();
     assert_eq!(open(&config).err().unwrap().exit_status(), 78);
     // A memory tells that this is no beginning.
-    assert!(matches!(init_log(&config, "operator").unwrap_err(), StartError::Remembered(_)));
+    assert!(matches!(init_log(&config, "operator", &calls()).unwrap_err(), StartError::Remembered(_)));
     std::fs::remove_dir_all(&config.signer_state).unwrap();
-    init_log(&config, "operator").unwrap();
+    init_log(&config, "operator", &calls()).unwrap();
     close(open(&config).unwrap());
 }
 }
@@ -348,5 +352,8 @@ fn exit_statuses_say_who_has_to_act() {
     assert_eq!(status(pin().into()), 77);
     let refused =
         FindError::Refused { label: "key".to_owned(), reason: crate::hsm::Refusal::AlwaysAuthenticate };
-    assert_eq!(status(super::KeyringError::from(refused).into()), 78);
+    // What a token says now it may not say any more in a while.
+    assert_eq!(status(super::KeyringError::from(refused).into()), 75);
+    assert_eq!(status(crate::hsm::OpenError::Pin(PinProblem::CountLow).into()), 75);
+    assert_eq!(status(crate::hsm::OpenError::Pin(PinProblem::Incorrect).into()), 77);
 }

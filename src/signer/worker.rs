@@ -8,7 +8,7 @@
 //! thread does it.
 
 use super::answer::{Act, Appended, Step, Unsigned};
-use super::calls::Caller;
+use super::calls::{Caller, Doing};
 use super::connection::{Connection, Share};
 use super::frame;
 use super::inbox::{Asks, Found, Patience};
@@ -190,8 +190,11 @@ impl Worker {
             signed.push(signature);
         }
         drop(turn);
-        let verify =
-            |signed: Result<_, _>| signed.and_then(|it| self.caller.run(1, || self.session.verify(it)));
+        let verify = |signed: Result<UnverifiedSignature<'_>, _>| {
+            let signed = signed?;
+            let doing = Doing::sign(signed.key().shared_label());
+            self.caller.run(1, doing, || self.session.verify(signed))
+        };
         signed.into_iter().map(verify).collect()
     }
 
@@ -202,7 +205,8 @@ impl Worker {
         input: &'a [u8],
     ) -> Result<UnverifiedSignature<'a>, SignError> {
         let began = clock::monotonic_nanos();
-        let signed = self.caller.run(1, || self.session.call(key.key(), input));
+        let signed =
+            self.caller.run(1, Doing::sign(key.key().shared_label()), || self.session.call(key.key(), input));
         if signed.is_ok() {
             key.pace().took(clock::since(began));
         }
@@ -211,7 +215,8 @@ impl Worker {
 
     fn self_test(&mut self, shared: &Shared) -> Result<(), SignError> {
         for key in shared.keys.signing() {
-            self.caller.run(1, || self.session.sign(key.key(), SELF_TEST))?;
+            self.caller
+                .run(1, Doing::sign(key.key().shared_label()), || self.session.sign(key.key(), SELF_TEST))?;
         }
         Ok(())
     }

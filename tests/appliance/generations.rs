@@ -24,7 +24,7 @@ fn makes_a_key() {
         rsa_bits: 2048,
         id: chancery::random::bytes::<8>().to_vec(),
     };
-    Hsm::open(&settings, &pin).unwrap().generate(&spec).unwrap();
+    Hsm::open(&settings, &pin, Box::new(|_| ())).unwrap().generate(&spec).unwrap();
 }
 
 /// Makes a key as `key generate` would.

@@ -5,7 +5,7 @@
 //! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints, by the rows of the protocol checklist |
 //! | `authentication`, `bad_input`, `connections`, `rates`, `tls` | what holds for all of them |
 //! | `operations`, `config_check` | what operators see |
-//! | `processes`, `crash`, `disk`, `lost_token`, `rollback` | what goes wrong |
+//! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback` | what goes wrong |
 //! | `generations` | keys that follow each other |
 //! | `export` | what auditors get |
 //!
@@ -26,6 +26,7 @@ mod connections;
 mod crash;
 mod disk;
 mod export;
+mod faults;
 mod generations;
 mod harness;
 mod introspect;

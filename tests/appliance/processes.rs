@@ -1,6 +1,6 @@
 //! Two processes, in both ways of running: one of them dies, or they do not agree.
 
-use crate::harness::{Appliance, Process, Settings, Way, copy, unique, until};
+use crate::harness::{Appliance, Process, Settings, Way, unique, until};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::time::Duration;
@@ -141,34 +141,6 @@ fn a_gateway_of_another_user_is_refused() {
     signer.wait_for("the refusal", |line| line.to_string().contains("refused").then_some(()));
     nothing_is_served(&appliance, &unique());
     appliance.finish();
-}
-
-#[test]
-fn a_wrong_pin_is_tried_once_and_ends_both_ways_of_running_with_a_status_that_nobody_restarts() {
-    for way in [Way::Child, Way::Separate] {
-        let mut appliance = Appliance::prepare(Settings::new(way));
-        let pin = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
-        let (tokens, fresh) = (appliance.path("token/tokens"), appliance.path("token/fresh"));
-        copy(&tokens, &fresh);
-        std::fs::write(appliance.path("token/pin"), "00000000000000000000000000000000").unwrap();
-        let command = if way == Way::Child { "serve" } else { "signer" };
-        let mut process = appliance.process(command);
-        assert_eq!(process.wait_all().code(), Some(77), "{way:?}: {}", process.said());
-        let tries =
-            process.lines().iter().filter(|line| line["message"] == "the signer does not start").count();
-        assert_eq!(tries, 1, "{}", process.said());
-        appliance.ended(&process);
-        // The token says that a login has failed: nobody is to use up the tries that are left (HSM.md, rule 7).
-        std::fs::write(appliance.path("token/pin"), pin).unwrap();
-        let mut process = appliance.process(command);
-        assert_eq!(process.wait_all().code(), Some(77), "{way:?}: {}", process.said());
-        appliance.ended(&process);
-        // Until its officer has looked after it.
-        std::fs::remove_dir_all(&tokens).unwrap();
-        std::fs::rename(&fresh, &tokens).unwrap();
-        appliance.run();
-        appliance.finish();
-    }
 }
 
 #[test]

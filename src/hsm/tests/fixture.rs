@@ -87,7 +87,7 @@ impl Token {
     }
 
     pub(super) fn try_open(&self, pin: &Pin) -> Result<Hsm, OpenError> {
-        Hsm::open(&self.settings(), pin)
+        Hsm::open(&self.settings(), pin, Box::new(|_| ()))
     }
 
     /// A logged-in session past the room, after [`Token::open`] initialized the module.

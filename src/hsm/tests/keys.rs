@@ -66,11 +66,36 @@ test! {
 }
 
 test! {
-    fn a_missing_key_says_what_to_run(token) {
+    fn a_missing_key_is_to_be_looked_for_and_not_made_again(token) {
         let hsm = token.open();
         let error = hsm.find(LABEL, Algorithm::ES256).unwrap_err();
         assert_eq!(error, FindError::NotFound { label: LABEL.to_owned(), half: "private" });
-        assert!(error.to_string().contains("chancery key generate"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("backup") && !text.contains("key generate"), "{text}");
+    }
+}
+
+test! {
+    fn what_strangers_write_under_a_label_without_a_login_does_not_hide_the_key(token) {
+        let hsm = token.open();
+        let key = hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
+        let raw = token.raw(&hsm);
+        let (ours, other) = (spec(LABEL, Algorithm::ES256), spec("other", Algorithm::ES256));
+        // A public half of their own, with our label and id.
+        raw.generate_key_pair(&Mechanism::EccKeyPairGen, &public_template(&ours), &private_template(&other)).unwrap();
+        // Private keys that a token shows without a login: with our label, and as a next generation.
+        for label in [LABEL, "introspection-es256-2"] {
+            let theirs = spec(label, Algorithm::ES256);
+            let mut private = private_template(&theirs);
+            let place = private.iter_mut().find(|a| matches!(a, Attribute::Private(_))).unwrap();
+            *place = Attribute::Private(false);
+            raw.generate_key_pair(&Mechanism::EccKeyPairGen, &public_template(&other), &private).unwrap();
+        }
+        assert_eq!(hsm.labels().unwrap(), [LABEL, "other"]);
+        assert_eq!(hsm.find(LABEL, Algorithm::ES256).unwrap().public().kid(), key.public().kid());
+        // Nor after another login, when it is found again.
+        hsm.access().log_in_again(hsm.access().epoch()).unwrap();
+        assert!(hsm.session().unwrap().sign(&key, b"a message").is_ok());
     }
 }
 

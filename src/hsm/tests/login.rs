@@ -6,12 +6,12 @@ use std::process::Command;
 
 test! {
     fn a_wrong_pin_is_tried_once_and_the_token_warns_from_then_on(token) {
-        let wrong = Hsm::open(&token.spied(), &Pin::from_bytes(b"000000"));
+        let wrong = Hsm::open(&token.spied(), &Pin::from_bytes(b"000000"), Box::new(|_| ()));
         assert!(matches!(wrong, Err(OpenError::Pin(PinProblem::Incorrect))));
         assert_eq!(token.calls("C_Login"), 1);
 
         // Not even the right PIN is tried while the token warns.
-        let warned = Hsm::open(&token.spied(), &token.pin());
+        let warned = Hsm::open(&token.spied(), &token.pin(), Box::new(|_| ()));
         assert!(matches!(warned, Err(OpenError::Pin(PinProblem::CountLow))));
         assert_eq!(token.calls("C_Login"), 1);
 
@@ -20,7 +20,7 @@ test! {
         tool.args(["--module", fixture::MODULE, "--token-label", "test token"]);
         let cleared = tool.args(["--login", "--pin", "env:TOKEN_PIN", "--list-objects"]).env("TOKEN_PIN", pin).output();
         assert!(cleared.expect("pkcs11-tool is missing: apt-get install opensc").status.success());
-        assert!(Hsm::open(&token.spied(), &token.pin()).is_ok());
+        assert!(Hsm::open(&token.spied(), &token.pin(), Box::new(|_| ())).is_ok());
         assert_eq!(token.calls("C_Login"), 2);
     }
 }
@@ -28,7 +28,7 @@ test! {
 test! {
     fn a_token_that_is_not_there_is_looked_for_again_and_then_named(token) {
         let settings = Settings { token: "pkcs11:token=another".parse().unwrap(), ..token.spied() };
-        let error = Hsm::open(&settings, &token.pin()).err().unwrap();
+        let error = Hsm::open(&settings, &token.pin(), Box::new(|_| ())).err().unwrap();
         assert!(matches!(error, OpenError::NoToken { .. }));
         assert!(error.to_string().contains("test token"), "{error}");
         // Each attempt with a fresh look: a module finds its tokens when it is initialized.
@@ -36,7 +36,7 @@ test! {
         assert_eq!(token.calls("C_Finalize"), 5);
         assert_eq!(token.calls("C_Login"), 0);
         // And nothing stays behind that would stop a later attempt.
-        assert!(Hsm::open(&token.spied(), &token.pin()).is_ok());
+        assert!(Hsm::open(&token.spied(), &token.pin(), Box::new(|_| ())).is_ok());
     }
 }
 
@@ -47,9 +47,9 @@ test! {
         assert!(!info.serial.is_empty() && !info.firmware.is_empty());
         let settings = |uri: String| Settings { token: uri.parse().unwrap(), ..token.settings() };
         let whole = format!("pkcs11:serial={};manufacturer=SoftHSM%20project;slot-id={}", info.serial, info.slot_id);
-        assert_eq!(Hsm::open(&settings(whole), &token.pin()).unwrap().token_info(), info);
+        assert_eq!(Hsm::open(&settings(whole), &token.pin(), Box::new(|_| ())).unwrap().token_info(), info);
         let other = format!("pkcs11:token=test%20token;serial={}0", info.serial);
-        assert!(matches!(Hsm::open(&settings(other), &token.pin()), Err(OpenError::NoToken { .. })));
+        assert!(matches!(Hsm::open(&settings(other), &token.pin(), Box::new(|_| ())), Err(OpenError::NoToken { .. })));
     }
 }
 
@@ -57,7 +57,7 @@ test! {
     fn what_is_no_module_is_named(token) {
         for module in ["/nowhere/module.so", "/etc/passwd", "/usr/lib/x86_64-linux-gnu/libc.so.6"] {
             let settings = Settings { module: module.into(), ..token.settings() };
-            let error = Hsm::open(&settings, &token.pin()).err().unwrap();
+            let error = Hsm::open(&settings, &token.pin(), Box::new(|_| ())).err().unwrap();
             assert!(matches!(error, OpenError::Load { .. }) && error.to_string().contains(module), "{error}");
         }
     }

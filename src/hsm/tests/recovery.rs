@@ -121,7 +121,7 @@ test! {
 
 test! {
     fn a_pin_that_was_changed_meanwhile_is_tried_once_and_forgotten(token) {
-        let hsm = Hsm::open(&token.spied(), &token.pin()).unwrap();
+        let hsm = Hsm::open(&token.spied(), &token.pin(), Box::new(|_| ())).unwrap();
         let key = hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
         let mut sessions = [hsm.session().unwrap(), hsm.session().unwrap()];
         let raw = token.raw(&hsm);

@@ -68,6 +68,7 @@ impl Appliance {
             _place: place,
         };
         appliance.make_token();
+        std::fs::create_dir(appliance.path("faults")).unwrap();
         std::fs::write(appliance.path("login.jwks"), FrontServer::get().jwks().to_string()).unwrap();
         appliance.write_config();
         appliance.must(&["config", "check"]);
@@ -112,6 +113,8 @@ impl Appliance {
         let mut command = Command::new(CHANCERY);
         command.args(arguments).arg("--config").arg(self.path("chancery.toml"));
         command.env("SOFTHSM2_CONF", self.path("token/softhsm2.conf")).env_remove("CHANCERY_LOG");
+        command.env("CHANCERY_FAULTS", self.path("faults"));
+        command.env("CHANCERY_FAULTS_MODULE", super::settings::module());
         command.env_remove("NOTIFY_SOCKET").env_remove("CREDENTIALS_DIRECTORY");
         command.envs(self.environment.iter().cloned());
         command

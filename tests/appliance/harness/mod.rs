@@ -6,13 +6,14 @@
 mod appliance;
 mod asks;
 mod calls;
+mod faults;
 mod front;
 mod jwt;
 mod log;
 mod process;
 mod settings;
 
-pub(crate) use appliance::Appliance;
+pub(crate) use appliance::{Appliance, CHANCERY};
 pub(crate) use calls::{Answer, Call, basic};
 pub(crate) use front::{FrontServer, Grant, Key, contract, payment, payment_at_accounts};
 pub(crate) use jwt::{Jwt, base64url, from_base64url, sha256_hex};

@@ -40,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) audit: Option<PathBuf>,
     pub(crate) gateway_user: Option<&'static str>,
     pub(crate) segment_bytes: u64,
+    /// With the module that fails as a test says.
+    pub(crate) faults: bool,
+    /// What stands in `[hsm]` besides.
+    pub(crate) hsm: &'static str,
     limits: Vec<(&'static str, String)>,
     keys: Vec<(&'static str, &'static str)>,
 }
@@ -71,6 +75,8 @@ impl Settings {
             audit: None,
             gateway_user: None,
             segment_bytes: 1 << 20,
+            faults: false,
+            hsm: "deadline = \"30s\"",
             // A test fails more often from one address than any honest caller does.
             limits: vec![
                 ("failures_per_second", "100000".to_owned()),
@@ -84,6 +90,19 @@ impl Settings {
                 ("audit-checkpoint", "ES256"),
             ],
         }
+    }
+
+    /// With a module that fails as the test says, and this in `[hsm]`.
+    pub(crate) fn with_faults(mut self, hsm: &'static str) -> Self {
+        self.faults = true;
+        self.hsm = hsm;
+        self
+    }
+
+    /// With one more key, before the others.
+    pub(crate) fn with_key(mut self, purpose: &'static str, algorithm: &'static str) -> Self {
+        self.keys.insert(0, (purpose, algorithm));
+        self
     }
 
     /// The same with another limit.
@@ -183,9 +202,10 @@ impl Settings {
         let _ = write!(
             text,
             "\n[hsm]\nmodule = \"{}\"\ntoken = \"pkcs11:token=chancery\"\npin_file = \"{home}/token/pin\"\n\
-             deadline = \"30s\"\n\n[audit]\ndirectory = \"{audit}\"\norigin = \"as.bank.example/audit/test\"\n\
+             {}\n\n[audit]\ndirectory = \"{audit}\"\norigin = \"as.bank.example/audit/test\"\n\
              segment_bytes = {}\n\n[store]\nurl = \"sqlite://{home}/state.db\"\n\n[log]\nlines = \"json\"\n",
-            module().display(),
+            if self.faults { super::faults::module() } else { module() }.display(),
+            self.hsm,
             self.segment_bytes
         );
         for (purpose, algorithm) in &self.keys {
@@ -319,7 +339,7 @@ fn user() -> String {
 }
 
 /// Where Debian and others put SoftHSM.
-fn module() -> PathBuf {
+pub(super) fn module() -> PathBuf {
     let places = [
         "/usr/lib/softhsm/libsofthsm2.so",
         "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",

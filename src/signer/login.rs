@@ -1,0 +1,158 @@
+//! From the configuration to a token that is logged in, and the mark of a PIN that the token refused.
+//!
+//! Every process that logs in comes through [`open_token`]: the signer, and each command that needs a key. A PIN that was
+//! refused leaves the file `pin-refused` in the signer's state directory. As long as it lies there the same PIN is not
+//! given to the token again, whoever starts what how often. The mark goes when another PIN was accepted, or by
+//! `chancery pin clear`.
+
+use super::calls::{Caller, Doing};
+use super::start::StartError;
+use super::state::StateDirectory;
+use crate::clock;
+use crate::config::{Config, PinSource};
+use crate::hsm::{self, Hsm, Pin, PinProblem, PinRefused, TokenUri};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Name of the mark.
+const MARK: &str = "pin-refused";
+
+/// Deadlines that opening a token has: it initializes the module, looks at every slot and logs in.
+const CALLS_TO_OPEN: u32 = 3;
+
+/// What is kept of a PIN that was refused. It tells a changed PIN from the same one and, because it is stretched and
+/// salted, costs an attacker a good part of a second for each guess; what could be guessed is a PIN that is wrong.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mark {
+    /// When, in RFC 3339.
+    time: String,
+    /// What the token said.
+    problem: String,
+    /// Hexadecimal.
+    salt: String,
+    /// Of the PIN, hexadecimal.
+    stretched: String,
+}
+
+impl Mark {
+    fn new(pin: &Pin, problem: PinProblem) -> Self {
+        let salt = crate::random::bytes::<16>();
+        Self {
+            time: clock::wall_unchecked().to_string(),
+            problem: problem.to_string(),
+            salt: hex::encode(salt),
+            stretched: hex::encode(pin.stretched(&salt)),
+        }
+    }
+
+    /// Whether it was left for this PIN. One that cannot be read counts for every PIN.
+    fn is_of(&self, pin: &Pin) -> bool {
+        let mut salt = [0; 16];
+        hex::decode_to_slice(&self.salt, &mut salt).is_err()
+            || hex::encode(pin.stretched(&salt)) == self.stretched
+    }
+}
+
+/// The mark as it lies there; a text for one that cannot be read.
+fn read_mark(state: &StateDirectory) -> Result<Option<Mark>, String> {
+    match state.read(MARK) {
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Whether this PIN may be given to the token; `true` when there is a mark of another one.
+fn may_be_tried(state: &StateDirectory, pin: &Pin) -> Result<bool, StartError> {
+    let refused = |why: String| StartError::PinRefused { why, mark: state.path(MARK) };
+    match read_mark(state) {
+        Ok(None) => Ok(false),
+        Ok(Some(mark)) if mark.is_of(pin) => {
+            Err(refused(format!("the token refused this PIN at {}: {}", mark.time, mark.problem)))
+        }
+        Ok(Some(_)) => Ok(true),
+        Err(error) => Err(refused(format!("the mark of a refused PIN cannot be read: {error}"))),
+    }
+}
+
+/// Leaves the mark: durable when it comes back.
+fn leave_mark(state: &StateDirectory, pin: &Pin, problem: PinProblem) {
+    let written = serde_json::to_vec(&Mark::new(pin, problem))
+        .map_err(std::io::Error::other)
+        .and_then(|mark| state.write(MARK, &mark));
+    if let Err(error) = written {
+        let path = state.path(MARK);
+        tracing::error!(%error, path = %path.display(), "the refused PIN leaves no mark: start nothing before the PIN was looked after");
+    }
+}
+
+/// `chancery pin clear`: forgets the mark. What it said; `None` when there was none.
+pub fn clear_refused_pin(config: &Config) -> std::io::Result<Option<String>> {
+    let state = StateDirectory::of(config);
+    let said = match read_mark(&state) {
+        Ok(None) => return Ok(None),
+        Ok(Some(mark)) => format!("the token refused the PIN at {}: {}", mark.time, mark.problem),
+        Err(error) => format!("the mark could not be read: {error}"),
+    };
+    state.remove(MARK)?;
+    Ok(Some(said))
+}
+
+/// The token alone, logged in.
+pub(super) fn open_token(config: &Config, caller: &Caller) -> Result<Hsm, StartError> {
+    let pin = match &config.hsm.pin {
+        PinSource::File(path) => Pin::from_file(path)?,
+        PinSource::Credential(name) => {
+            let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or(StartError::NoCredentials)?;
+            Pin::from_credential(&PathBuf::from(directory).join(name))?
+        }
+    };
+    let settings =
+        hsm::Settings { module: config.hsm.module.clone(), token: config.hsm.token.parse::<TokenUri>()? };
+    let state = StateDirectory::of(config);
+    let another_was_refused = may_be_tried(&state, &pin)?;
+    let refused: PinRefused = {
+        let (state, pin) = (state.clone(), pin.share());
+        Box::new(move |problem| leave_mark(&state, &pin, problem))
+    };
+    let doing = Doing::call("C_Initialize, C_GetTokenInfo or C_Login");
+    let hsm = caller.run(CALLS_TO_OPEN, doing, || Hsm::open(&settings, &pin, refused))?;
+    if another_was_refused && let Err(error) = state.remove(MARK) {
+        tracing::warn!(%error, "the mark of an earlier PIN stays");
+    }
+    Ok(hsm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_pin_is_known_again_and_another_one_may_be_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDirectory::at(dir.path().join("signer"));
+        let (wrong, right) = (Pin::from_bytes(b"1234"), Pin::from_bytes(b"1235"));
+        assert!(!may_be_tried(&state, &wrong).unwrap());
+        leave_mark(&state, &wrong, PinProblem::Incorrect);
+        let error = may_be_tried(&state, &wrong).unwrap_err();
+        assert_eq!(error.exit_status(), 77);
+        assert!(error.to_string().contains("chancery pin clear"), "{error}");
+        assert!(may_be_tried(&state, &right).unwrap());
+        let kept = std::fs::read_to_string(state.path(MARK)).unwrap();
+        assert!(!kept.contains("1234"), "{kept}");
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_read_counts_for_every_pin() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDirectory::at(dir.path().to_path_buf());
+        let pin = Pin::from_bytes(b"1234");
+        leave_mark(&state, &pin, PinProblem::Locked);
+        let whole = std::fs::read(state.path(MARK)).unwrap();
+        for broken in [&b""[..], b"{}", &whole[..whole.len() - 1]] {
+            std::fs::write(state.path(MARK), broken).unwrap();
+            assert_eq!(may_be_tried(&state, &pin).unwrap_err().exit_status(), 77);
+        }
+    }
+}
