@@ -4,6 +4,8 @@ use crate::harness::{Answer, Appliance, Party, Settings, Way, unique, until};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 #[track_caller]
@@ -96,13 +98,30 @@ fn guesses_that_arrive_together_pass_no_more_often_than_one_after_the_other() {
     appliance.finish();
 }
 
+/// Bytes that the files below a directory take on the disk.
+fn on_disk(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => on_disk(&entry.path()),
+            Ok(found) => found.blocks() * 512,
+            // Renamed meanwhile: a checkpoint that another has replaced.
+            Err(_) => 0,
+        })
+        .sum()
+}
+
 #[test]
 fn inactive_answers_take_no_more_of_the_log_in_a_day_than_their_budget() {
     let appliance = Appliance::start(Settings::new(Way::Child).limit("inactive_bytes_per_day", "\"1MiB\""));
     let token = appliance.token_of_the_case();
+    let before = on_disk(&appliance.audit());
     let answers: Vec<Answer> =
         (0..300).map(|_| appliance.introspection("payments-api", &unique()).send()).collect();
     assert!(answers[..256].iter().all(|answer| answer.status == 200), "4,096 bytes each");
+    // What is charged is no less than what they take: segments grow by one MiB each here.
+    let grown = on_disk(&appliance.audit()) - before;
+    assert!(grown <= 2 << 20, "256 answers took {grown} bytes");
     for answer in &answers[256..] {
         answer.is_refused(429, "temporarily_unavailable", "beyond the budget");
         let wait: u32 = answer.header("retry-after").unwrap().parse().unwrap();
