@@ -95,6 +95,13 @@ const OWNED_CRATES: &[(&str, &[&str], &str)] = &[
     ("clap", &["cli", "main"], "arguments are read in one place"),
 ];
 
+/// Words that only these files may name outside of tests, and why.
+const OWNED_WORDS: &[(&str, &[&str], &str)] = &[(
+    "of_verified",
+    &["audit/entry.rs", "signer/sealed.rs"],
+    "a public digest is made where the signature is at hand, and of nothing else",
+)];
+
 /// `unsafe` stands in this room alone.
 const UNSAFE_ROOM: &str = "hsm";
 
@@ -117,6 +124,13 @@ fn mistakes(source: &Source) -> Vec<String> {
     for (name, owners, why) in OWNED_CRATES {
         if let (Some(line), false) = (source.line_of_word(name), owners.contains(&room.name)) {
             found.push(format!("{path}:{line}: names the crate {name}, which belongs to {owners:?}: {why}"));
+        }
+    }
+    for (word, owners, why) in OWNED_WORDS {
+        if let (Some(line), false) =
+            (source.line_of_word(word), owners.contains(&path) || path.contains("/tests"))
+        {
+            found.push(format!("{path}:{line}: names `{word}`, which belongs to {owners:?}: {why}"));
         }
     }
     if let (Some(line), false) = (source.line_of_word("unsafe"), room.name == UNSAFE_ROOM) {

@@ -4,7 +4,7 @@
 //! the payload that holds the salt is erased nobody can open the commitment again.
 
 use super::record::TooLong;
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -61,6 +61,12 @@ impl<'de> Deserialize<'de> for Commitment {
     }
 }
 
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
+
 /// A SHA-256, in records as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -89,16 +95,14 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// The payload beside a record: the exact text that was released and the opened commitments.
 ///
-/// As JSON: `{"jws": "…"}` or `{"body": "…"}`, with `"disclosed": {"sub": ["<salt in hex>", "<value>"]}`.
+/// As JSON: `{"jws": "…", "disclosed": {"sub": ["<salt in hex>", "<value>"]}}`; an unsigned answer is the disclosed `body`.
+/// (Beside records of version 1 an unsigned answer stands as `body` at the outer level, without a salt.)
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disclosure<'a> {
     /// The signed answer in compact form; the record's `sha256` is its digest.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub jws: Option<Cow<'a, str>>,
-    /// An unsigned answer; the record's `sha256` is its digest.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    pub body: Option<Cow<'a, str>>,
     /// Of each committed field the salt and the value.
     #[serde(borrow, default, skip_serializing_if = "BTreeMap::is_empty")]
     pub disclosed: BTreeMap<Cow<'a, str>, Opened<'a>>,
@@ -117,6 +121,11 @@ impl<'a> Disclosure<'a> {
         let commitment = Commitment::to(name, value.as_bytes(), &salt)?;
         self.disclosed.insert(Cow::Borrowed(name), Opened(salt, value));
         Ok(commitment)
+    }
+
+    /// Keeps what opens a commitment that was made before.
+    pub fn keep(&mut self, name: &'a str, value: &'a str, salt: Salt) {
+        self.disclosed.insert(Cow::Borrowed(name), Opened(salt, Cow::Borrowed(value)));
     }
 
     /// As JSON, with `jws`: what serde would write, but a text without escapes is not searched for them byte by byte.
@@ -188,7 +197,7 @@ mod tests {
     fn the_commitment_is_what_its_formula_says() {
         let mut input = vec![9; 16];
         input.extend_from_slice(b"\x03subalice");
-        let expected = aws_lc_rs::digest::digest(&SHA256, &input);
+        let expected = digest(&SHA256, &input);
         assert_eq!(Commitment::to("sub", b"alice", &[9; 16]).unwrap().as_bytes(), expected.as_ref());
     }
 

@@ -1,8 +1,15 @@
 //! What the caller says of one event: the members of a record after its head.
 //!
 //! Each field is *public* (it stands in the record, which is never erased and goes to every auditor) or *committed*
-//! (the record holds a salted commitment; value and salt lie in the payload). Nothing personal may be public, and no
-//! digest of something that can be guessed.
+//! (the record holds a salted commitment; value and salt lie in the payload). One question decides: can a reader of the
+//! export find the value, by reading or by trying what it may be, and is it personal or confidential? If both, the field
+//! is committed. A digest is no protection for what can be tried: it may be public only over something that nobody can
+//! make again, a signature or at least 128 random bits. The answer stands beside each field:
+//!
+//! * *configured*: one of a few values that the configuration or this program names; it says nothing of a person.
+//! * *random*: at least 128 random bits of ours.
+//! * *of the system*: about keys, processes and the log, which auditors must know.
+//! * *typed*: the operator's own words or name. Commands that take such a text say that every auditor reads it.
 
 use super::commit::{Commitment, Digest};
 use super::event::{Event, Outcome};
@@ -12,123 +19,128 @@ use serde_json::value::RawValue;
 
 /// One record's members. What is `None` or empty is left out.
 ///
-/// The log itself adds format version, origin, sequence, digest of the record before, times, node and boot, and `sha256`: the SHA-256 of the exact JWS or body that the entry's receipt will release.
+/// The log itself adds format version, origin, sequence, digest of the record before, times, node and boot, and of a JWS
+/// `sha256` ([`super::JwsDigest`] says why it may be public).
 #[derive(Clone, Debug, Serialize)]
 pub struct Draft<'a> {
     /// Public. What happened.
     pub event: Event,
     /// Public. How it ended.
     pub outcome: Outcome,
-    /// Public. Why, as the name of a rule or an operator's text; no data of a person.
+    /// Public; configured (the name of a rule), of the system (what the token, the disk or the clock said), or typed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
-    /// Public. What a rule withheld from the answer, each with the rule's name.
+    /// Public; configured. What a rule withheld from the answer, each with the rule's name.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub withheld: &'a [Withheld<'a>],
-    /// Public. The request among all requests.
+    /// Public. The request among all requests: the gateway's own name for it, nothing that a caller sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
-    /// Public. The transaction that the requests of several parties share (PSD2 RTS art. 29).
+    /// Public; random, once something sets it. The transaction that the requests of several parties share (PSD2 RTS art. 29).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<&'a str>,
 
-    /// Public. Who asked: the client or resource server.
+    /// Public; configured. Who asked: the client or resource server, which is a party and no person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<&'a str>,
-    /// Public. How the client was authenticated (names of RFC 7591 `token_endpoint_auth_method`).
+    /// Public; configured. How the client was authenticated (names of RFC 7591 `token_endpoint_auth_method`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_method: Option<&'a str>,
-    /// Public. `x5t#S256` of the client's certificate (RFC 8705).
+    /// Public. `x5t#S256` of the client's certificate (RFC 8705), which is public and of a party.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_x5t: Option<&'a str>,
-    /// Public. Thumbprint of the client's key (RFC 7638), of an assertion or of a proof (RFC 9449).
+    /// Public. Thumbprint of the client's public key (RFC 7638), of an assertion or of a proof (RFC 9449): nobody tries keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_jkt: Option<&'a str>,
-    /// Public. Who did an administrative act: the name of an account.
+    /// Public; typed. Who did an administrative act: the name of an account. It is a person's, and has to be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<&'a str>,
-    /// Public. Who approved it under dual control.
+    /// Public; typed. Who approved it under dual control.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<&'a str>,
 
-    /// Public. Purpose of the signing key, as in the configuration.
+    /// Public; configured. Purpose of the signing key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<&'a str>,
-    /// Public. `kid` of the signing key.
+    /// Public; of the system. `kid` of the signing key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<&'a str>,
-    /// Public. `CKA_ID` of the key in hexadecimal digits.
+    /// Public; of the system. `CKA_ID` of the key in hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<&'a str>,
-    /// Public. `CKA_LABEL` of the key.
+    /// Public; of the system. `CKA_LABEL` of the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_label: Option<&'a str>,
-    /// Public. JOSE algorithm (RFC 7518, RFC 8037).
+    /// Public; configured. JOSE algorithm (RFC 7518, RFC 8037).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alg: Option<&'a str>,
-    /// Public. Serial number of the PKCS#11 token.
+    /// Public; of the system. Serial number of the PKCS#11 token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_serial: Option<&'a str>,
-    /// Public. `x5t#S256` of the signing key's certificate.
+    /// Public; of the system. `x5t#S256` of the signing key's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub x5t: Option<&'a str>,
-    /// Public; key records. The public half: `SubjectPublicKeyInfo` in DER, base64 with padding.
+    /// Public; of the system; key records. The public half: `SubjectPublicKeyInfo` in DER, base64 with padding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spki: Option<&'a str>,
-    /// Public; key records. The key's PKCS#11 attributes as a JSON object.
+    /// Public; of the system; key records. The key's PKCS#11 attributes as a JSON object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attributes: Option<&'a RawValue>,
 
-    /// Public. `typ` of what was signed.
+    /// Public; configured. `typ` of what was signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub typ: Option<&'a str>,
-    /// Public. `iss`.
+    /// Public; configured. `iss`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<&'a str>,
-    /// Public. `aud`.
+    /// Public; configured. `aud`: resource servers.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub aud: &'a [&'a str],
-    /// Public. `jti`: random, says nothing of a person.
+    /// Public; random. `jti` of a token or answer of ours. One that another party chose is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<&'a str>,
-    /// Public. `iat` in seconds since 1970.
+    /// Public. `iat` in seconds since 1970: the time of the record says as much.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
-    /// Public. `exp` in seconds since 1970.
+    /// Public. `exp` in seconds since 1970: `iat` and a configured lifetime.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
-    /// Public. Scope of the answer.
+    /// Public; configured, word by word. Scope of the answer. (A scope of which a part is not configured, as `PIS:*` allows, would have
+    /// to be committed.)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'a str>,
-    /// Public. Authentication context of the user (`acr`).
+    /// Public. Authentication context of the user (`acr`): a name that a front server uses for all its users. Supervisors count
+    /// strong authentications by it; whose it was is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acr: Option<&'a str>,
-    /// Public. Methods of the user's authentication (RFC 8176).
+    /// Public. Methods of the user's authentication (RFC 8176): as `acr`.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub amr: &'a [&'a str],
-    /// Public. SHA-256 of the introspected, issued or revoked token; it has at least 128 random bits, so nobody guesses.
+    /// Public. SHA-256 of the introspected, issued or revoked token of ours, which is random or has a signature. The digest of
+    /// any other text that was presented is committed: its sender chose it, and it may be short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_sha256: Option<Digest>,
-    /// Public. Whether the introspected token was active.
+    /// Public. Whether the introspected token was active: whose token it was is not told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
 
-    /// Public. Digest of the configuration in force.
+    /// Public; of the system. Digest of the configuration in force. It can be tried, but names parties and no persons, and its
+    /// secrets are random: an auditor compares it with the configuration that was shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_sha256: Option<Digest>,
-    /// Public. Digest of the configuration that was in force before.
+    /// Public; of the system. Digest of the configuration that was in force before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_before_sha256: Option<Digest>,
-    /// Public. Digest of the program.
+    /// Public; of the system. Digest of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program_sha256: Option<Digest>,
-    /// Public. Greatest error of the system's clock in nanoseconds.
+    /// Public; of the system. Greatest error of the system's clock in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_error_ns: Option<u64>,
-    /// Public. What the clock is synchronised by.
+    /// Public; of the system. What the clock is synchronised by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_source: Option<&'a str>,
-    /// Public. The checkpoint that the event is about.
+    /// Public; of the system. The checkpoint that the event is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointRef>,
     /// Public; records of an adopted log. What was known of the log before: the memories that the decision overrides.
@@ -143,20 +155,20 @@ pub struct Draft<'a> {
 /// Something that a rule kept out of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Withheld<'a> {
-    /// Public. The scope, type or name of the claim.
+    /// Public; configured. The name of a claim, or `extra` for all that have no name of their own; never a value.
     pub what: &'a str,
-    /// Public. The rule's name.
+    /// Public; configured. The rule's name.
     pub rule: &'a str,
 }
 
 /// A checkpoint by its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct CheckpointRef {
-    /// Public. Records in its tree.
+    /// Public; of the system. Records in its tree.
     pub size: u64,
-    /// Public. Its root (RFC 6962).
+    /// Public; of the system. Its root (RFC 6962), over records whose personal values are committed.
     pub root: Digest,
-    /// Public. SHA-256 of the signed note.
+    /// Public; of the system. SHA-256 of the signed note, which is published.
     pub sha256: Digest,
 }
 
@@ -189,6 +201,15 @@ pub struct Committed {
     /// Committed. All other claims of the answer as a JSON object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claims: Option<Commitment>,
+    /// Committed. `jti` of an assertion: its issuer chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<Commitment>,
+    /// Committed. SHA-256, in hexadecimal digits, of a presented text that is no token of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Commitment>,
+    /// Committed. The exact text of an unsigned answer: what the receipt releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Commitment>,
 }
 
 impl Committed {
@@ -246,6 +267,9 @@ impl Draft<'_> {
                 authorization_details: None,
                 auth_time: None,
                 claims: None,
+                jti: None,
+                token: None,
+                body: None,
             },
         }
     }
@@ -258,7 +282,7 @@ impl Draft<'_> {
         let mut bytes = Vec::with_capacity(1024);
         // Text keys, integers and strings alone: nothing here that JSON cannot say.
         match serde_json::to_writer(&mut bytes, self) {
-            Ok(()) if bytes.len() <= MEMBERS_MAX => Ok(Members::of_object(bytes)),
+            Ok(()) if bytes.len() <= MEMBERS_MAX => Ok(Members::of_object(bytes, self.committed.body)),
             _ => Err(TooLong { what: "the members of a record", found: bytes.len(), most: MEMBERS_MAX }),
         }
     }

@@ -1,18 +1,46 @@
 //! What goes into the log, and the proof that it is there.
 
+use super::commit::{Commitment, sha256};
 use super::frame::Form;
 use super::record::{HEAD_MAX, Members};
 use super::{draft::Draft, record::TooLong};
+
+/// What a record holds of the bytes that its receipt releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covered {
+    /// A JWS: its SHA-256, in the record's `sha256` for all to see.
+    Jws(JwsDigest),
+    /// Any other text: a commitment, in the record's `committed.body`; its salt lies in the payload.
+    Body(Commitment),
+}
+
+/// SHA-256 of a compact JWS.
+///
+/// It may be public because it covers a signature that nobody else can make: who guesses the claims has still nothing
+/// to compare. The digest of an unsigned text is as good as the text: a subject was found from one in 17 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JwsDigest([u8; 32]);
+
+impl JwsDigest {
+    /// Of a JWS whose signature was verified: for the sealing of signed answers alone (`tests/architecture.rs` looks).
+    pub(crate) fn of_verified(jws: &str) -> Self {
+        Self(sha256(jws.as_bytes()))
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
 
 /// One thing to be recorded.
 #[derive(Debug)]
 pub struct Entry {
     /// The record's members after its head: [`Draft::encode`].
-    pub draft: Members,
-    /// SHA-256 of the exact bytes that the receipt will release, recorded as `sha256`; `None` when there are none.
-    pub digest: Option<[u8; 32]>,
+    pub(super) draft: Members,
+    /// What its receipt will release; `None` when there is nothing.
+    pub(super) covers: Option<Covered>,
     /// What lies beside the record and can be erased.
-    pub payload: Payload,
+    pub(super) payload: Payload,
 }
 
 impl Entry {
@@ -21,7 +49,17 @@ impl Entry {
     /// # Errors
     /// [`TooLong`] when the draft does not fit a record.
     pub fn plain(draft: &Draft<'_>) -> Result<Self, TooLong> {
-        Ok(Self { draft: draft.encode()?, digest: None, payload: Payload::none() })
+        Ok(Self::new(draft.encode()?, Payload::none()))
+    }
+
+    /// A record whose receipt releases the unsigned text that its members commit to, if they do.
+    pub fn new(members: Members, payload: Payload) -> Self {
+        Self { covers: members.body().map(Covered::Body), draft: members, payload }
+    }
+
+    /// A record whose receipt releases a JWS.
+    pub const fn of_jws(members: Members, digest: JwsDigest, payload: Payload) -> Self {
+        Self { draft: members, covers: Some(Covered::Jws(digest)), payload }
     }
 
     /// Bytes to reserve for it: [`super::Log::reserve`].
@@ -67,13 +105,13 @@ impl Payload {
 #[must_use = "a receipt is what releases the answer"]
 pub struct Receipt {
     sequence: u64,
-    digest: Option<[u8; 32]>,
+    covers: Option<Covered>,
 }
 
 impl Receipt {
     /// For the log alone, behind the sync.
-    pub(super) const fn new(sequence: u64, digest: Option<[u8; 32]>) -> Self {
-        Self { sequence, digest }
+    pub(super) const fn new(sequence: u64, covers: Option<Covered>) -> Self {
+        Self { sequence, covers }
     }
 
     /// The record's place in the log.
@@ -81,13 +119,8 @@ impl Receipt {
         self.sequence
     }
 
-    /// What the record says was released.
-    pub const fn digest(&self) -> Option<&[u8; 32]> {
-        self.digest.as_ref()
-    }
-
-    /// Whether the record covers the bytes of this SHA-256. Both are public, so time tells nothing.
-    pub fn covers(&self, digest: &[u8; 32]) -> bool {
-        self.digest.as_ref() == Some(digest)
+    /// Whether the record holds this of what was released. All of it is public, so time tells nothing.
+    pub fn covers(&self, covered: &Covered) -> bool {
+        self.covers.as_ref() == Some(covered)
     }
 }

@@ -55,7 +55,7 @@ pub use commit::{Commitment, Digest, Disclosure, Opened, Salt};
 pub use continuity::{Adoption, Continuity, NotExtended};
 pub use create::NewLog;
 pub use draft::{CheckpointRef, Committed, Draft, Known, Withheld};
-pub use entry::{Entry, Payload, Receipt};
+pub use entry::{Covered, Entry, JwsDigest, Payload, Receipt};
 pub use error::{
     AppendError, CreateError, FileError, Full, LockError, LogError, OpenError, Poisoned, SettingsError,
     TooLarge,

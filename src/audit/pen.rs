@@ -1,6 +1,6 @@
 //! Writes records into the active segment: the state that only one thread may have.
 
-use super::entry::Entry;
+use super::entry::{Covered, Entry};
 use super::error::FileError;
 use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, FRAME_HEADER};
 use super::header::{Header, Remains};
@@ -115,13 +115,17 @@ impl Pen {
     /// Adds a record to the batch and returns its sequence. Nothing is written yet; the entry must fit.
     pub(super) fn put(&mut self, entry: &Entry) -> u64 {
         let seq = self.edge.size();
+        let sha256 = match &entry.covers {
+            Some(Covered::Jws(digest)) => Some(digest.as_bytes()),
+            _ => None,
+        };
         let head = Head {
             seq,
             prev: &self.prev,
             time: self.times.text(),
             mono: self.times.mono(),
             aside: self.times.aside(),
-            sha256: entry.digest.as_ref(),
+            sha256,
         };
         self.record.clear();
         self.form.write(&head, &entry.draft, &mut self.record);

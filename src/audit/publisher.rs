@@ -63,7 +63,7 @@ pub(super) fn sign(
     let draft =
         Draft { checkpoint: Some(checkpoint), ..Draft::new(Event::CheckpointSigned, Outcome::Success) }
             .encode()?;
-    let entry = Entry { draft, digest: None, payload: Payload::clear(note.clone().into_bytes()) };
+    let entry = Entry::new(draft, Payload::clear(note.clone().into_bytes()));
     Ok((Published { size, root, note }, entry))
 }
 

@@ -16,6 +16,7 @@
 //! In version 1 `mono` is of `CLOCK_MONOTONIC`, which does not count a machine's sleep, no member tells of the clock, and
 //! `sha256` stands for unsigned answers as well. Records of both versions verify.
 
+use super::commit::Commitment;
 use super::tree::Hash;
 use crate::clock::{Basis, Clock, Reading, Timestamp};
 use std::io::Write as _;
@@ -45,22 +46,31 @@ pub struct TooLong {
 
 /// The encoded members of one record: a JSON object that is known to fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Members(Vec<u8>);
+pub struct Members {
+    bytes: Vec<u8>,
+    body: Option<Commitment>,
+}
 
 impl Members {
-    /// Takes the bytes of a JSON object of at most [`MEMBERS_MAX`] bytes with at least one member.
-    pub(super) const fn of_object(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+    /// Takes the bytes of a JSON object of at most [`MEMBERS_MAX`] bytes with at least one member, and the commitment to
+    /// an unsigned answer that stands in it.
+    pub(super) const fn of_object(bytes: Vec<u8>, body: Option<Commitment>) -> Self {
+        Self { bytes, body }
+    }
+
+    /// `committed.body`.
+    pub(super) const fn body(&self) -> Option<Commitment> {
+        self.body
     }
 
     /// The JSON object.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// What follows the head: all but the opening brace.
     fn after_brace(&self) -> &[u8] {
-        self.0.get(1..).unwrap_or_default()
+        self.bytes.get(1..).unwrap_or_default()
     }
 }
 
@@ -200,7 +210,7 @@ mod tests {
     fn a_record_at_its_longest_fits() {
         let name = "n".repeat(NAME_MAX);
         let form = HeadForm::new(&name, &name, &"b".repeat(64));
-        let members = Members::of_object(vec![b' '; MEMBERS_MAX]);
+        let members = Members::of_object(vec![b' '; MEMBERS_MAX], None);
         let time = Timestamp::from_unix_seconds(0).to_string();
         let aside = format!("\"clock_raw\":\"{time}\",\"clock_expected\":\"{time}\",");
         let head = Head {

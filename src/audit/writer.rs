@@ -5,7 +5,7 @@
 //! processor's cache. Whoever has other work, and a disk that takes long, leaves it to the log thread, which runs at low
 //! priority: at once when a processor is idle, and else with all that has gathered meanwhile.
 
-use super::entry::Receipt;
+use super::entry::{Covered, Receipt};
 use super::error::LogError;
 use super::pen::Pen;
 use super::shared::{Item, Shared, To, UNPUBLISHED_WAKE, lock};
@@ -19,7 +19,7 @@ const NICE: i32 = 10;
 /// A record that was put and whose batch is not durable yet.
 struct Landing<T> {
     seq: u64,
-    digest: Option<[u8; 32]>,
+    covers: Option<Covered>,
     to: To<T>,
     own: bool,
 }
@@ -126,7 +126,7 @@ impl<T> Writer<T> {
         }
         let seq = self.pen.put(&item.entry);
         self.reserved += item.cost;
-        self.landing.push(Landing { seq, digest: item.entry.digest, to: item.to, own: item.own });
+        self.landing.push(Landing { seq, covers: item.entry.covers, to: item.to, own: item.own });
         Ok(())
     }
 
@@ -145,8 +145,8 @@ impl<T> Writer<T> {
         self.hand_to_publisher();
         self.pen.begin();
         // The one place where receipts are made: the sync above has returned.
-        for Landing { seq, digest, to, .. } in self.landing.drain(..) {
-            let receipt = Receipt::new(seq, digest);
+        for Landing { seq, covers, to, .. } in self.landing.drain(..) {
+            let receipt = Receipt::new(seq, covers);
             match to {
                 To::Ticket(ticket) => self.durable.push((ticket, receipt)),
                 // Who does not wait any more does not need it.

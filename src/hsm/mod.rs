@@ -61,7 +61,7 @@ pub use label::{KeyLabel, KeyLabelError};
 pub use leave::leave;
 pub use open::{OpenError, Settings};
 pub use pin::{Pin, PinFileError};
-pub use session::{SignError, SigningSession, UnverifiedSignature};
+pub use session::{SignError, SigningSession, UnverifiedSignature, VerifiedSignature};
 pub use token::TokenInfo;
 pub use uri::{TokenUri, TokenUriError};
 

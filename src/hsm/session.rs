@@ -91,6 +91,18 @@ impl UnverifiedSignature<'_> {
     }
 }
 
+/// A signature in JWS form that the key's public half has verified. Only [`SigningSession::verify`] makes one: what needs
+/// it cannot be had without the token.
+#[derive(Debug)]
+pub struct VerifiedSignature(Vec<u8>);
+
+impl std::ops::Deref for VerifiedSignature {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl SigningSession {
     pub(super) fn open(hsm: Hsm) -> Result<Self, HsmError> {
         let session = hsm.access().open_session()?;
@@ -98,7 +110,7 @@ impl SigningSession {
     }
 
     /// Signs `message` with the key's one algorithm and verifies the signature: [`Self::call`] and [`Self::verify`].
-    pub fn sign(&mut self, key: &Key, message: &[u8]) -> Result<Vec<u8>, SignError> {
+    pub fn sign(&mut self, key: &Key, message: &[u8]) -> Result<VerifiedSignature, SignError> {
         let signature = self.call(key, message)?;
         self.verify(signature)
     }
@@ -121,10 +133,10 @@ impl SigningSession {
 
     /// Verifies with the key's public half, and returns the signature in JWS form: r‖s of 64 or 96 bytes for ES256 and
     /// ES384, as long as the modulus for RS256 and PS256, 64 bytes for `EdDSA`.
-    pub fn verify(&mut self, signature: UnverifiedSignature<'_>) -> Result<Vec<u8>, SignError> {
+    pub fn verify(&mut self, signature: UnverifiedSignature<'_>) -> Result<VerifiedSignature, SignError> {
         let UnverifiedSignature { key, message, epoch, signature } = signature;
         if let Ok(signature) = signature.verified_by(key.public(), &message) {
-            return Ok(signature);
+            return Ok(VerifiedSignature(signature));
         }
         let unverified = || SignError::Unverified { label: key.label().to_owned() };
         if self.hsm.access().epoch() == epoch {
@@ -132,7 +144,7 @@ impl SigningSession {
         }
         // Another thread logged in between handle and signature, so the handle may have named another key. Once more.
         let UnverifiedSignature { message, epoch, signature, .. } = self.call_for(key, message)?;
-        signature.verified_by(key.public(), &message).map_err(|_| {
+        signature.verified_by(key.public(), &message).map(VerifiedSignature).map_err(|_| {
             if self.hsm.access().epoch() == epoch {
                 return unverified();
             }

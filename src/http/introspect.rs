@@ -97,6 +97,7 @@ impl Introspection {
             context: visit.context(&caller),
             format,
             token: hash,
+            known: known.is_some(),
             iat,
             active: active.map(Box::new),
             rules: rules.into_iter().map(str::to_owned).collect(),

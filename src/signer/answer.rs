@@ -13,10 +13,10 @@ use super::rules::{self, Broken};
 use super::sealed::Sealed;
 use super::service::{Ending, Shared};
 use super::worker::{Reply, Ticket};
-use crate::audit::{AppendError, Entry, Event, Full, Queued, Room};
+use crate::audit::{AppendError, Entry, Event, Full, Queued, Room, TooLong};
 use crate::claims::{AnswerFormat, NumericDate, Purpose};
 use crate::clock::InDoubt;
-use crate::hsm::SignError;
+use crate::hsm::{SignError, VerifiedSignature};
 use crate::jose::base64url;
 use std::sync::Arc;
 
@@ -27,6 +27,10 @@ const LARGE_ANSWER: u64 = 32 * 1024;
 pub(super) type Appended<'s> = Option<Queued<'s, Ticket>>;
 
 /// How far an ask comes without the token.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once; a box would cost an allocation for each signature"
+)]
 pub(super) enum Step<'s> {
     /// To its end.
     Done(Appended<'s>),
@@ -62,8 +66,8 @@ impl<'s> Unsigned<'s> {
     }
 
     /// With its signature, which was verified.
-    pub(super) fn seal(self, signature: Result<Vec<u8>, SignError>) -> Result<Signed, NotDone> {
-        let sealed = Sealed::new(self.input.with_signature(&signature?));
+    pub(super) fn seal(self, signature: Result<VerifiedSignature, SignError>) -> Result<Signed, NotDone> {
+        let sealed = Sealed::jws(self.input, &signature?);
         let entry = self.prepared.with_jws(&sealed)?;
         Ok(Signed { room: self.room, entry, sealed })
     }
@@ -97,6 +101,12 @@ macro_rules! not_done_from {
     };
 }
 not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, AppendError => Log, InDoubt => Clock);
+
+impl From<TooLong> for NotDone {
+    fn from(error: TooLong) -> Self {
+        Self::Record(error.into())
+    }
+}
 
 impl From<serde_json::Error> for NotDone {
     fn from(error: serde_json::Error) -> Self {
@@ -161,18 +171,17 @@ impl<'s, 'r> Act<'s, 'r> {
             return Err(NotDone::Broken("rule-names-not-valid"));
         }
         if ask.format == AnswerFormat::Json {
-            let body = serde_json::to_string(&Introspection::new(issuer, rs, ask))?;
+            let sealed = Sealed::body(serde_json::to_string(&Introspection::new(issuer, rs, ask))?)?;
             let signer = Signer { key: None, serial: &shared.serial, issuer };
-            let prepared = record::introspection(ask, rs, &signer, None)?;
-            let room = shared.log.reserve(prepared.room(body.len()))?;
-            let sealed = Sealed::new(body);
+            let prepared = record::introspection(ask, rs, &signer, None, Some(&sealed))?;
+            let room = shared.log.reserve(prepared.room(sealed.for_payload().len()))?;
             let entry = prepared.with_body(&sealed)?;
             return self.append(room, entry, Reply::Release(sealed)).map(Step::Done);
         }
         let key = shared.keys.get(Purpose::Introspection, rs.introspection_alg).ok_or(NotDone::NoKey)?;
         let jti = rs.response_jti.then(|| base64url(crate::random::bytes::<16>()));
         let signer = Signer { key: Some(key), serial: &shared.serial, issuer };
-        let prepared = record::introspection(ask, rs, &signer, jti.as_deref())?;
+        let prepared = record::introspection(ask, rs, &signer, jti.as_deref(), None)?;
         let claims = IntrospectionClaims::new(issuer, rs, ask, jti.as_deref());
         let input = SigningInput::new(key.header(), &claims)?;
         self.to_sign(key, input, prepared)

@@ -135,6 +135,8 @@ pub struct IntrospectionAsk {
     pub format: AnswerFormat,
     /// SHA-256 of the introspected token.
     pub token: TokenHash,
+    /// Whether the gateway issued it. The hash of any other text is committed in the record.
+    pub known: bool,
     /// When the state was read: `iat`.
     pub iat: NumericDate,
     /// `None`: exactly `{"active":false}`.
@@ -222,7 +224,7 @@ pub struct RefusalAsk {
     pub context: Context,
     /// The rule by its name: `assertion-replayed`, say.
     pub rule: String,
-    /// `jti` of what was refused; public in the record, as every `jti`.
+    /// `jti` of what was refused, which somebody else chose; committed in the record.
     pub jti: Option<Jti>,
 }
 

@@ -7,9 +7,9 @@ use super::content::{Typ, answer_audience};
 use super::disclosed::Disclosed;
 use super::keyring::SigningKey;
 use super::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk, RefusalAsk, RevocationAsk};
-use super::sealed::Sealed;
+use super::sealed::{BODY, Sealed};
 use crate::audit::{
-    CheckpointRef, Committed, Digest, Disclosure, Draft, Entry, Event, Members, Outcome, Payload, TooLong,
+    CheckpointRef, Committed, Covered, Digest, Draft, Entry, Event, Members, Outcome, Payload, TooLong,
     Withheld,
 };
 use crate::claims::{Acr, Authentication, AuthorizationDetail, Issuer, Scope, Subject};
@@ -19,7 +19,6 @@ use crate::hsm::{Key, TokenInfo};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 
 /// Why an act cannot be recorded, and so cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +50,17 @@ impl Prepared {
     /// The entry of a signed answer or token.
     pub(super) fn with_jws(self, sealed: &Sealed) -> Result<Entry, RecordError> {
         let payload = Payload::clear(self.disclosed.opened().encode_with_jws(sealed.for_payload())?);
-        Ok(Entry { draft: self.members, digest: Some(*sealed.digest()), payload })
+        Ok(match sealed.covered() {
+            Covered::Jws(digest) => Entry::of_jws(self.members, digest, payload),
+            Covered::Body(_) => Entry::new(self.members, payload),
+        })
     }
 
-    /// The entry of an unsigned answer.
+    /// The entry of an unsigned answer, which its members commit to.
     pub(super) fn with_body(self, sealed: &Sealed) -> Result<Entry, RecordError> {
-        let body = Some(Cow::Borrowed(sealed.for_payload()));
-        let payload = Payload::clear(serde_json::to_vec(&Disclosure { body, ..self.disclosed.opened() })?);
-        Ok(Entry { draft: self.members, digest: Some(*sealed.digest()), payload })
+        let mut opened = self.disclosed.opened();
+        opened.keep(BODY, sealed.for_payload(), *sealed.salt());
+        Ok(Entry::new(self.members, Payload::clear(serde_json::to_vec(&opened)?)))
     }
 
     /// The entry of an act that releases nothing but the word that it was done.
@@ -68,7 +70,7 @@ impl Prepared {
         } else {
             Payload::clear(serde_json::to_vec(&self.disclosed.opened())?)
         };
-        Ok(Entry { draft: self.members, digest: None, payload })
+        Ok(Entry::new(self.members, payload))
     }
 }
 
@@ -131,9 +133,17 @@ pub(super) fn introspection(
     rs: &ResourceServer,
     signer: &Signer<'_>,
     jti: Option<&str>,
+    unsigned: Option<&Sealed>,
 ) -> Result<Prepared, RecordError> {
     let mut disclosed = Disclosed::default();
     let mut committed = Committed { from: from(&ask.context, &mut disclosed)?, ..Committed::default() };
+    if let Some(Covered::Body(body)) = unsigned.map(Sealed::covered) {
+        committed.body = Some(body);
+    }
+    if !ask.known {
+        // A stranger chose this text, or another system issued it: it may be short, or hold a name.
+        committed.token = disclosed.commit("token", hex::encode(ask.token.0))?;
+    }
     let withheld: Vec<Withheld<'_>> = ask
         .rules
         .iter()
@@ -149,7 +159,7 @@ pub(super) fn introspection(
         aud: &audience,
         jti,
         iat: Some(ask.iat.0),
-        token_sha256: Some(Digest(ask.token.0)),
+        token_sha256: ask.known.then_some(Digest(ask.token.0)),
         active: Some(ask.active.is_some()),
         ..of_context(event, &ask.context)
     };
@@ -268,12 +278,15 @@ pub(super) fn revocation(ask: &RevocationAsk) -> Result<Prepared, RecordError> {
 /// A refusal that the gateway reports.
 pub(super) fn refusal(ask: &RefusalAsk) -> Result<Prepared, RecordError> {
     let mut disclosed = Disclosed::default();
-    let committed = Committed { from: from(&ask.context, &mut disclosed)?, ..Committed::default() };
+    let mut committed = Committed { from: from(&ask.context, &mut disclosed)?, ..Committed::default() };
+    if let Some(jti) = &ask.jti {
+        // Chosen by a front server: it may count, or hold a name.
+        committed.jti = disclosed.commit("jti", jti.as_str().to_owned())?;
+    }
     let event = if ask.rule == "assertion-replayed" { Event::ReplayRejected } else { Event::Denied };
     let draft = Draft {
         outcome: Outcome::Refused,
         reason: Some(&ask.rule),
-        jti: ask.jti.as_ref().map(crate::claims::Jti::as_str),
         committed,
         ..of_context(event, &ask.context)
     };

@@ -51,6 +51,7 @@ pub(super) fn introspection<'a>(
     rule(ask.format == AnswerFormat::Jwt || !rs.require_signed_response, "answer-must-be-signed")?;
     fresh(ask.iat, now)?;
     if let Some(token) = &ask.active {
+        rule(ask.known, "active-and-unknown")?;
         active(config, rs, token, ask.iat)?;
     }
     Ok(rs)

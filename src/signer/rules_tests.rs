@@ -33,6 +33,7 @@ fn asked(caller: &str) -> IntrospectionAsk {
         context: context(caller),
         format: AnswerFormat::Jwt,
         token: TokenHash([0; 32]),
+        known: true,
         iat: NOW,
         active: None,
         rules: Vec::new(),

@@ -1,12 +1,20 @@
 //! Nothing signed leaves without its receipt: [`Sealed`] cannot be read, and only the receipt of the record that
 //! covers exactly its bytes turns it into [`Released`]. Neither can be copied (invariant 1).
 
-use crate::audit::Receipt;
+use super::content::SigningInput;
+use crate::audit::{Commitment, Covered, JwsDigest, Receipt, Salt, TooLong};
+use crate::hsm::VerifiedSignature;
+use crate::random;
 
-/// Bytes that were made for somebody and whose record is not yet durable. Only their digest can be seen.
+/// The name under which a record commits to an unsigned answer.
+pub(super) const BODY: &str = "body";
+
+/// Bytes that were made for a caller and whose record is not yet durable. Only what the record holds of them can be
+/// seen.
 pub struct Sealed {
     bytes: String,
-    digest: [u8; 32],
+    covered: Covered,
+    salt: Salt,
 }
 
 /// Bytes whose record is durable.
@@ -23,15 +31,29 @@ pub struct NotCovered {
 }
 
 impl Sealed {
-    /// Seals the exact bytes that are to leave.
-    pub fn new(bytes: String) -> Self {
-        let digest = crate::jose::sha256(bytes.as_bytes());
-        Self { bytes, digest }
+    /// A signed answer, of which the record shows the SHA-256. The one place where such a digest is made: it takes a
+    /// signature of the token's, which nobody who guesses the claims can make.
+    pub(super) fn jws(input: SigningInput, signature: &VerifiedSignature) -> Self {
+        let bytes = input.with_signature(signature);
+        Self { covered: Covered::Jws(JwsDigest::of_verified(&bytes)), bytes, salt: Salt::default() }
     }
 
-    /// SHA-256 of the bytes: what the record must cover.
-    pub const fn digest(&self) -> &[u8; 32] {
-        &self.digest
+    /// An unsigned answer, which a reader of the record must not be able to guess: the record commits to it, with a salt
+    /// that lies in the payload.
+    pub fn body(bytes: String) -> Result<Self, TooLong> {
+        let salt = random::bytes();
+        let covered = Covered::Body(Commitment::to(BODY, bytes.as_bytes(), &salt)?);
+        Ok(Self { bytes, covered, salt })
+    }
+
+    /// What the record must hold.
+    pub const fn covered(&self) -> Covered {
+        self.covered
+    }
+
+    /// What opens the commitment to an unsigned answer: for the payload.
+    pub(super) const fn salt(&self) -> &Salt {
+        &self.salt
     }
 
     /// The bytes as they go into the record's payload: into the log and nowhere else.
@@ -44,7 +66,7 @@ impl Sealed {
     #[expect(clippy::needless_pass_by_value, reason = "a receipt is used up: no record releases two things")]
     pub fn release(self, receipt: Receipt) -> Result<Released, NotCovered> {
         let sequence = receipt.sequence();
-        if receipt.covers(&self.digest) {
+        if receipt.covers(&self.covered) {
             Ok(Released { bytes: self.bytes, sequence })
         } else {
             Err(NotCovered { sequence })
@@ -53,7 +75,7 @@ impl Sealed {
 }
 
 impl Released {
-    /// The bytes, exactly as the record's digest has them.
+    /// The bytes, exactly as the record has them.
     pub fn as_str(&self) -> &str {
         &self.bytes
     }

@@ -442,7 +442,7 @@ fn sign_metadata(
     let input = SigningInput::new(key.header(), &claims).map_err(RecordError::from)?;
     let mut session = hsm.session()?;
     let signature = session.sign(key.key(), input.as_bytes()).map_err(StartError::Metadata)?;
-    let sealed = Sealed::new(input.with_signature(&signature));
+    let sealed = Sealed::jws(input, &signature);
     let receipt = log.record(prepared.with_jws(&sealed)?)?;
     match sealed.release(receipt) {
         Ok(released) => Ok(released.into_string()),

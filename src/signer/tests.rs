@@ -9,7 +9,8 @@ use super::sealed::Sealed;
 use super::service::Service;
 use super::start::{Appliance, StartError, generate_keys, init_log};
 use crate::audit::{
-    Draft, Entry, Event, LogError, OpenError, Outcome, Payload, RecordView, tiles::TileReader,
+    Committed, Covered, Draft, Entry, Event, LogError, OpenError, Outcome, Payload, RecordView,
+    tiles::TileReader,
 };
 use crate::claims::{NumericDate, Purpose, TokenHash};
 use crate::config::{self, Config, PinSource};
@@ -232,17 +233,21 @@ test! {
 fn a_receipt_releases_exactly_what_its_record_covers(token) {
     let config = made(token);
     let appliance = open(&config).unwrap();
-    let recorded = |text: &str| {
-        let draft = Draft::new(Event::Answered, Outcome::Success).encode().unwrap();
-        let digest = Some(*Sealed::new(text.to_owned()).digest());
-        appliance.log.record(Entry { draft, digest, payload: Payload::none() }).unwrap()
+    let body = |text: &str| Sealed::body(text.to_owned()).unwrap();
+    let recorded = |sealed: &Sealed| {
+        let Covered::Body(body) = sealed.covered() else { panic!("unsigned") };
+        let committed = Committed { body: Some(body), ..Committed::default() };
+        let draft = Draft { committed, ..Draft::new(Event::Answered, Outcome::Success) }.encode().unwrap();
+        appliance.log.record(Entry::new(draft, Payload::none())).unwrap()
     };
-    let released = Sealed::new("answer".to_owned()).release(recorded("answer")).unwrap();
-    assert_eq!(released.as_str(), "answer");
-    assert!(Sealed::new("another answer".to_owned()).release(recorded("answer")).is_err());
+    let sealed = body("answer");
+    let receipt = recorded(&sealed);
+    assert_eq!(sealed.release(receipt).unwrap().as_str(), "answer");
+    assert!(body("another answer").release(recorded(&body("answer"))).is_err());
+    assert!(body("answer").release(recorded(&body("answer"))).is_err(), "the same text under another salt");
     let plain = Entry::plain(&Draft::new(Event::SelfTest, Outcome::Success)).unwrap();
     let of_nothing = appliance.log.record(plain).unwrap();
-    assert!(Sealed::new(String::new()).release(of_nothing).is_err(), "a record that covers nothing releases nothing");
+    assert!(body("").release(of_nothing).is_err(), "a record that covers nothing releases nothing");
     close(appliance);
 }
 }
@@ -292,7 +297,7 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
     };
     let inactive = |caller: &str, format: &str| {
         json!({"introspection": {
-            "context": context(caller), "format": format, "token": TokenHash([7; 32]), "iat": now, "active": null,
+            "context": context(caller), "format": format, "token": TokenHash([7; 32]), "known": false, "iat": now, "active": null,
             "rules": ["unknown-token"],
         }})
     };

@@ -19,7 +19,7 @@ use super::sealed::Sealed;
 use super::service::{Ending, Shared};
 use crate::audit::{Queued, Receipt};
 use crate::clock;
-use crate::hsm::{SignError, SigningSession, UnverifiedSignature};
+use crate::hsm::{SignError, SigningSession, UnverifiedSignature, VerifiedSignature};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ impl Worker {
         shared: &Shared,
         unsigned: &[(Act<'_, '_>, Unsigned<'_>)],
         lost: &mut Option<SignError>,
-    ) -> Vec<Result<Vec<u8>, SignError>> {
+    ) -> Vec<Result<VerifiedSignature, SignError>> {
         let short = |waits: &Unsigned<'_>| waits.key().pace().is_short();
         let take_turns = unsigned.first().is_some_and(|(_, waits)| short(waits));
         let turn = take_turns.then(|| shared.turn.lock().unwrap_or_else(PoisonError::into_inner));

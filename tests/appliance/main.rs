@@ -7,7 +7,7 @@
 //! | `operations`, `config_check` | what operators see |
 //! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback` | what goes wrong |
 //! | `generations` | keys that follow each other |
-//! | `export` | what auditors get |
+//! | `export`, `guess` | what auditors get, and what they do not |
 //!
 //! Rows (`row 31`), decisions (`D24`) and regressions (`B6`) are those of the checklist. Every test ends with
 //! [`harness::Appliance::finish`], which verifies the whole log and compares it with every answer that was received.
@@ -28,6 +28,7 @@ mod disk;
 mod export;
 mod faults;
 mod generations;
+mod guess;
 mod harness;
 mod introspect;
 mod jwks;

@@ -196,7 +196,7 @@ fn plain(event: Event) -> Entry {
 /// An answer with a digest and a payload of `length` bytes.
 fn answer(digest: u8, length: usize) -> Entry {
     let draft = Draft { kid: Some("k"), ..Draft::new(Event::Signed, Outcome::Success) }.encode().unwrap();
-    Entry { draft, digest: Some([digest; 32]), payload: Payload::clear(vec![digest; length]) }
+    Entry::of_jws(draft, JwsDigest::of_verified(&digest.to_string()), Payload::clear(vec![digest; length]))
 }
 
 /// One frame and where it lies.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::audit::{
-    CheckpointRef, Digest, Draft, Entry, Event, Handlers, LogLock, LogSettings, NewLog, Outcome, Payload,
-    SEGMENT_MIN,
+    CheckpointRef, Digest, Draft, Entry, Event, Handlers, JwsDigest, LogLock, LogSettings, NewLog, Outcome,
+    Payload, SEGMENT_MIN,
 };
 use crate::clock::{self, Sources};
 use crate::export::write;
@@ -33,8 +33,8 @@ fn answer_entry(signer: &Signer, number: u64) -> Entry {
         ..Draft::new(Event::Signed, Outcome::Success)
     };
     let jws = answer(number);
-    let digest = Some(sha256(jws.as_bytes()));
-    Entry { draft: draft.encode().unwrap(), digest, payload: Payload::clear(jws.into_bytes()) }
+    let digest = JwsDigest::of_verified(&jws);
+    Entry::of_jws(draft.encode().unwrap(), digest, Payload::clear(jws.into_bytes()))
 }
 
 fn sign(signer: &Arc<Signer>) -> crate::audit::SignCheckpoint {

@@ -259,7 +259,14 @@ impl Appliance {
         self.stop();
         let out = self.export("export-at-the-end");
         let kept = std::mem::take(&mut *self.kept.lock().unwrap());
-        let evidence = Evidence::check(out, &self.log_key, &kept, &self.checkpoints, self.home.path());
+        let evidence = Evidence::check(
+            out,
+            &self.log_key,
+            &kept,
+            &self.checkpoints,
+            &self.audit().join("segments"),
+            self.home.path(),
+        );
         self.says_nothing_secret(&kept);
         self.finished = true;
         Finished {

@@ -3,7 +3,7 @@
 use super::appliance::CHANCERY;
 use super::sha256_hex;
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -26,6 +26,8 @@ pub(crate) struct Evidence {
     pub(crate) directory: PathBuf,
     /// Every record in its order. That of the export at the end waits for a checkpoint and is not among them.
     pub(crate) records: Vec<Value>,
+    /// Commitments to each unsigned answer, made again from the salts in the payloads beside the records.
+    unsigned: HashMap<String, Vec<String>>,
 }
 
 /// `chancery audit verify`.
@@ -40,6 +42,7 @@ impl Evidence {
         key: &str,
         keep: &Keep,
         earlier: &[PathBuf],
+        segments: &Path,
         scratch: &Path,
     ) -> Self {
         let jwts = scratch.join("received.jwts");
@@ -62,7 +65,7 @@ impl Evidence {
             "{report}"
         );
         let records = read(&directory, report["size"].as_u64().unwrap());
-        let evidence = Self { directory, records };
+        let evidence = Self { directory, records, unsigned: unsigned_answers(segments) };
         evidence.holds(keep);
         evidence
     }
@@ -81,7 +84,13 @@ impl Evidence {
             }
         };
         all_in("signed answer", &keep.signed, &of("signed", "sha256"));
-        all_in("unsigned answer", &keep.unsigned, &of("answered", "sha256"));
+        let answered: HashSet<&str> =
+            self.events("answered").filter_map(|record| record["committed"]["body"].as_str()).collect();
+        for text in &keep.unsigned {
+            let opened = self.unsigned.get(text).into_iter().flatten();
+            let found = opened.filter(|commitment| answered.contains(commitment.as_str())).count();
+            assert!(found > 0, "no record that a payload opens to this unsigned answer: {text}");
+        }
         all_in("opaque token", &keep.opaque, &of("issued", "token_sha256"));
         all_in("revocation", &keep.revoked, &of("revoked", "token_sha256"));
         let (signed, received) =
@@ -94,11 +103,33 @@ impl Evidence {
         self.records.iter().filter(move |record| record["event"] == event)
     }
 
-    /// The record of a JWT or an unsigned body.
+    /// The record of a JWT.
     pub(crate) fn record_of(&self, text: &str) -> &Value {
         let digest = sha256_hex(text.as_bytes());
         self.records.iter().find(|record| record["sha256"] == *digest).expect("a record of it")
     }
+}
+
+/// What `{"disclosed":{…"body":["<salt>","<text>"]…}}` in the segments commits to, by text: C2SP knows no payloads, so
+/// they are found by how they begin.
+fn unsigned_answers(segments: &Path) -> HashMap<String, Vec<String>> {
+    const BEGIN: &[u8] = br#"{"disclosed":{"#;
+    let mut found: HashMap<String, Vec<String>> = HashMap::new();
+    for segment in std::fs::read_dir(segments).unwrap() {
+        let bytes = std::fs::read(segment.unwrap().path()).unwrap();
+        for (at, _) in bytes.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN) {
+            let mut payloads = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
+            let Some(Ok(payload)) = payloads.next() else { continue };
+            let [salt, text] = [0, 1].map(|n| payload["disclosed"]["body"][n].as_str().map(str::to_owned));
+            if let (Some(salt), Some(text)) = (salt, text) {
+                let mut committed = hex::decode(salt).unwrap();
+                committed.extend_from_slice(b"\x04body");
+                committed.extend_from_slice(text.as_bytes());
+                found.entry(text).or_default().push(sha256_hex(&committed));
+            }
+        }
+    }
+    found
 }
 
 /// Every record of an export, by C2SP `tlog-tiles`: bundles of 256, each entry after its length in two bytes.

@@ -3,6 +3,6 @@
 use chancery::signer::Sealed;
 
 fn main() {
-    let sealed = Sealed::new("answer".to_owned());
+    let sealed = Sealed::body("answer".to_owned()).unwrap();
     let _moved = sealed;
 }

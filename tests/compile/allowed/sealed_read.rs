@@ -1,11 +1,12 @@
-//! Its digest can.
+//! What the record holds of it can.
 
+use chancery::audit::Covered;
 use chancery::signer::Sealed;
 
-fn peek(sealed: &Sealed) -> &[u8; 32] {
-    sealed.digest()
+fn peek(sealed: &Sealed) -> Covered {
+    sealed.covered()
 }
 
 fn main() {
-    peek(&Sealed::new("answer".to_owned()));
+    peek(&Sealed::body("answer".to_owned()).unwrap());
 }

@@ -7,5 +7,5 @@ fn peek(sealed: Sealed) -> String {
 }
 
 fn main() {
-    peek(Sealed::new("answer".to_owned()));
+    peek(Sealed::body("answer".to_owned()).unwrap());
 }
