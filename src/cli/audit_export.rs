@@ -34,6 +34,9 @@ fn record(config: &Config, directory: &str) -> Result<Option<u64>, (String, Stat
     match ask_admin(config, &AdminAsk::Export { directory: directory.to_owned() }) {
         Ok(AdminAnswer::Checkpoint { sequence, .. }) => return Ok(sequence),
         Ok(AdminAnswer::Failed { reason }) => return Err((reason, 69)),
+        Ok(AdminAnswer::ClockAccepted {}) => {
+            return Err(("the signer answered something else".to_owned(), 69));
+        }
         Err(AdminError::Stopped) => {}
         Err(error) => return Err((error.to_string(), 69)),
     }

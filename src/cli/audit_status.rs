@@ -23,6 +23,7 @@ fn newest(config: &Config) -> Result<(Vec<u8>, bool), String> {
     match ask_admin(config, &AdminAsk::Status) {
         Ok(AdminAnswer::Checkpoint { note, .. }) => Ok((note.into_bytes(), true)),
         Ok(AdminAnswer::Failed { reason }) => Err(reason),
+        Ok(AdminAnswer::ClockAccepted {}) => Err("the signer answered something else".to_owned()),
         Err(AdminError::Stopped) => {
             let published = config.audit.directory.join("published");
             let note = TileReader::open(&published).checkpoint().map_err(|e| e.to_string())?;

@@ -22,6 +22,7 @@ pub mod audit_export;
 pub mod audit_init;
 pub mod audit_status;
 pub mod audit_verify;
+pub mod clock_accept;
 pub mod config_check;
 pub mod key_generate;
 pub mod pin_clear;
@@ -71,12 +72,21 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The system's clock, as far as it is trusted
+    #[command(subcommand)]
+    Clock(ClockCommand),
 }
 
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Name every mistake of the file at once, each with its line
     Check(config_check::ConfigCheck),
+}
+
+#[derive(Subcommand)]
+enum ClockCommand {
+    /// Trust the time that the clock shows now, after it was set by more than 10 s
+    Accept(clock_accept::ClockAccept),
 }
 
 #[derive(Subcommand)]
@@ -147,6 +157,7 @@ fn done() -> Status {
         }
         Command::Key(KeyCommand::Generate(args)) => key_generate::run(args),
         Command::Pin(PinCommand::Clear(args)) => pin_clear::run(args),
+        Command::Clock(ClockCommand::Accept(args)) => clock_accept::run(args),
         Command::Audit(AuditCommand::Init(args)) => audit_init::run(args),
         Command::Audit(AuditCommand::Status(args)) => audit_status::run(args),
         Command::Audit(AuditCommand::Export(args)) => audit_export::run(args),

@@ -1,7 +1,7 @@
 //! `chancery serve`: the gateway, and in the child way of running its signer.
 
 use super::{ConfigFile, Status, fail, load, log_lines};
-use crate::clock::{Change, Clock, Sources};
+use crate::clock::{Change, Clock, Sources, TOLERANCE};
 use crate::config::{Config, Process, SignerMode};
 use crate::signer::{LinkEnd, SignerClient, SignerState, keep_child, keep_separate};
 use crate::store::Store;
@@ -96,7 +96,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     let client = SignerClient::new();
     let origin = config.audit.origin.clone();
     let kept = tokio::spawn(keep_checkpoints(store.clone(), origin, checkpoints.subscribe()));
-    tokio::spawn(watch_clock(clock.clone(), store.clone()));
+    tokio::spawn(watch_clock(clock.clone(), store.clone(), client.clone()));
     tokio::spawn(forget_expired(store.clone(), clock.clone()));
     tokio::spawn(tell_systemd(client.clone()));
     let mut link = match &config.signer {
@@ -170,11 +170,27 @@ async fn keep_checkpoints(store: Store, origin: String, mut checkpoints: watch::
 
 /// Tells when the clock is in doubt and when it is trusted again, and keeps the time for the next start: twice a minute,
 /// since the next start needs the last time no better than its tolerance, and at each change.
-async fn watch_clock(clock: Clock, store: Store) {
+async fn watch_clock(clock: Clock, store: Store, client: SignerClient) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     let mut kept = 0_u32;
+    let mut apart = false;
     loop {
         every.tick().await;
+        let theirs = client.status().and_then(|status| status.clock);
+        match (clock.trusted_distance(), theirs) {
+            // Only a time that this process sees as well: a signer cannot set it.
+            (None, Some(theirs)) if clock.accept(theirs) => {
+                tracing::warn!("the signer trusts the time of the system's clock, so does the gateway");
+            }
+            (Some(ours), Some(theirs)) => {
+                let are = u128::from(ours.abs_diff(theirs)) > 2 * TOLERANCE.as_nanos();
+                if are && !apart {
+                    tracing::error!("gateway and signer go by clocks that differ: run both on one machine");
+                }
+                apart = are;
+            }
+            _ => {}
+        }
         let change = clock.look();
         match change {
             Some(change @ Change::Lost(_)) => tracing::error!("{change}; until then nothing is decided"),

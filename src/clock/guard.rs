@@ -373,6 +373,11 @@ impl Clock {
         self.0.sources.read_at_once().distance()
     }
 
+    /// The same, while it is trusted.
+    pub fn trusted_distance(&self) -> Option<i64> {
+        self.observe().ok().map(Raw::distance)
+    }
+
     /// Trusts this distance from now on: an operator has said that the time is right, and a record says so. `false`, and
     /// nothing happens, when the clock has been set once more.
     pub fn accept(&self, distance: i64) -> bool {

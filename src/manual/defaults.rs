@@ -13,5 +13,6 @@
 //! | connections | 1,024; 256 from one address | every one is accepted, and the one that is idle for longest makes room: of its own source, else of the source that holds most. 256 serve a payment provider behind one address |
 //! | failed authentications in a second | 10 of an address with a `client_id`; 1,000 of an address | beyond it 429 and a line now and then: what is protected is the log. A right secret always gets in, so nobody is locked out by guesses of others |
 //! | inactive answers to one resource server | 50 in a second, 2 GiB of the log in a day | each is signed and recorded for a text that any stranger can send it. A day's budget comes back evenly; a restart begins with a whole one |
+//! | tolerance of clock steps | 10 s in all within a day | NTP steps once by less; no expiry moves by more than clocks of clients may differ; no setting |
 //! | an assertion's longest life | 5 min | the front server hands over at once; a `jti` is kept that long |
 //! | answers without a resource server's scopes, types, claims | nothing | default deny: it sees what its entry names |

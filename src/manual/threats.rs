@@ -30,11 +30,20 @@
 //!   ours, and the public half is the one that verifies what the private one signs.
 //! * *Logs whose newest entries vanish unseen while the node is down* (EJBCA, `SignServer`): the gateway keeps the newest
 //!   checkpoint in its own database and shows it at every handshake.
+//! * *A clock that jumps for a minute* and takes all tokens and used assertions with it: every time that decides comes from
+//!   [`crate::clock::Clock::now`], which refuses while the wall clock is not where the boot clock says, and purging takes a
+//!   [`crate::clock::Trusted`].
+//! * *A digest that gives away what it stands for* (an IBAN in 34 µs, a subject in 17 ms): a record shows the digest of
+//!   nothing but a JWS; everything else that can be guessed is committed with a salt
+//!   ([`crate::audit::Draft`] says so of each field).
 //!
 //! ## Known limits
 //!
 //! * ECDSA nonces are the token's (RFC 8725 §3.2 would prefer RFC 6979; `CKM_ECDSA` does not offer the choice).
 //! * The gateway's state store is trusted for *what is active*: who can write it can make a token of a known client and
 //!   subject. Each answer about it is in the log.
+//! * A clock that is wrong when a machine starts is believed unless it is behind the last record, or behind the last time
+//!   that the gateway kept: after another boot nothing says how much time has passed. Set it before the service starts
+//!   (`time-sync.target`).
 //! * A lost `state.db` forgets used assertions; those still within their few minutes could be handed over once more.
 //!   Restore it, or wait for the longest assertion lifetime before serving.

@@ -4,6 +4,7 @@
 use super::frame::{self, FrameError};
 use super::record::{self, Identity};
 use super::service::Service;
+use super::watch;
 use super::worker::Ticket;
 use crate::audit::{Event, Log, LogError, Outcome};
 use crate::config::Config;
@@ -26,6 +27,11 @@ pub enum AdminAsk {
         /// Where to, for the record.
         directory: String,
     },
+    /// Trust the time to which the clock was set.
+    AcceptClock {
+        /// Why, for the record.
+        reason: String,
+    },
 }
 
 /// What comes of it.
@@ -40,6 +46,8 @@ pub enum AdminAnswer {
         /// yet.
         sequence: Option<u64>,
     },
+    /// The clock's time is trusted.
+    ClockAccepted {},
     /// Why not.
     Failed {
         /// For the operator.
@@ -99,7 +107,7 @@ fn answer(stream: &UnixStream, service: &Weak<Service>, identity: &Identity) -> 
     let operator = format!("uid {}", peer.uid());
     let answer = match service.upgrade() {
         Some(service) => match act(service.log(), &ask, &operator, identity) {
-            Ok((note, sequence)) => AdminAnswer::Checkpoint { note, sequence },
+            Ok(answer) => answer,
             Err(reason) => AdminAnswer::Failed { reason },
         },
         None => AdminAnswer::Failed { reason: "the signer is stopping".to_owned() },
@@ -113,10 +121,13 @@ fn act(
     ask: &AdminAsk,
     operator: &str,
     identity: &Identity,
-) -> Result<(String, Option<u64>), String> {
+) -> Result<AdminAnswer, String> {
     let newest = || log.newest().ok_or_else(|| "the log has no checkpoint".to_owned());
     match ask {
-        AdminAsk::Status => Ok((newest()?.note.clone(), None)),
+        AdminAsk::Status => Ok(AdminAnswer::Checkpoint { note: newest()?.note.clone(), sequence: None }),
+        AdminAsk::AcceptClock { reason } => {
+            watch::accept(log, reason, operator).map(|()| AdminAnswer::ClockAccepted {})
+        }
         AdminAsk::Export { directory } => {
             let entry = record::system(
                 Event::Export,
@@ -132,7 +143,7 @@ fn act(
                 Err(LogError::Unconfirmed) => newest()?,
                 made => made.map_err(|e| e.to_string())?,
             };
-            Ok((covering.note.clone(), Some(sequence)))
+            Ok(AdminAnswer::Checkpoint { note: covering.note.clone(), sequence: Some(sequence) })
         }
     }
 }

@@ -22,6 +22,7 @@
 //! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
 //! | `status` | what the signer says of itself each second |
+//! | `watch` | the guarded clock: what is told of it, and the operator's word that a new time is right |
 //! | `state` | what the signer keeps outside the log: its memory of it, and marks for later processes |
 
 mod admin;
@@ -51,6 +52,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod unproved;
+mod watch;
 mod wire;
 mod worker;
 

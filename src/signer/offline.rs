@@ -4,6 +4,7 @@
 use super::checkpoint_key::{known_log_keys, log_keys_path};
 use super::record::{self, Identity};
 use super::start::{StartError, identity, log_settings};
+use super::watch;
 use super::worker::{Ticket, release_all};
 use crate::audit::{Event, Handlers, Log, LogLock, Outcome};
 use crate::config::Config;
@@ -35,6 +36,11 @@ impl Offline {
             None,
         )?;
         Ok(self.log.record(entry)?.sequence())
+    }
+
+    /// Trusts the time to which the clock was set.
+    pub fn accept_clock(&self, reason: &str, operator: &str) -> Result<(), String> {
+        watch::accept(&self.log, reason, operator)
     }
 
     /// Closes the log.

@@ -357,6 +357,17 @@ pub(super) fn clock(change: &Change) -> Result<Entry, RecordError> {
     Ok(Entry::plain(&Draft { reason: Some(&reason), ..Draft::new(event, outcome) })?)
 }
 
+/// An operator said that the clock's new time is right. The record's head has the time before (`clock_expected`) and after
+/// (`clock_raw`).
+pub(super) fn clock_accepted(reason: &str, operator: &str) -> Result<Entry, RecordError> {
+    let draft = Draft {
+        reason: Some(reason),
+        operator: Some(operator),
+        ..Draft::new(Event::ClockAccepted, Outcome::Success)
+    };
+    Ok(Entry::plain(&draft)?)
+}
+
 /// Created, opened, started, stopped, exported, lost: events of the system itself.
 pub(super) fn system(
     event: Event,

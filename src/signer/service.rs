@@ -11,10 +11,10 @@ use super::pace::Apart;
 use super::record::{self, Identity};
 use super::start::{Appliance, StartError};
 use super::status::Beat;
+use super::watch;
 use super::worker::{Ticket, Worker};
 use crate::audit::{Continuity, Event, Log};
 use crate::claims::Purpose;
-use crate::clock::Change;
 use crate::config::Config;
 use crate::hsm::{ErrorClass, SignError};
 use std::io::ErrorKind;
@@ -256,9 +256,7 @@ impl Service {
 
     /// Called every second: watches the clock, keeps a new checkpoint and sends it to the gateways, and how the signer is.
     pub fn tick(&self, last: &mut u64) {
-        if let Some(change) = self.shared.log.clock().look() {
-            tell(&self.shared.log, &change);
-        }
+        watch::watch(&self.shared.log);
         let status = self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log);
         let newest = self.shared.log.newest().filter(|newest| newest.size > *last);
         *last = newest.as_ref().map_or(*last, |newest| newest.size);
@@ -307,19 +305,6 @@ impl Service {
             connection.close();
         }
         in_order
-    }
-}
-
-/// One log line and one record for each change of the clock.
-pub(super) fn tell(log: &Log<Ticket>, change: &Change) {
-    if let Change::Lost(_) = change {
-        tracing::error!("{change}; until then nothing that ends at a time is signed");
-    } else {
-        tracing::warn!("{change}");
-    }
-    let noted = record::clock(change).map_err(|e| e.to_string());
-    if let Err(error) = noted.and_then(|entry| log.note(entry).map_err(|e| e.to_string())) {
-        tracing::error!(%error, "a change of the clock was not recorded");
     }
 }
 

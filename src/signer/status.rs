@@ -18,6 +18,9 @@ const SIZES: Duration = Duration::from_secs(10);
 pub struct SignerStatus {
     /// Why it can sign nothing at the moment, for the operator.
     pub trouble: Option<String>,
+    /// How far the wall clock is from the boot clock, in nanoseconds, while the signer trusts it: what an operator has
+    /// accepted there holds for the gateway too ([`crate::clock::Clock::accept`]).
+    pub clock: Option<i64>,
     /// Bytes of the log's segments on the disk.
     pub log_bytes: u64,
     /// Bytes that their file system has left.
@@ -55,6 +58,7 @@ impl Beat {
         }
         let on_disk = self.on_disk.map_or(OnDisk::default(), |(sizes, _)| sizes);
         SignerStatus {
+            clock: log.clock().trusted_distance(),
             trouble: log.clock().now().err().map(|doubt| doubt.to_string()),
             log_bytes: on_disk.bytes,
             log_free_bytes: on_disk.free,

@@ -5,7 +5,7 @@
 //! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints, by the rows of the protocol checklist |
 //! | `authentication`, `bad_input`, `connections`, `rates`, `tls` | what holds for all of them |
 //! | `operations`, `config_check` | what operators see |
-//! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback` | what goes wrong |
+//! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback`, `clock` | what goes wrong |
 //! | `generations` | keys that follow each other |
 //! | `export`, `guess` | what auditors get, and what they do not |
 //!
@@ -21,6 +21,7 @@
 
 mod authentication;
 mod bad_input;
+mod clock;
 mod config_check;
 mod connections;
 mod crash;

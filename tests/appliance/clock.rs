@@ -1,0 +1,184 @@
+//! The system's clock is set while tokens live: nothing is purged, decided or dated by a time that is in doubt.
+//!
+//! The processes run with a library in front of the system's that shifts the wall clock by what a file says, and no other
+//! clock.
+
+use crate::harness::{Appliance, Process, Settings, Way, now, until};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+
+const SHIM: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t id, struct timespec *t) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(id, t);
+    const char *path = getenv("CHANCERY_TEST_CLOCK");
+    if (result != 0 || id != CLOCK_REALTIME || !path) return result;
+    char text[32] = {0};
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return result;
+    if (read(file, text, sizeof text - 1) > 0) t->tv_sec += atol(text);
+    close(file);
+    return result;
+}
+"#;
+
+const TWO_HOURS: i64 = 7_200;
+
+/// The hands of the wall clock of one appliance.
+struct Hands(PathBuf);
+
+impl Hands {
+    /// An appliance that runs by them.
+    fn start(way: Way) -> (Appliance, Self) {
+        let mut appliance = Appliance::prepare(Settings::new(way));
+        let (source, library) = (appliance.path("shim.c"), appliance.path("shim.so"));
+        std::fs::write(&source, SHIM).unwrap();
+        let made =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).output();
+        let made = made.expect("a C compiler");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let hands = Self(appliance.path("shift"));
+        hands.set(0);
+        appliance.environment.push(("LD_PRELOAD".to_owned(), library.display().to_string()));
+        appliance.environment.push(("CHANCERY_TEST_CLOCK".to_owned(), hands.0.display().to_string()));
+        appliance.run();
+        (appliance, hands)
+    }
+
+    /// Sets the clock to so many seconds ahead of the real time, at once.
+    fn set(&self, seconds: i64) {
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, seconds.to_string()).unwrap();
+        std::fs::rename(new, &self.0).unwrap();
+    }
+}
+
+/// Nothing is decided, and operators are told why.
+fn is_in_doubt(appliance: &Appliance, token: &str, side: &str) {
+    appliance.introspection("payments-api", token).send().is_unavailable();
+    appliance.client_credentials("shop", &[("scope", "payments:status")]).is_unavailable();
+    let readiness = appliance.operation("/readyz").send();
+    assert_eq!(readiness.status, 503);
+    let why = readiness.json()["clock"].as_str().unwrap().to_owned();
+    assert!(why.contains(side) && why.contains("chancery clock accept"), "{why}");
+    let metrics = appliance.operation("/metrics").send();
+    assert!(metrics.text().contains("\nchancery_clock_trusted 0\n"), "{}", metrics.text());
+}
+
+fn told(process: &mut Process, word: &str) {
+    process.wait_for(word, |line| line["message"].as_str().unwrap_or_default().contains(word).then_some(()));
+}
+
+fn seconds(record: &Value, member: &str) -> Option<i64> {
+    let time = chancery::clock::Timestamp::parse(record[member].as_str()?).expect("a time");
+    Some(time.unix_seconds())
+}
+
+#[test]
+fn a_jump_forward_and_a_restart_meanwhile_destroy_nothing_and_date_no_record() {
+    let (mut appliance, hands) = Hands::start(Way::Separate);
+    let assertion = appliance.the_case().text();
+    let token = appliance.assert("shop", &assertion, &[]).token();
+    let stolen = appliance.token_of_the_case();
+    appliance.introspect("payments-api", &token);
+
+    hands.set(TWO_HOURS);
+    is_in_doubt(&appliance, &token, "ahead of");
+    told(appliance.gateway.as_mut().unwrap(), "is in doubt");
+    told(appliance.signer.as_mut().unwrap(), "is in doubt");
+    assert_eq!(appliance.revoke("shop", &stolen).status, 200, "needs no time");
+
+    // A gateway purges when it starts.
+    appliance.stop();
+    appliance.run_signer();
+    appliance.run_gateway();
+    until("the connection", || {
+        (appliance.operation("/readyz").send().json()["signer"] == "ready").then_some(())
+    });
+    is_in_doubt(&appliance, &token, "ahead of");
+
+    hands.set(0);
+    appliance.wait_until_ready();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    assert_eq!(appliance.introspect("payments-api", &stolen).inner()["active"], false);
+    appliance.assert("shop", &assertion, &[]).is_refused(400, "invalid_grant", "used before the jump");
+    appliance.token_of_the_case();
+
+    let evidence = appliance.finish().evidence;
+    let latest = now();
+    for record in &evidence.records {
+        let time = seconds(record, "time").unwrap();
+        assert!((latest - 600..=latest).contains(&time), "{record}");
+        if let (Some(raw), Some(expected)) = (seconds(record, "clock_raw"), seconds(record, "clock_expected"))
+        {
+            assert!((TWO_HOURS - 2..=TWO_HOURS + 2).contains(&(raw - expected)), "{record}");
+        }
+    }
+    let in_doubt = evidence.records.iter().filter(|record| record["clock_expected"].is_string()).count();
+    assert!(in_doubt > 4, "revocation, stop and start: {in_doubt}");
+    assert_eq!(evidence.events("clock-lost").count(), 2, "once by each signer");
+    assert_eq!(evidence.events("clock-restored").count(), 1);
+}
+
+#[test]
+fn a_jump_back_is_in_doubt_as_well() {
+    let (mut appliance, hands) = Hands::start(Way::Child);
+    let assertion = appliance.the_case().text();
+    let token = appliance.assert("shop", &assertion, &[]).token();
+    hands.set(-TWO_HOURS);
+    is_in_doubt(&appliance, &token, "behind");
+    appliance.assert("shop", &assertion, &[]).is_unavailable();
+    // A small step is none.
+    hands.set(4);
+    appliance.wait_until_ready();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    appliance.assert("shop", &assertion, &[]).is_refused(400, "invalid_grant", "used before the jump");
+    told(appliance.gateway.as_mut().unwrap(), "set forward by 4.0");
+    hands.set(0);
+    let evidence = appliance.finish().evidence;
+    assert_eq!(evidence.events("clock-lost").count(), 1);
+}
+
+#[test]
+fn a_new_time_that_an_operator_accepts_holds_for_both_processes_and_after_a_restart() {
+    let (mut appliance, hands) = Hands::start(Way::Separate);
+    let token = appliance.client_credentials("shop", &[("scope", "payments:status")]).token();
+    let accept = ["clock", "accept", "--reason", "the machine was restored from a snapshot"];
+    assert_eq!(appliance.output(&accept).status.code(), Some(69), "nothing to accept");
+    hands.set(TWO_HOURS);
+    is_in_doubt(&appliance, &token, "ahead of");
+    appliance.must(&accept);
+    appliance.wait_until_ready();
+    let short = appliance.client_credentials("shop", &[("scope", "payments:status")]).token();
+    assert_eq!(appliance.introspect("payments-api", &short).inner()["active"], true);
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], false, "it has ended");
+    appliance.stop();
+    appliance.run();
+
+    // Beside a stopped signer: a restart alone ends no doubt.
+    appliance.stop();
+    hands.set(TWO_HOURS / 2);
+    appliance.run_signer();
+    appliance.run_gateway();
+    is_in_doubt(&appliance, &short, "behind");
+    appliance.stop();
+    appliance.must(&accept);
+    appliance.run();
+
+    let evidence = appliance.finish().evidence;
+    let accepted: Vec<&Value> = evidence.events("clock-accepted").collect();
+    let jump =
+        |record: &Value| seconds(record, "clock_raw").unwrap() - seconds(record, "clock_expected").unwrap();
+    assert!((jump(accepted[0]) - TWO_HOURS).abs() <= 2, "{}", accepted[0]);
+    assert!((jump(accepted[1]) + TWO_HOURS / 2).abs() <= 2, "{}", accepted[1]);
+    assert!(accepted.iter().all(|record| record["operator"].is_string() && record["reason"].is_string()));
+}
