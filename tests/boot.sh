@@ -40,6 +40,10 @@ until_it_holds() { # WHAT COMMAND…
   die "expected within a minute: $what"
 }
 ready() { until_it_holds "$1: /readyz says 200" curl -fsS http://127.0.0.1:9443/readyz; }
+lines_of() { # SECTION: the lines of its shell blocks
+  awk -v title="$1" '/^##/ { here = $0 ~ "^##+ " title "$" } /^```/ { block = here && $0 == "```sh"; next } block' README.md | grep . ||
+    die "README.md: expected shell blocks in the section \"$1\", found none"
+}
 show() { inside systemctl show --value -p "$2" "$1"; }
 equal() { [ "$2" = "$3" ] || die "$1: expected $2, found $3"; }
 
@@ -56,8 +60,8 @@ cp -R README.md config softhsm systemd "$project"
 install -m 755 "$CHANCERY_BIN" "$project/target/release/chancery"
 printf '#!/bin/sh\necho "built outside: cargo $*"\n' > "$tree/usr/local/bin/cargo"
 chmod 755 "$tree/usr/local/bin/cargo"
-awk '/^## / { here = $0 == "## Install under systemd" } /^```/ { block = here && $0 == "```sh"; next } block' README.md > "$project/install.sh"
-[ "$(wc -l < "$project/install.sh")" -ge 20 ] || die "README.md: expected the lines of \"Install under systemd\", found fewer than 20"
+lines_of "Install under systemd" > "$project/install.sh"
+lines_of "A refused PIN" > "$project/pin.sh"
 "$box" start
 good "systemd $(inside systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') is up"
 
@@ -98,12 +102,14 @@ pin=$(cat "$tree/var/lib/chancery/softhsm/pin")
 good "one-off commands change no mode and hand on their status; the PIN is in no journal"
 
 step "each process is killed, and comes back"
-for unit in chancery-signer chancery; do
-  pid=$(show $unit MainPID)
+killed() { # UNIT
+  local pid
+  pid=$(show "$1" MainPID)
   inside kill -KILL "$pid"
-  until_it_holds "$unit has another process" bash -c "p=\$(systemctl show --value -p MainPID $unit); [ \$p != 0 ] && [ \$p != $pid ]"
-  ready "after SIGKILL of $unit"
-done
+  until_it_holds "$1 has another process" bash -c "p=\$(systemctl show --value -p MainPID $1); [ \$p != 0 ] && [ \$p != $pid ]"
+  ready "after SIGKILL of $1"
+}
+for unit in chancery-signer chancery; do killed $unit; done
 good "signer and gateway"
 
 # What an operator asks again and again: a signed answer about the token of the first one, and a log that proves both.
@@ -119,6 +125,31 @@ chancery audit verify ~/trial/export --key ~/trial/log.vkey --jwt ~/trial/answer
 AGAIN
 shell <<< '. ./again.sh' > "$BOOT_DIR/again.txt" 2>&1 || { cat "$BOOT_DIR/again.txt" >&2; die "no answer or no proof after both were killed"; }
 good "the token is still active, and both answers are in a verified export"
+
+step "a PIN that the token refuses"
+inside bash -c 'printf nonsense | systemd-creds encrypt --name=pin - /etc/chancery/pin.cred' 2> /dev/null
+! inside systemctl restart chancery-signer 2> /dev/null || die "the signer is up with a wrong PIN"
+login() { inside find /var/lib/chancery/softhsm/tokens -name token.object -printf '%T@ %p\n'; } # written at each login
+before=$(login)
+ended=$(show chancery-signer ExecMainExitTimestampMonotonic)
+# The gateway wants the signer: its restart starts the signer too, which must not try the PIN again.
+inside systemctl restart --no-block chancery
+until_it_holds "a start of the signer that ended" bash -c "systemctl is-failed chancery-signer && [ \$(systemctl show --value -p ExecMainExitTimestampMonotonic chancery-signer) -gt $ended ]"
+! inside systemctl start chancery-signer 2> /dev/null || die "the signer is up with a PIN that was refused"
+equal "the signer" "failed 77" "$(show chancery-signer ActiveState) $(show chancery-signer ExecMainStatus)"
+equal "the last login to the token" "$before" "$(login)"
+good "it is tried once, by whatever starts the signer"
+
+# The lines of the README, on a terminal: each question is answered when it is asked.
+inside timeout 120 bash -c '
+  cd /root/chancery
+  : > ../terminal.txt
+  for question in Password: "enter User PIN"; do
+    until grep -qa -- "$question" ../terminal.txt; do sleep 0.1; done
+    cat /var/lib/chancery/softhsm/pin; echo
+  done | script -qefc "bash pin.sh" ../terminal.txt > /dev/null' || { cat "$tree/root/terminal.txt" >&2; die "a line of the README ended badly"; }
+ready "after the right PIN"
+good "with the right PIN and one login by another tool it signs again"
 
 step "a reboot"
 "$box" reboot
