@@ -96,7 +96,7 @@ impl<T: Send + 'static> Log<T> {
         root: &super::tree::Hash,
     ) -> Result<Continuity, NotExtended> {
         let failed = |e| NotExtended::Unreadable(super::publisher::publish_error(e));
-        let tiles = TileReader::open(self.settings.published());
+        let tiles = self.published();
         let proof = tiles.consistency_proof(known.size, size).map_err(failed)?;
         if verify_consistency(known.size, &known.root, size, root, &proof) {
             return Ok(Continuity(()));
@@ -109,15 +109,20 @@ impl<T: Send + 'static> Log<T> {
         Err(NotExtended::Forked { known: known.size })
     }
 
-    /// Records the operator's decision; it counts once the record is durable.
-    pub fn adopt(&self, adoption: &Adoption<'_>) -> Result<Continuity, LogError> {
+    /// Its published files, for proofs.
+    pub fn published(&self) -> TileReader {
+        TileReader::open(self.settings.published())
+    }
+
+    /// Records the operator's decision; it counts once the record is durable. The number of the record.
+    pub fn adopt(&self, adoption: &Adoption<'_>) -> Result<(u64, Continuity), LogError> {
         let draft = Draft {
             reason: Some(adoption.reason),
             operator: Some(adoption.operator),
             known: adoption.known,
             ..Draft::new(Event::LogAdopted, Outcome::Success)
         };
-        let _receipt = self.record(Entry::plain(&draft)?)?;
-        Ok(Continuity(()))
+        let receipt = self.record(Entry::plain(&draft)?)?;
+        Ok((receipt.sequence(), Continuity(())))
     }
 }

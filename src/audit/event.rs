@@ -91,6 +91,20 @@ pub enum Outcome {
     Failure,
 }
 
+impl Event {
+    /// Whether this is the name of the event.
+    pub fn is(self, name: &str) -> bool {
+        serde_json::from_value(serde_json::Value::from(name)).is_ok_and(|event: Self| event == self)
+    }
+}
+
+impl Outcome {
+    /// Whether this is the name of the outcome.
+    pub fn is(self, name: &str) -> bool {
+        serde_json::from_value(serde_json::Value::from(name)).is_ok_and(|outcome: Self| outcome == self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

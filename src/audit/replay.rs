@@ -178,6 +178,5 @@ impl<'a> Replay<'a> {
 }
 
 fn is_checkpoint(view: &RecordView<'_>) -> bool {
-    serde_json::from_value::<Event>(serde_json::Value::from(view.event.as_ref()))
-        .is_ok_and(|e| e == Event::CheckpointSigned)
+    Event::CheckpointSigned.is(&view.event)
 }

@@ -18,6 +18,7 @@ macro_rules! complain {
     };
 }
 
+pub mod audit_adopt;
 pub mod audit_export;
 pub mod audit_init;
 pub mod audit_status;
@@ -107,6 +108,8 @@ enum AuditCommand {
     Init(ConfigFile),
     /// Show how the log stands
     Status(audit_status::AuditStatus),
+    /// Decide that a log goes on which was restored, or of which nothing is known
+    Adopt(audit_adopt::AuditAdopt),
     /// Write what the newest checkpoint covers to a new directory, for an auditor
     Export(audit_export::AuditExport),
     /// Verify an export offline: needs neither configuration, token nor network
@@ -160,6 +163,7 @@ fn done() -> Status {
         Command::Clock(ClockCommand::Accept(args)) => clock_accept::run(args),
         Command::Audit(AuditCommand::Init(args)) => audit_init::run(args),
         Command::Audit(AuditCommand::Status(args)) => audit_status::run(args),
+        Command::Audit(AuditCommand::Adopt(args)) => audit_adopt::run(args),
         Command::Audit(AuditCommand::Export(args)) => audit_export::run(args),
         Command::Audit(AuditCommand::Verify(args)) => audit_verify::run(args),
     }

@@ -3,8 +3,8 @@
 use super::{ConfigFile, Status, fail, load, log_lines};
 use crate::clock::{Change, Clock, Sources, TOLERANCE};
 use crate::config::{Config, Process, SignerMode};
-use crate::signer::{LinkEnd, SignerClient, SignerState, keep_child, keep_separate};
-use crate::store::Store;
+use crate::signer::{LinkEnd, LogMemory, SignerClient, SignerState, keep_child, keep_separate};
+use crate::store::{Kept, Store};
 use crate::{http, systemd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,7 +89,11 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         Ok(last) => Clock::start(Sources::system(), last.as_ref()),
         Err(error) => return fail(&error, 74),
     };
-    let (checkpoints, _) = watch::channel(kept);
+    let memory = match LogMemory::new(&config.audit.origin, kept.note, &kept.keys) {
+        Ok(memory) => memory,
+        Err(error) => return fail(&error, 65),
+    };
+    let (checkpoints, _) = watch::channel(memory);
     // The order of an end: first no new requests, then no signer.
     let (stop_http, http_stopped) = watch::channel(false);
     let (stop_signer, signer_stopped) = watch::channel(false);
@@ -159,10 +163,14 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// The gateway's own memory of the log: what it shows the signer at the next handshake.
-async fn keep_checkpoints(store: Store, origin: String, mut checkpoints: watch::Receiver<String>) {
+async fn keep_checkpoints(store: Store, origin: String, mut checkpoints: watch::Receiver<LogMemory>) {
     while checkpoints.changed().await.is_ok() {
-        let note = checkpoints.borrow_and_update().clone();
-        if let Err(error) = store.keep_checkpoint(origin.clone(), note).await {
+        let kept = {
+            let memory = checkpoints.borrow_and_update();
+            let (note, keys) = (memory.note().to_owned(), memory.keys());
+            Kept { note, keys, replaced: memory.replaced().to_vec() }
+        };
+        if let Err(error) = store.keep_checkpoint(origin.clone(), kept).await {
             tracing::error!(%error, "the newest checkpoint was not kept");
         }
     }

@@ -27,34 +27,61 @@ pub fn read_log_keys(path: &Path) -> Result<Vec<VerifierKey>, StartError> {
     }
 }
 
-pub(super) fn note_key(config: &Config, key: &Key) -> Result<VerifierKey, StartError> {
-    VerifierKey::p256(&config.audit.origin, key.public().spki())
-        .map_err(|e| StartError::NoteKey(e.to_string()))
+/// The generations of the checkpoint key that the token holds, newest first. Each signs every checkpoint: so a gateway
+/// or auditor who believes an earlier one learns of the newest from a checkpoint that both signed.
+pub(super) struct CheckpointKeys(Vec<(Key, VerifierKey)>);
+
+impl CheckpointKeys {
+    /// Those of the keyring.
+    pub(super) fn of(config: &Config, keys: &Keyring) -> Result<Self, StartError> {
+        let own = keys.all().filter(|(purpose, _)| *purpose == Purpose::AuditCheckpoint);
+        let named = own.map(|(_, key)| {
+            let verifier = VerifierKey::p256(&config.audit.origin, key.public().spki());
+            Ok((key.clone(), verifier.map_err(|e| StartError::NoteKey(e.to_string()))?))
+        });
+        let named: Vec<_> = named.collect::<Result<_, StartError>>()?;
+        if named.is_empty() {
+            let label = "audit-checkpoint-es256-1".to_owned();
+            return Err(KeyringError::Missing { label }.into());
+        }
+        Ok(Self(named))
+    }
+
+    /// Their verifier keys.
+    pub(super) fn verifiers(&self) -> Vec<VerifierKey> {
+        self.0.iter().map(|(_, verifier)| verifier.clone()).collect()
+    }
+
+    /// Signs checkpoints in the token with a session of its own. `lost` hears of every signature that was not made.
+    pub(super) fn signer(
+        self,
+        hsm: &Hsm,
+        caller: Caller,
+        lost: impl Fn(&SignError) + Send + 'static,
+    ) -> Result<SignCheckpoint, StartError> {
+        let mut session = hsm.session()?;
+        Ok(Box::new(move |text: &str| {
+            let mut lines = String::new();
+            for (key, verifier) in &self.0 {
+                let doing = Doing::sign(key.shared_label());
+                let signed = caller.run(1, doing, || session.sign(key, text.as_bytes()));
+                let raw = signed.inspect_err(&lost).map_err(|e| e.to_string())?;
+                let der = ecdsa_der(&raw).ok_or("the token's ECDSA signature has no even length")?;
+                lines.push_str(&verifier.signature_line(&der));
+            }
+            Ok(lines)
+        }))
+    }
 }
 
-/// Signs checkpoints in the token with a session of its own. `lost` hears of every signature that was not made.
-pub(super) fn checkpoint_signer(
-    hsm: &Hsm,
-    key: &Key,
-    verifier: &VerifierKey,
-    caller: Caller,
-    lost: impl Fn(&SignError) + Send + 'static,
-) -> Result<SignCheckpoint, StartError> {
-    let (mut session, key, verifier) = (hsm.session()?, key.clone(), verifier.clone());
-    Ok(Box::new(move |text: &str| {
-        let signed = caller.run(1, Doing::sign(key.shared_label()), || session.sign(&key, text.as_bytes()));
-        let raw = signed.inspect_err(&lost).map_err(|e| e.to_string())?;
-        let der = ecdsa_der(&raw).ok_or("the token's ECDSA signature has no even length")?;
-        Ok(verifier.signature_line(&der))
-    }))
-}
-
-/// The keys that the log may have been signed with: those in the register, and the one of today. The register is a
+/// The keys that the log may have been signed with: those in the register, and those in the token. The register is a
 /// projection; the log itself has the record of each key.
-pub(super) fn likely_log_keys(path: &Path, verifier: &VerifierKey) -> Vec<VerifierKey> {
+pub(super) fn likely_log_keys(path: &Path, verifiers: &[VerifierKey]) -> Vec<VerifierKey> {
     let mut keys = known_log_keys(path);
-    if !keys.contains(verifier) {
-        keys.push(verifier.clone());
+    for verifier in verifiers {
+        if !keys.contains(verifier) {
+            keys.push(verifier.clone());
+        }
     }
     keys
 }
@@ -79,15 +106,4 @@ pub(super) fn keep_log_keys(path: &Path, keys: &[VerifierKey]) -> Result<(), Sta
     }
     durable::write(path, text.as_bytes(), 0o644)
         .map_err(|e| StartError::Register { path: path.to_owned(), reason: e.to_string() })
-}
-
-pub(super) fn checkpoint_key(config: &Config, keys: &Keyring) -> Result<Key, StartError> {
-    let key = keys.only(Purpose::AuditCheckpoint).ok_or_else(|| KeyringError::Missing {
-        label: config
-            .keys
-            .iter()
-            .find(|k| k.purpose == Purpose::AuditCheckpoint)
-            .map_or_else(|| "audit-checkpoint-es256-1".to_owned(), |k| k.label(1)),
-    })?;
-    Ok(key.key().clone())
 }

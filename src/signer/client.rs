@@ -6,6 +6,7 @@
 //! waits for a batch to fill.
 
 use super::frame::{self, FrameError, Frames};
+use super::memory::{LogMemory, follow};
 use super::message::{Ask, Outcome, PublishedKey, Request, Response};
 use super::status::SignerStatus;
 use super::wire::{Incoming, send_all, send_now};
@@ -200,7 +201,7 @@ impl SignerClient {
             Ok(Ok(Outcome::Done { body })) => Ok(Recorded { body }),
             Ok(Ok(Outcome::Forbidden { rule })) => Err(AskError::Forbidden { rule }),
             Ok(Ok(Outcome::Unavailable { reason })) => Err(AskError::Unavailable { reason }),
-            Ok(Ok(Outcome::Checkpoint { .. } | Outcome::Status(_))) => {
+            Ok(Ok(Outcome::Checkpoint(_) | Outcome::Status(_))) => {
                 Err(unavailable("the signer answered out of turn"))
             }
             Ok(Err(_)) => Err(unavailable("the connection to the signer ended")),
@@ -218,7 +219,7 @@ impl SignerClient {
         &self,
         stream: UnixStream,
         published: Arc<Published>,
-        checkpoints: &watch::Sender<String>,
+        checkpoints: &watch::Sender<LogMemory>,
         stop: &mut watch::Receiver<bool>,
     ) -> FrameError {
         let stream = Arc::new(stream);
@@ -310,7 +311,7 @@ impl SignerClient {
         }
     }
 
-    async fn read(&self, stream: Arc<UnixStream>, checkpoints: &watch::Sender<String>) -> FrameError {
+    async fn read(&self, stream: Arc<UnixStream>, checkpoints: &watch::Sender<LogMemory>) -> FrameError {
         let socket = match Incoming::of(stream) {
             Ok(socket) => socket,
             Err(error) => return error.into(),
@@ -336,8 +337,10 @@ impl SignerClient {
             }
             let mut open = self.open();
             for answer in answers.drain(..) {
-                if let Outcome::Checkpoint { note } = answer.outcome {
-                    checkpoints.send_replace(note);
+                if let Outcome::Checkpoint(shown) = answer.outcome {
+                    if let Err(why) = follow(checkpoints, &shown) {
+                        return FrameError::Checkpoint(why);
+                    }
                 } else if let Outcome::Status(status) = answer.outcome {
                     *self.0.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
                 } else if let Some(waiter) = open.waiting.remove(&answer.number) {

@@ -11,7 +11,7 @@ fn connect(client: &SignerClient) -> (UnixStream, tokio::task::JoinHandle<()>) {
     let published = Arc::new(Published::new(Vec::new(), String::new()).unwrap());
     let client = client.clone();
     let served = tokio::spawn(async move {
-        let (checkpoints, _) = watch::channel(String::new());
+        let (checkpoints, _) = watch::channel(LogMemory::new("log", String::new(), "").unwrap());
         let (_going_on, mut stop) = watch::channel(false);
         drop(client.serve(ours, published, &checkpoints, &mut stop).await);
     });

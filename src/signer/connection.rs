@@ -19,6 +19,8 @@ const MAX_WAITING: usize = 64 << 20;
 /// The signer's end of one socket.
 pub(super) struct Connection {
     stream: UnixStream,
+    /// Records under the checkpoint that the gateway was shown last.
+    pub(super) told: Mutex<u64>,
     reading: Mutex<Reading>,
     waiting: Mutex<Waiting>,
     wake: Condvar,
@@ -60,9 +62,10 @@ struct Waiting {
 
 impl Connection {
     /// Takes the socket and starts the thread that writes what a full socket buffer did not take.
-    pub(super) fn new(stream: UnixStream) -> std::io::Result<Arc<Self>> {
+    pub(super) fn new(stream: UnixStream, told: u64) -> std::io::Result<Arc<Self>> {
         let connection = Arc::new(Self {
             stream,
+            told: Mutex::new(told),
             reading: Mutex::default(),
             waiting: Mutex::default(),
             wake: Condvar::new(),

@@ -1,5 +1,6 @@
 //! Frames: a length (u32, little-endian), then that many bytes.
 
+use super::memory::Distrust;
 use super::message::{MAX_FRAME, Response};
 use serde::Serialize;
 
@@ -15,6 +16,9 @@ pub enum FrameError {
     /// No answer where one belongs.
     #[error("expected an answer, found something else")]
     NoAnswer,
+    /// A checkpoint that is not to be believed.
+    #[error("{0}")]
+    Checkpoint(Distrust),
     /// The other side closed, or the system says no.
     #[error("{0}")]
     Io(#[from] std::io::Error),

@@ -193,7 +193,7 @@ mod tests {
 
     fn gateway(inbox: &Inbox) -> (UnixStream, Ended) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let ended = inbox.add(&Connection::new(ours).unwrap()).unwrap();
+        let ended = inbox.add(&Connection::new(ours, 0).unwrap()).unwrap();
         (theirs, ended)
     }
 

@@ -2,6 +2,7 @@
 
 use super::client::{Published, SignerClient};
 use super::frame::{self, FrameError};
+use super::memory::{LogMemory, follow};
 use super::message::{Hello, PROTOCOL_VERSION, Welcome};
 use crate::config::Config;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -44,11 +45,11 @@ async fn serve(
     client: &SignerClient,
     config: &Config,
     stream: UnixStream,
-    checkpoints: &watch::Sender<String>,
+    checkpoints: &watch::Sender<LogMemory>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
-    let kept = checkpoints.borrow().clone();
+    let kept = checkpoints.borrow().note().to_owned();
     let hello = Hello {
         version: PROTOCOL_VERSION,
         config: hex::encode(config.digest.0),
@@ -82,7 +83,7 @@ async fn serve(
             Err(reason)
         }
         Welcome::Accepted { keys, signed_metadata, checkpoint } => {
-            checkpoints.send_replace(checkpoint);
+            follow(checkpoints, &checkpoint).map_err(|e| text(&e))?;
             let published = Published::new(keys, signed_metadata).map_err(|e| text(&e))?;
             tracing::info!("the signer is connected");
             Err(client.serve(stream, Arc::new(published), checkpoints, stop).await.to_string())
@@ -97,7 +98,7 @@ pub async fn keep_child(
     client: SignerClient,
     config: Arc<Config>,
     config_file: std::path::PathBuf,
-    checkpoints: watch::Sender<String>,
+    checkpoints: watch::Sender<LogMemory>,
     mut stop: watch::Receiver<bool>,
 ) -> LinkEnd {
     let mut tries = 0;
@@ -199,7 +200,7 @@ pub async fn keep_separate(
     config: Arc<Config>,
     socket: std::path::PathBuf,
     signer_user: String,
-    checkpoints: watch::Sender<String>,
+    checkpoints: watch::Sender<LogMemory>,
     mut stop: watch::Receiver<bool>,
 ) -> LinkEnd {
     let mut tries = 0;

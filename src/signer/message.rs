@@ -6,6 +6,7 @@
 //! refuses what its own reading of the configuration does not allow.
 
 use super::status::SignerStatus;
+use crate::audit::Digest;
 use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti,
     NumericDate, RequestId, Resource, Scope, Subject, TokenFormat, TokenHash,
@@ -44,7 +45,7 @@ pub enum Welcome {
         /// `signed_metadata` (RFC 8414 §2.1), already recorded.
         signed_metadata: String,
         /// The log's newest checkpoint, to be kept by the gateway.
-        checkpoint: String,
+        checkpoint: ShownCheckpoint,
     },
     /// Nothing shows that the log extends what was known of it: nothing is signed until the operator has decided. The
     /// connection stays open, and nothing is asked over it.
@@ -57,6 +58,33 @@ pub enum Welcome {
         /// For the operator.
         reason: String,
     },
+}
+
+/// A checkpoint, with what lets the gateway believe it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShownCheckpoint {
+    /// The signed note.
+    pub note: String,
+    /// Consistency proof (RFC 9162 §2.1.4) from the checkpoint that the gateway was shown before, or shows itself in the
+    /// handshake.
+    pub proof: Vec<Digest>,
+    /// Verifier keys of the log, in the handshake alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// The decision that the log goes on although it does not extend what the gateway shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+}
+
+/// The operator's decision, as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopted {
+    /// The record, exact bytes.
+    pub record: String,
+    /// Its inclusion proof (RFC 9162 §2.1.3) under the checkpoint.
+    pub proof: Vec<Digest>,
 }
 
 /// A key as the gateway publishes it.
@@ -256,10 +284,7 @@ pub enum Outcome {
         reason: String,
     },
     /// Unasked, with the number 0: the log's newest checkpoint, to be kept by the gateway.
-    Checkpoint {
-        /// The signed note.
-        note: String,
-    },
+    Checkpoint(ShownCheckpoint),
     /// Unasked, each second, with the number 0: how the signer is. Silence means that it is stopped or hangs.
     Status(SignerStatus),
 }
@@ -267,16 +292,19 @@ pub enum Outcome {
 impl Response {
     /// Appends what a frame of it holds.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let status;
+        let json;
         let (letter, text) = match &self.outcome {
             Outcome::Done { body } => (b'D', body),
             Outcome::Forbidden { rule } => (b'F', rule),
             Outcome::Unavailable { reason } => (b'U', reason),
-            Outcome::Checkpoint { note } => (b'C', note),
             Outcome::Status(said) => {
                 // Numbers and texts are always JSON.
-                status = serde_json::to_string(said).unwrap_or_default();
-                (b'S', &status)
+                json = serde_json::to_string(said).unwrap_or_default();
+                (b'S', &json)
+            }
+            Outcome::Checkpoint(shown) => {
+                json = serde_json::to_string(shown).unwrap_or_default();
+                (b'C', &json)
             }
         };
         out.extend_from_slice(&self.number.to_le_bytes());
@@ -293,7 +321,7 @@ impl Response {
             b'D' => Outcome::Done { body: text },
             b'F' => Outcome::Forbidden { rule: text },
             b'U' => Outcome::Unavailable { reason: text },
-            b'C' => Outcome::Checkpoint { note: text },
+            b'C' => Outcome::Checkpoint(serde_json::from_str(&text).ok()?),
             b'S' => Outcome::Status(serde_json::from_str(&text).ok()?),
             _ => return None,
         };
@@ -313,7 +341,12 @@ mod tests {
             Outcome::Done { body: String::new() },
             Outcome::Forbidden { rule: text() },
             Outcome::Unavailable { reason: text() },
-            Outcome::Checkpoint { note: text() },
+            Outcome::Checkpoint(ShownCheckpoint {
+                note: text(),
+                proof: vec![Digest([7; 32])],
+                keys: Vec::new(),
+                adopted: None,
+            }),
             Outcome::Status(SignerStatus { trouble: Some(text()), log_bytes: 1, ..SignerStatus::default() }),
         ] {
             let answer = Response { number: u64::MAX - 1, outcome };

@@ -18,6 +18,7 @@
 //! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |
 //! | `worker`, `answer`, `pace` | the signing threads; from an ask to its answer; which of them calls the token when |
 //! | `kept` | what gateway and signer remember of the log, compared with it |
+//! | `memory` | what the gateway remembers of the log, and when it believes a newer checkpoint |
 //! | `offline` | the log while no signer runs, without the token |
 //! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
@@ -39,6 +40,7 @@ mod kept;
 mod keyring;
 mod link;
 mod login;
+mod memory;
 pub mod message;
 mod offline;
 mod pace;
@@ -64,7 +66,8 @@ pub use kept::Refused;
 pub use keyring::KeyringError;
 pub use link::{LinkEnd, check_peer, keep_child, keep_separate};
 pub use login::clear_refused_pin;
-pub use offline::Offline;
+pub use memory::{Distrust, LogMemory};
+pub use offline::{Offline, Remembered};
 pub use record::Identity;
 pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service, refuse};

@@ -2,17 +2,33 @@
 //! next start, and nothing is signed.
 
 use super::checkpoint_key::{known_log_keys, log_keys_path};
+use super::kept::Memory;
 use super::record::{self, Identity};
 use super::start::{StartError, identity, log_settings};
+use super::state::StateDirectory;
 use super::watch;
 use super::worker::{Ticket, release_all};
-use crate::audit::{Event, Handlers, Log, LogLock, Outcome};
+use crate::audit::note::Checkpoint;
+use crate::audit::{
+    Adoption, CheckpointRef, Digest, Event, Handlers, Known, Log, LogError, LogLock, Outcome, Published,
+};
 use crate::config::Config;
+use std::sync::Arc;
 
 /// An open log that signs nothing.
 pub struct Offline {
     pub(super) log: Log<Ticket>,
     identity: Identity,
+    memory: Memory,
+}
+
+/// A memory of the log, compared with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Whose, and which checkpoint.
+    pub known: Known,
+    /// Why the log does not extend it, if it does not.
+    pub standing: Result<(), String>,
 }
 
 impl Offline {
@@ -22,7 +38,7 @@ impl Offline {
         let handlers = Handlers { on_durable: Box::new(release_all), on_failure: Box::new(|_| ()) };
         let sign = Box::new(|_: &str| Err("the token is not open".to_owned()));
         let (log, _) = Log::open(lock, &known_log_keys(&log_keys_path(config)), sign, handlers)?;
-        Ok(Self { log, identity: identity(config)? })
+        Ok(Self { log, identity: identity(config)?, memory: Memory::of(StateDirectory::of(config)) })
     }
 
     /// Records an export; the number of the record.
@@ -41,6 +57,51 @@ impl Offline {
     /// Trusts the time to which the clock was set.
     pub fn accept_clock(&self, reason: &str, operator: &str) -> Result<(), String> {
         watch::accept(&self.log, reason, operator)
+    }
+
+    /// What is remembered of the log outside its directory: the signer's memory, and the gateway's, as it was shown at its
+    /// last refusal or as the caller found it in the state.
+    pub fn memories(&self, of_gateway: Option<String>) -> Result<Vec<Remembered>, StartError> {
+        let mut found = Vec::new();
+        if let Some(note) = self.memory.read()? {
+            found.push(self.look("signer", note));
+        }
+        let notes = self.memory.refused()?.into_iter().chain(of_gateway.map(String::into_bytes));
+        for note in notes {
+            let known = self.look("gateway", note);
+            if !found.contains(&known) {
+                found.push(known);
+            }
+        }
+        Ok(found)
+    }
+
+    fn look(&self, by: &str, note: Vec<u8>) -> Remembered {
+        // What is no checkpoint has no size; its digest names it all the same.
+        let read = Checkpoint::from_note_unverified(&note).ok();
+        let (size, root) = read.map_or((0, [0; 32]), |read| (read.size, read.root));
+        let sha256 = Digest(crate::jose::sha256(&note));
+        let checkpoint = CheckpointRef { size, root: Digest(root), sha256 };
+        let standing = self.log.compare(&note).map(drop).map_err(|why| why.to_string());
+        Remembered { known: Known { by: by.to_owned(), checkpoint }, standing }
+    }
+
+    /// The newest checkpoint of the log itself.
+    pub fn newest(&self) -> Option<Arc<Published>> {
+        self.log.newest()
+    }
+
+    /// Records the operator's decision that the log goes on although it does not extend these memories; then the signer
+    /// remembers the log as it is. The number of the record.
+    pub fn adopt(mut self, operator: &str, reason: &str, known: &[Known]) -> Result<u64, StartError> {
+        let newest = self.log.newest().ok_or(LogError::Closed)?;
+        let (sequence, shown) = self.log.adopt(&Adoption { operator, reason, known })?;
+        // The point of no return: the decision is durable. Before it nothing has changed; after a crash between these two
+        // the memories are as before, and the command can be given again.
+        self.memory.keep_decision(sequence)?;
+        self.memory.keep(&newest, &shown)?;
+        self.log.close()?;
+        Ok(sequence)
     }
 
     /// Closes the log.

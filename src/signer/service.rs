@@ -4,16 +4,16 @@ use super::calls::Doing;
 use super::connection::Connection;
 use super::frame;
 use super::inbox::Inbox;
-use super::kept::{self, Memory, Refused, Why};
+use super::kept::{self, Basis, Memory, Refused, Why};
 use super::keyring::Keyring;
-use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Welcome};
+use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, ShownCheckpoint, Welcome};
 use super::pace::Apart;
 use super::record::{self, Identity};
 use super::start::{Appliance, StartError};
 use super::status::Beat;
 use super::watch;
 use super::worker::{Ticket, Worker};
-use crate::audit::{Continuity, Event, Log};
+use crate::audit::{Continuity, Event, Log, Published};
 use crate::claims::Purpose;
 use crate::config::Config;
 use crate::hsm::{ErrorClass, SignError};
@@ -67,6 +67,8 @@ pub(super) struct Shared {
     /// When others begin.
     pub apart: Apart,
     pub signed_metadata: String,
+    /// Verifier keys of the log, for gateways.
+    log_keys: Vec<String>,
     own: Mutex<Option<Continuity>>,
     memory: Mutex<Memory>,
     ending: Mutex<Sender<Ending>>,
@@ -107,6 +109,7 @@ impl Service {
             turn: Mutex::default(),
             apart: Apart::default(),
             signed_metadata: appliance.signed_metadata,
+            log_keys: appliance.log_keys,
             own: appliance.own,
             memory: Mutex::new(appliance.memory),
             ending: Mutex::new(ending),
@@ -143,24 +146,26 @@ impl Service {
     fn serve_inner(&self, stream: UnixStream) -> Result<(), frame::FrameError> {
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let hello: Hello = frame::read_one(&stream)?;
-        if let Err(Refused { reason, why }) = self.check(&hello) {
-            tracing::error!(%reason, "a gateway was refused");
-            return match why {
-                Why::Mismatch => frame::write_one(&stream, &Welcome::Refused { reason }),
-                Why::RolledBack => {
-                    let told = frame::write_one(&stream, &Welcome::Refused { reason: reason.clone() });
-                    self.shared.end(Ending::RolledBack(reason));
-                    told
-                }
-                Why::Unknown => self.hold(&stream, reason),
-            };
-        }
+        let basis = match self.check(&hello) {
+            Ok(basis) => basis,
+            Err(Refused { reason, why }) => {
+                tracing::error!(%reason, "a gateway was refused");
+                return match why {
+                    Why::Mismatch => frame::write_one(&stream, &Welcome::Refused { reason }),
+                    Why::RolledBack => {
+                        let told = frame::write_one(&stream, &Welcome::Refused { reason: reason.clone() });
+                        self.shared.end(Ending::RolledBack(reason));
+                        told
+                    }
+                    Why::Unknown => self.hold(&stream, reason),
+                };
+            }
+        };
         // The first checkpoint covers all that was recorded until now, so that what the gateway keeps leaves no room for
         // a rollback.
-        let checkpoint = match self.shared.log.checkpoint() {
-            Ok(newest) => newest.note.clone(),
-            Err(error) => {
-                let reason = format!("no checkpoint for the gateway: {error}");
+        let (told, checkpoint) = match self.welcome(&basis) {
+            Ok(shown) => shown,
+            Err(reason) => {
                 tracing::error!(%reason, "a gateway was refused");
                 return frame::write_one(&stream, &Welcome::Refused { reason });
             }
@@ -173,7 +178,7 @@ impl Service {
         };
         frame::write_one(&stream, &welcome)?;
         stream.set_read_timeout(None)?;
-        let connection = Connection::new(stream)?;
+        let connection = Connection::new(stream, told)?;
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&connection));
         let outcome = match self.shared.inbox.add(&connection) {
             Ok(ended) => ended.recv().unwrap_or(Ok(())),
@@ -213,15 +218,23 @@ impl Service {
         self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The newest checkpoint for a gateway that connects, and over how many records it is.
+    fn welcome(&self, basis: &Basis) -> Result<(u64, ShownCheckpoint), String> {
+        let failed = |error: &dyn std::fmt::Display| format!("no checkpoint for the gateway: {error}");
+        let newest = self.shared.log.checkpoint().map_err(|error| failed(&error))?;
+        let shown = kept::shown(&self.shared.log, &newest, basis).map_err(|error| failed(&error))?;
+        Ok((newest.size, ShownCheckpoint { keys: self.shared.log_keys.clone(), ..shown }))
+    }
+
     fn send_last_checkpoint(&self, connection: &Connection) {
         match self.shared.log.checkpoint() {
-            Ok(last) => connection.answer(0, Outcome::Checkpoint { note: last.note.clone() }),
+            Ok(last) => tell_checkpoint(&self.shared.log, connection, &last),
             Err(error) => tracing::warn!(%error, "the gateway leaves without a last checkpoint"),
         }
     }
 
     /// Compares version, configuration and log with what the gateway has.
-    fn check(&self, hello: &Hello) -> Result<(), Refused> {
+    fn check(&self, hello: &Hello) -> Result<Basis, Refused> {
         if hello.version != PROTOCOL_VERSION {
             return Err(format!(
                 "the gateway speaks version {}, the signer {PROTOCOL_VERSION}; run both from the same release",
@@ -263,7 +276,7 @@ impl Service {
         self.memory().follow(&self.shared.log);
         for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some(newest) = &newest {
-                connection.answer(0, Outcome::Checkpoint { note: newest.note.clone() });
+                tell_checkpoint(&self.shared.log, connection, newest);
             }
             connection.answer(0, Outcome::Status(status.clone()));
         }
@@ -294,7 +307,7 @@ impl Service {
         if let Ok(last) = shared.log.checkpoint() {
             shared.memory.lock().unwrap_or_else(PoisonError::into_inner).follow(&shared.log);
             for connection in service.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                connection.answer(0, Outcome::Checkpoint { note: last.note.clone() });
+                tell_checkpoint(&shared.log, connection, &last);
             }
         }
         if let Err(error) = shared.log.close() {
@@ -318,6 +331,21 @@ pub fn refuse(stream: &UnixStream, reason: &str) {
         .and_then(|_| frame::write_one(stream, &Welcome::Refused { reason: reason.to_owned() }));
     if let Err(error) = told {
         tracing::warn!(%error, "the gateway was not told why the signer ends");
+    }
+}
+
+/// Shows a gateway a checkpoint that it was not shown before, with the proof from the one before.
+fn tell_checkpoint(log: &Log<Ticket>, connection: &Connection, newest: &Published) {
+    let mut told = connection.told.lock().unwrap_or_else(PoisonError::into_inner);
+    if newest.size <= *told {
+        return;
+    }
+    match kept::shown(log, newest, &Basis::Extended(*told)) {
+        Ok(shown) => {
+            *told = newest.size;
+            connection.answer(0, Outcome::Checkpoint(shown));
+        }
+        Err(error) => tracing::warn!(%error, "a gateway was not shown the newest checkpoint"),
     }
 }
 

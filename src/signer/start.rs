@@ -1,9 +1,7 @@
 //! From a configuration to an open token and an open log; and the separate act that creates the log.
 
 use super::calls::{Caller, Calls, Doing};
-use super::checkpoint_key::{
-    checkpoint_key, checkpoint_signer, keep_log_keys, likely_log_keys, log_keys_path, note_key,
-};
+use super::checkpoint_key::{CheckpointKeys, keep_log_keys, likely_log_keys, log_keys_path};
 use super::content::SigningInput;
 use super::kept::Memory;
 use super::keyring::{Keyring, KeyringError, RefusedKey, find_key, find_series};
@@ -192,6 +190,8 @@ pub struct Appliance {
     /// What the signer's own memory has shown; it counts once a gateway has shown its memory, or that it has none.
     pub(super) own: Mutex<Option<Continuity>>,
     pub(super) memory: Memory,
+    /// Verifier keys of the log.
+    pub(super) log_keys: Vec<String>,
     identity: Identity,
 }
 
@@ -234,18 +234,18 @@ pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), St
             tracing::error!(error = %unwritten, "the refused key is not remembered");
         }
     })?;
-    let key = checkpoint_key(config, &keys)?;
-    let verifier = note_key(config, &key)?;
+    let signing = CheckpointKeys::of(config, &keys)?;
     let identity = identity(config)?;
     let mut first =
         vec![record::system(Event::LogCreated, Outcome::Success, None, Some(operator), &identity, None)?];
     for (purpose, key) in keys.all() {
         first.push(record::key(Event::KeyFound, purpose.name(), key, &hsm.token_info(), Some(operator))?);
     }
-    let sign = checkpoint_signer(&hsm, &key, &verifier, caller, |_| ())?;
+    let verifiers = signing.verifiers();
+    let sign = signing.signer(&hsm, caller, |_| ())?;
     let (newest, shown) = Log::<Ticket>::create(place, &first, sign)?;
     memory.keep(&newest, &shown)?;
-    keep_log_keys(&log_keys_path(config), &[verifier])
+    keep_log_keys(&log_keys_path(config), &verifiers)
 }
 
 /// What earlier runs left unproved.
@@ -289,11 +289,10 @@ pub fn generate_keys(
     }
     let Some(lock) = lock.filter(|_| !new.is_empty()) else { return Ok(()) };
     let keys = Keyring::load(config, &hsm, &caller, &unproved)?;
-    let key = checkpoint_key(config, &keys)?;
-    let verifier = note_key(config, &key)?;
-    let likely = likely_log_keys(&log_keys_path(config), &verifier);
+    let signing = CheckpointKeys::of(config, &keys)?;
+    let likely = likely_log_keys(&log_keys_path(config), &signing.verifiers());
     let handlers = Handlers { on_durable: Box::new(release_all), on_failure: Box::new(|_| ()) };
-    let sign = checkpoint_signer(&hsm, &key, &verifier, caller, |_| ())?;
+    let sign = signing.signer(&hsm, caller, |_| ())?;
     // No checkpoint is signed here: the next start has compared the log with what the gateway knows of it.
     let (log, _) = Log::open(lock, &likely, sign, handlers)?;
     for (purpose, key) in new {
@@ -335,9 +334,8 @@ impl Appliance {
         let caller = calls.caller();
         let hsm = open_token(&config, &caller)?;
         let keys = Keyring::load(&config, &hsm, &caller, &unproved(&config)?)?;
-        let key = checkpoint_key(&config, &keys)?;
-        let verifier = note_key(&config, &key)?;
-        let likely = likely_log_keys(&log_keys_path(&config), &verifier);
+        let signing = CheckpointKeys::of(&config, &keys)?;
+        let likely = likely_log_keys(&log_keys_path(&config), &signing.verifiers());
         let failed = Mutex::new(ending.clone());
         let handlers = Handlers {
             on_durable: Box::new(release_all),
@@ -352,7 +350,7 @@ impl Appliance {
                 let _ = lost.lock().unwrap_or_else(PoisonError::into_inner).send(ending);
             }
         };
-        let sign = checkpoint_signer(&hsm, &key, &verifier, calls.caller(), lost)?;
+        let sign = signing.signer(&hsm, calls.caller(), lost)?;
         let (log, recovery) = Log::open(lock, &likely, sign, handlers)?;
         let memory = Memory::of(StateDirectory::of(&config));
         // Before anything is added to a log that is not the one that was known.
@@ -360,10 +358,11 @@ impl Appliance {
         record_start(&log, &recovery, &identity)?;
         record_keys(&log, &keys, &hsm.token_info(), &identity)?;
         keep_log_keys(&log_keys_path(&config), &recovery.keys)?;
+        let log_keys = recovery.keys.iter().map(ToString::to_string).collect();
         let signed_metadata = caller.run(2, Doing::call("C_Sign with the metadata key"), || {
             sign_metadata(&config, &hsm, &keys, &log)
         })?;
-        Ok(Self { config, hsm, keys, log, signed_metadata, calls, own, memory, identity })
+        Ok(Self { config, hsm, keys, log, signed_metadata, calls, own, memory, log_keys, identity })
     }
 
     /// What this process is.

@@ -3,7 +3,7 @@
 use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
 use super::frame;
-use super::kept::{self, Refused, Why};
+use super::kept::{self, Basis, Refused, Why};
 use super::message::{self, Hello, Outcome as Told, PROTOCOL_VERSION, Welcome};
 use super::sealed::Sealed;
 use super::service::Service;
@@ -55,7 +55,7 @@ fn open(config: &Arc<Config>) -> Result<Appliance, StartError> {
 }
 
 /// What a gateway that keeps this checkpoint makes of it.
-fn confirm(appliance: &Appliance, kept: Option<&str>) -> Result<(), Refused> {
+fn confirm(appliance: &Appliance, kept: Option<&str>) -> Result<Basis, Refused> {
     kept::confirm(&appliance.log, &appliance.own, &appliance.memory, kept)
 }
 

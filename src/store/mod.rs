@@ -68,6 +68,17 @@ pub struct UsedAssertion {
     pub expires_at: NumericDate,
 }
 
+/// What is remembered of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Its newest checkpoint, a signed note.
+    pub note: String,
+    /// Its verifier keys, one on each line.
+    pub keys: String,
+    /// To be kept as well: checkpoints that a recorded decision has overridden, each with the record.
+    pub replaced: Vec<(String, String)>,
+}
+
 /// The state of tokens. Clones share one file, one writing thread and one set of readers; dropping the last one
 /// waits until all queued writes are done.
 #[derive(Clone)]
@@ -151,23 +162,31 @@ impl Store {
         Ok(self.inner.writer.write("revoke a token", act).await? > 0)
     }
 
-    /// Keeps the newest checkpoint (a signed note) of the log named `origin` in place of the one before. Which one
+    /// Keeps the newest checkpoint of the log named `origin` in place of the one before. Which one
     /// is newest is the caller's to know.
-    pub async fn keep_checkpoint(&self, origin: String, note: String) -> Result<(), StoreError> {
-        const KEEP: &str = "INSERT INTO checkpoint (origin, note) VALUES (?1, ?2) \
-                            ON CONFLICT (origin) DO UPDATE SET note = excluded.note";
-        let act = move |conn: &Connection| conn.prepare_cached(KEEP)?.execute([&origin, &note]).map(drop);
+    pub async fn keep_checkpoint(&self, origin: String, kept: Kept) -> Result<(), StoreError> {
+        const KEEP: &str = "INSERT INTO checkpoint (origin, note, keys) VALUES (?1, ?2, ?3) \
+                            ON CONFLICT (origin) DO UPDATE SET note = excluded.note, keys = excluded.keys";
+        const REPLACED: &str =
+            "INSERT OR IGNORE INTO replaced_checkpoint (origin, note, decision) VALUES (?1, ?2, ?3)";
+        let act = move |conn: &Connection| {
+            for (note, decision) in &kept.replaced {
+                conn.prepare_cached(REPLACED)?.execute([&origin, note, decision])?;
+            }
+            conn.prepare_cached(KEEP)?.execute([&origin, &kept.note, &kept.keys]).map(drop)
+        };
         self.inner.writer.write("keep a checkpoint", act).await
     }
 
     /// The checkpoint kept last for `origin`.
-    pub fn checkpoint(&self, origin: &str) -> Result<Option<String>, StoreError> {
+    pub fn checkpoint(&self, origin: &str) -> Result<Option<Kept>, StoreError> {
         self.read("read the checkpoint", |conn| kept_checkpoint(conn, origin))
     }
 
-    /// The checkpoint kept last for `origin` in the file at `path`, which a daemon may have open.
+    /// The note of the checkpoint kept last for `origin` in the file at `path`, which a daemon may have open.
     pub fn checkpoint_in(path: &Path, origin: &str) -> Result<Option<String>, StoreError> {
-        let kept = kept_checkpoint(&schema::reader(path)?, origin);
+        const NOTE: &str = "SELECT note FROM checkpoint WHERE origin = ?1";
+        let kept = schema::reader(path)?.query_row(NOTE, [origin], |row| row.get(0));
         kept.optional().map_err(|e| StoreError::of("read the checkpoint", &e))
     }
 
@@ -250,9 +269,9 @@ impl Store {
     }
 }
 
-fn kept_checkpoint(conn: &Connection, origin: &str) -> rusqlite::Result<String> {
-    conn.prepare_cached("SELECT note FROM checkpoint WHERE origin = ?1")?
-        .query_row([origin], |row| row.get(0))
+fn kept_checkpoint(conn: &Connection, origin: &str) -> rusqlite::Result<Kept> {
+    conn.prepare_cached("SELECT note, keys FROM checkpoint WHERE origin = ?1")?
+        .query_row([origin], |row| Ok(Kept { note: row.get(0)?, keys: row.get(1)?, replaced: Vec::new() }))
 }
 
 /// Inside the writer's transaction, so that nothing changes between looking and writing. The outer result ends the

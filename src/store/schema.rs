@@ -50,9 +50,17 @@ CREATE TABLE checkpoint (origin TEXT PRIMARY KEY, note TEXT NOT NULL) STRICT, WI
 ";
 
 /// Since version 2: the last time that was trusted, in nanoseconds since 1970, with the boot clock (nanoseconds) and the
-/// boot that it was read in.
+/// boot that it was read in; the verifier keys of the log whose checkpoint is kept; and checkpoints that the operator's
+/// decision has overridden, with the record of the decision.
 const SINCE_2: &str = "
 CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL, boot INTEGER, boot_id TEXT) STRICT;
+ALTER TABLE checkpoint ADD COLUMN keys TEXT NOT NULL DEFAULT '';
+CREATE TABLE replaced_checkpoint (
+  origin TEXT NOT NULL,
+  note TEXT NOT NULL,
+  decision TEXT NOT NULL,
+  PRIMARY KEY (origin, note)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the file if there is none, with nobody but its owner reading it, and refuses one that others may read:

@@ -212,3 +212,52 @@ fn a_log_that_nothing_remembers_signs_nothing_until_the_operator_decides() {
         appliance.finish();
     }
 }
+
+/// What the process of the gateway said so far.
+fn gateway_said(appliance: &Appliance) -> String {
+    appliance.gateway.as_ref().unwrap().said()
+}
+
+fn adopted(way: Way) {
+    let mut appliance = Appliance::start(Settings::new(way));
+    let before = copied_and_gone_on(&mut appliance);
+    // All that is left is the old copy of the log.
+    std::fs::remove_dir_all(appliance.audit()).unwrap();
+    copy(&before.audit, &appliance.audit());
+    let adopt = ["audit", "adopt", "--reason", "the disk is lost, this is last night's copy"];
+    let said = appliance.must(&adopt);
+    assert!(said.contains("rolled back") && said.contains("adopted: record"), "{said}");
+    appliance.run();
+    // The gateway was told why its memory is replaced, and keeps what it had.
+    until("a warning", || gateway_said(&appliance).contains("last night's copy").then_some(()));
+    assert_eq!(appliance.introspect("payments-api", &before.token).inner()["active"], true);
+    appliance.stop();
+    // From now on everything is as known, and the decision is used up: it is no excuse for another rollback.
+    assert!(appliance.must(&adopt).contains("nothing to decide"));
+    appliance.run();
+    appliance.stop();
+    std::fs::remove_dir_all(appliance.audit()).unwrap();
+    copy(&before.audit, &appliance.audit());
+    let mut refused = appliance.process("signer");
+    assert_eq!(refused.wait_all().code(), Some(65), "{}", refused.said());
+    appliance.ended(&refused);
+    appliance.must(&adopt);
+    appliance.run();
+    appliance.forget_checkpoints();
+    let evidence = appliance.finish_without_answers().evidence;
+    let decision = evidence.events("log-adopted").next().unwrap();
+    assert!(decision["reason"].as_str().unwrap().contains("last night"), "{decision}");
+    let by: Vec<&str> =
+        decision["known"].as_array().unwrap().iter().map(|known| known["by"].as_str().unwrap()).collect();
+    assert_eq!(by, ["signer", "gateway"], "{decision}");
+}
+
+#[test]
+fn a_log_that_was_restored_goes_on_by_a_recorded_decision_when_the_signer_is_a_child() {
+    adopted(Way::Child);
+}
+
+#[test]
+fn a_log_that_was_restored_goes_on_by_a_recorded_decision_when_the_signer_is_separate() {
+    adopted(Way::Separate);
+}

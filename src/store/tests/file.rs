@@ -1,6 +1,6 @@
 //! Which files are opened, and who may read them.
 
-use super::Place;
+use super::{Place, kept};
 use crate::store::{Store, StoreError};
 use rusqlite::Connection;
 use std::fs;
@@ -86,7 +86,7 @@ fn the_kept_checkpoint_is_read_from_a_file_that_a_daemon_has_open() {
     let place = Place::new();
     let store = place.open();
     assert_eq!(Store::checkpoint_in(&place.path(), "log"), Ok(None));
-    place.runtime.block_on(store.keep_checkpoint("log".to_owned(), "note".to_owned())).unwrap();
+    place.runtime.block_on(store.keep_checkpoint("log".to_owned(), kept("note"))).unwrap();
     assert_eq!(Store::checkpoint_in(&place.path(), "log"), Ok(Some("note".to_owned())));
     drop(store);
     assert_eq!(

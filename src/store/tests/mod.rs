@@ -6,7 +6,7 @@ mod file;
 mod tokens;
 mod writes;
 
-use super::{InsertError, Store, StoreError, TokenKey, UsedAssertion};
+use super::{InsertError, Kept, Store, StoreError, TokenKey, UsedAssertion};
 use crate::claims::{
     Authentication, AuthorizationDetail, NumericDate, TokenFacts, TokenFormat, TokenHash,
     parse_authorization_details,
@@ -17,6 +17,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+fn kept(note: &str) -> Kept {
+    Kept { note: note.to_owned(), keys: format!("key of {note}"), replaced: Vec::new() }
+}
 
 struct Place {
     directory: TempDir,

@@ -1,9 +1,9 @@
 //! What is known of tokens, and when.
 
-use super::{Place, at_jwt, facts, opaque, used};
+use super::{Place, at_jwt, facts, kept, opaque, used};
 use crate::claims::{NumericDate, TokenFacts};
 use crate::clock::trusted_in_tests;
-use crate::store::{InsertError, StoreError, TokenKey};
+use crate::store::{InsertError, Kept, StoreError, TokenKey};
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -178,11 +178,23 @@ fn checkpoints_are_kept_for_each_log_and_replaced() {
     let store = place.open();
     assert_eq!(store.checkpoint("a/log"), Ok(None));
     for (origin, note) in [("a/log", "one\n"), ("b/log", "other\n"), ("a/log", "two\n")] {
-        place.runtime.block_on(store.keep_checkpoint(origin.to_owned(), note.to_owned())).unwrap();
+        place.runtime.block_on(store.keep_checkpoint(origin.to_owned(), kept(note))).unwrap();
     }
-    assert_eq!(store.checkpoint("a/log"), Ok(Some("two\n".to_owned())));
+    assert_eq!(store.checkpoint("a/log"), Ok(Some(kept("two\n"))));
     drop(store);
-    assert_eq!(place.open().checkpoint("b/log"), Ok(Some("other\n".to_owned())));
+    assert_eq!(place.open().checkpoint("b/log"), Ok(Some(kept("other\n"))));
+
+    // What a decision overrides stays, however often it is told.
+    let store = place.open();
+    for note in ["three\n", "four\n"] {
+        let overridden = Kept { replaced: vec![("two\n".to_owned(), "decision".to_owned())], ..kept(note) };
+        place.runtime.block_on(store.keep_checkpoint("a/log".to_owned(), overridden)).unwrap();
+    }
+    let rows = Connection::open(place.path()).unwrap();
+    let rows = rows.query_row("SELECT note, decision FROM replaced_checkpoint", [], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    });
+    assert_eq!(rows, Ok(("two\n".to_owned(), "decision".to_owned())));
 }
 
 #[test]

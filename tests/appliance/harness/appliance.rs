@@ -280,6 +280,17 @@ impl Appliance {
         }
     }
 
+    /// The log does not extend what was seen on the way, by the operator's decision.
+    pub(crate) fn forget_checkpoints(&mut self) {
+        self.checkpoints.clear();
+    }
+
+    /// As [`Self::finish`], for a log that has lost records of what callers received.
+    pub(crate) fn finish_without_answers(self) -> Finished {
+        *self.kept.lock().unwrap() = Kept::default();
+        self.finish()
+    }
+
     /// A list of what is never logged, held against everything that was.
     fn says_nothing_secret(&self, kept: &Kept) {
         let secrets = self.secrets.lock().unwrap();
