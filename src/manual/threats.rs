@@ -5,7 +5,7 @@
 //! | taken over | can | cannot |
 //! |---|---|---|
 //! | gateway | ask for answers about tokens that do not exist, name another subject, refuse service, forget revocations, see bearer tokens and client secrets as they are presented | sign without a record; sign for another issuer, audience, purpose or algorithm; show a resource server a scope, type or claim that its entry does not name; give a token a longer life than the client's entry; reach PIN or keys; change or shorten the log |
-//! | signer | sign anything with the keys in the token while it is taken over; refuse service | take a key out of the token; change records under a checkpoint that somebody outside holds, unnoticed |
+//! | signer | sign anything with the keys in the token while it is taken over; refuse service | take a key out of the token; change records under a checkpoint that somebody outside holds, unnoticed; make the gateway forget the checkpoint that it holds |
 //! | both, in the child way of running | both columns: one user is no boundary | what the signer cannot |
 //! | a resource server | ask about tokens that it was given | learn another's part; learn whether an inactive answer means unknown, revoked or not its own |
 //! | the disk of the log, read | see what was disclosed: payloads lie in clear for now | learn the committed fields from an export, which holds records alone |
@@ -13,6 +13,26 @@
 //!
 //! Which subject stands behind a token rests on the gateway and on the front server's assertion: the signer cannot know
 //! who signed in. It records the commitment to the subject, so the claim can be disputed later.
+//!
+//! ## What is known of the log, and who may override it
+//!
+//! The gateway pins the log's verifier keys at its first contact and keeps the newest checkpoint. It takes another one in
+//! its place only when a pinned key signed it, its size is not smaller, and a consistency proof leads from the old root
+//! to the new one ([`crate::signer::LogMemory`]). Else it keeps its own, closes the connection, and answers 503 with the
+//! reason. A new generation of the checkpoint key is pinned when it signs a checkpoint together with a pinned one: the
+//! signer signs with every generation that the token holds. A gateway whose pinned keys are all gone with their token
+//! believes nothing: move its state away, so that it forgets every token (all are inactive then) and begins anew.
+//!
+//! The other way to replace a memory is the operator's decision, `chancery audit adopt`: a `log-adopted` record with
+//! operator, reason, and the SHA-256 of each memory that it overrides. The signer shows the gateway this record with its
+//! inclusion proof under the new checkpoint; the gateway takes it only when the record names exactly the checkpoint that
+//! it holds, says so at warn level, and keeps the overridden checkpoint with the decision in its state
+//! (`replaced_checkpoint`). A signer that was taken over can forge such a record, but not in silence: the warning, the
+//! record in the log and the kept checkpoint, which the log does not extend, are the evidence. A decision excuses no later
+//! rollback, since it does not name later memories.
+//!
+//! The first contact is believed: who takes the signer over before it, or takes the gateway's state away, is not noticed
+//! by the gateway. Auditors pin the key that `audit init` printed.
 //!
 //! ## Lessons from elsewhere
 //!

@@ -1,6 +1,6 @@
 //! The gateway's side against a signer that the test plays.
 
-use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response};
+use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response, ShownCheckpoint};
 use super::*;
 use crate::config::AuthMethod;
 use std::io::{Read, Write};
@@ -123,6 +123,34 @@ async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
     }
     drop(reads.join().unwrap());
     served.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_is_not_believed_ends_the_connection_and_changes_no_memory() {
+    let client = SignerClient::new();
+    let (ours, signer) = UnixStream::pair().unwrap();
+    let published = Arc::new(Published::new(Vec::new(), String::new()).unwrap());
+    let served = tokio::spawn({
+        let client = client.clone();
+        async move {
+            let (checkpoints, _) = watch::channel(LogMemory::new("log", "kept".to_owned(), "").unwrap());
+            let (_going_on, mut stop) = watch::channel(false);
+            let end = client.serve(ours, published, &checkpoints, &mut stop).await;
+            (end, checkpoints.borrow().note().to_owned())
+        }
+    });
+    let forged = ShownCheckpoint {
+        note: "log\n1\nAAAA\n".to_owned(),
+        proof: Vec::new(),
+        keys: Vec::new(),
+        adopted: None,
+    };
+    answer(&signer, 0, Outcome::Checkpoint(forged));
+    let (end, note) = served.await.unwrap();
+    assert!(matches!(end, FrameError::Checkpoint(_)), "{end}");
+    assert_eq!(note, "kept");
+    let SignerState::Down { reason } = client.state() else { panic!("it is down") };
+    assert!(reason.contains("checkpoint is not believed"), "{reason}");
 }
 
 /// Waits for what should happen by itself.

@@ -81,7 +81,7 @@ impl LogMemory {
 
     /// The keys, one on each line.
     pub fn keys(&self) -> String {
-        self.keys.iter().map(|key| format!("{key}\n")).collect()
+        self.keys.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     /// Notes that an operator's decision overrode since the start, each with the record of the decision.

@@ -64,11 +64,11 @@ impl Offline {
     pub fn memories(&self, of_gateway: Option<String>) -> Result<Vec<Remembered>, StartError> {
         let mut found = Vec::new();
         if let Some(note) = self.memory.read()? {
-            found.push(self.look("signer", note));
+            found.push(self.look("signer", &note));
         }
         let notes = self.memory.refused()?.into_iter().chain(of_gateway.map(String::into_bytes));
         for note in notes {
-            let known = self.look("gateway", note);
+            let known = self.look("gateway", &note);
             if !found.contains(&known) {
                 found.push(known);
             }
@@ -76,13 +76,13 @@ impl Offline {
         Ok(found)
     }
 
-    fn look(&self, by: &str, note: Vec<u8>) -> Remembered {
+    fn look(&self, by: &str, note: &[u8]) -> Remembered {
         // What is no checkpoint has no size; its digest names it all the same.
-        let read = Checkpoint::from_note_unverified(&note).ok();
+        let read = Checkpoint::from_note_unverified(note).ok();
         let (size, root) = read.map_or((0, [0; 32]), |read| (read.size, read.root));
-        let sha256 = Digest(crate::jose::sha256(&note));
+        let sha256 = Digest(crate::jose::sha256(note));
         let checkpoint = CheckpointRef { size, root: Digest(root), sha256 };
-        let standing = self.log.compare(&note).map(drop).map_err(|why| why.to_string());
+        let standing = self.log.compare(note).map(drop).map_err(|why| why.to_string());
         Remembered { known: Known { by: by.to_owned(), checkpoint }, standing }
     }
 
