@@ -221,6 +221,15 @@ mod tests {
                 );
                 assert_eq!(say(&mut socket, GET).await, "", "the connection has ended");
             }
+            // And in one piece with a request that is answered.
+            socket = TcpStream::connect(served.address).await.unwrap();
+            let mut both = say(&mut socket, &format!("{GET}{head}")).await;
+            socket.read_to_string(&mut both).await.unwrap();
+            assert!(
+                both.starts_with("HTTP/1.1 200 ") && both.contains(&format!("HTTP/1.1 {status} ")),
+                "{both}"
+            );
+            assert!(both.contains("{\"error\":\"invalid_request\""), "{both}");
         }
     }
 

@@ -67,3 +67,6 @@
 //!   (`time-sync.target`).
 //! * A lost `state.db` forgets used assertions; those still within their few minutes could be handed over once more.
 //!   Restore it, or wait for the longest assertion lifetime before serving.
+//! * Strangers with many addresses can make the pool close each other's idle connections, never one whose request is
+//!   being answered. Budgets of the edge (rates, failures, a day's inactive answers) live in memory: a restart begins
+//!   with whole ones.

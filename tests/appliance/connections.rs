@@ -12,7 +12,12 @@ const GET: &str = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A connection from 127.0.0.`host`.
 fn from(host: u8, appliance: &Appliance) -> TcpStream {
-    let server: SocketAddrV4 = appliance.public.trim_start_matches("http://").parse().unwrap();
+    between(host, &appliance.public)
+}
+
+fn between(host: u8, url: &str) -> TcpStream {
+    let port = url.rsplit(':').next().unwrap().parse().unwrap();
+    let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
     let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     let own = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0);
     bind(fd.as_raw_fd(), &SockaddrIn::from(own)).unwrap();
@@ -117,6 +122,35 @@ fn a_body_that_dribbles_is_idle_since_its_head() {
     assert!(is_served(&mut from(1, &appliance)));
     assert!(is_closed(&mut dribbles));
     drop(rests);
+    appliance.finish();
+}
+
+#[test]
+fn connections_that_never_agree_on_tls_make_room_too() {
+    let settings = Settings::new(Way::Child).with_tls().limit("request_time", "\"60s\"");
+    let appliance = Appliance::start(settings.limit("connections_per_source", "8"));
+    let silent: Vec<TcpStream> = (0..40).map(|_| from(1, &appliance)).collect();
+    let handshake = "chancery_http_connections{state=\"handshake\"}";
+    until(handshake, || (metric(&appliance, handshake) == 8).then_some(()));
+    let token = appliance.token_of_the_case();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true, "from the same address");
+    drop(silent);
+    appliance.finish();
+}
+
+#[test]
+fn operators_have_places_of_their_own_and_none_of_them_is_held_forever() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let public: Vec<TcpStream> = (0..300).map(|_| from(1, &appliance)).collect();
+    let held: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = between(1, &appliance.operations);
+            assert!(is_served(&mut stream));
+            stream
+        })
+        .collect();
+    assert!(appliance.is_ready());
+    drop((public, held));
     appliance.finish();
 }
 
