@@ -78,7 +78,7 @@ cargo_test() {
 
 scripts() {
   local script
-  for script in softhsm/*.sh tests/*.sh .ci/run; do
+  for script in softhsm/*.sh tests/*.sh tests/*/*.sh .ci/run; do
     bash -n "$script" && [ -x "$script" ] || { echo "$script: expected a script that can run" >&2; return 1; }
   done
 }
@@ -102,9 +102,11 @@ stopped() {
 
 check "scripts" scripts
 check "format" cargo fmt --check
+check "format of the fuzzing targets" cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 check "lints" cargo clippy --locked --all-targets -- -D warnings
 check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --document-private-items --quiet
 cargo_test
+check "fuzzing" tests/fuzz/run.sh
 if cargo build --locked --quiet --bin chancery; then
   target=$(cargo metadata --locked --format-version 1 --no-deps | jq -r .target_directory)
   export CHANCERY_BIN=$target/debug/chancery

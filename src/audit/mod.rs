@@ -28,6 +28,8 @@ mod entry;
 mod error;
 mod event;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod header;
 mod keeper;
 mod log;

@@ -7,6 +7,8 @@
 mod bundle;
 mod chain;
 mod finding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keys;
 mod manifest;
 mod sheets;

@@ -35,6 +35,8 @@ mod connection;
 mod content;
 mod disclosed;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inbox;
 mod kept;
 mod keyring;

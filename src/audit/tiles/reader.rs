@@ -144,7 +144,7 @@ impl TileReader {
 
 impl Bundle {
     /// Takes `count` records apart from `bytes`; `None` when they are not exactly that.
-    fn parse(bytes: Vec<u8>, count: u64) -> Option<Self> {
+    pub(in crate::audit) fn parse(bytes: Vec<u8>, count: u64) -> Option<Self> {
         let bundle = Self { bytes, count };
         let mut parts = Parts(&bundle.bytes);
         for _ in 0..count {
