@@ -5,7 +5,10 @@ use super::{ConfigFile, Status, fail, load, log_lines};
 use crate::audit::{Event, Outcome};
 use crate::config::{Config, Process, SignerMode};
 use crate::hsm::leave;
-use crate::signer::{Appliance, Calls, Ending, Identity, Service, check_peer, listen, record_event, refuse};
+use crate::signer::{
+    Appliance, Calls, Ending, Identity, Service, check_peer, listen, record_event, refuse,
+    remember_lost_token,
+};
 use crate::{clock, systemd, telemetry};
 use clap::Args;
 use std::os::fd::AsFd;
@@ -13,6 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -47,7 +51,9 @@ pub fn run(args: &SignerArgs) -> Status {
     if let Err(error) = watch_signals(args.child, &ending) {
         return fail(&error, 71);
     }
-    let calls = match Calls::watch(config.hsm.deadline, hung(args.child, Arc::clone(&config))) {
+    let serving = Arc::new(AtomicBool::new(false));
+    let hung = hung(args.child, Arc::clone(&config), Arc::clone(&serving), ending.clone());
+    let calls = match Calls::watch(config.hsm.deadline, hung) {
         Ok(calls) => calls,
         Err(error) => return fail(&error, 71),
     };
@@ -59,10 +65,14 @@ pub fn run(args: &SignerArgs) -> Status {
         Ok(started) => started,
         Err(error) => {
             tracing::error!(%error, "the signer does not start");
+            if error.is_token() {
+                remember_lost_token(&config, &error.to_string());
+            }
             last_words(args.child, &config, &error.to_string());
             return error.exit_status();
         }
     };
+    serving.store(true, Ordering::Release);
     if let Err(error) = meet_gateways(args.child, &config, &service, &ending) {
         tracing::error!(%error, "no gateway can reach the signer");
         let _ = service.finish(&identity);
@@ -79,21 +89,35 @@ pub fn run(args: &SignerArgs) -> Status {
     systemd::stopping();
     let patience = match why {
         Ending::Asked | Ending::TokenLost { .. } => Duration::from_secs(45),
-        Ending::LogFailed(_) | Ending::RolledBack(_) => Duration::from_secs(5),
+        Ending::Hung(_) | Ending::LogFailed(_) | Ending::RolledBack(_) => Duration::from_secs(5),
     };
     if let Err(error) = end_at_last(patience) {
         tracing::warn!(%error, "nothing watches over the end");
     }
-    let status = end(service, &identity, why);
+    let status = end(service, &config, &identity, why);
     // Whatever else ended it: a PIN that was refused meanwhile must not be tried again.
     if ended.try_iter().any(|late| matches!(late, Ending::TokenLost { pin: true, .. })) { 77 } else { status }
 }
 
 /// Ends the process when a call into the module does not return, from the first one on and also while everything else
 /// has ended: the thread inside the module cannot be ended, the process can.
-fn hung(child: bool, config: Arc<Config>) -> impl FnOnce(String) {
+fn hung(
+    child: bool,
+    config: Arc<Config>,
+    serving: Arc<AtomicBool>,
+    ending: Sender<Ending>,
+) -> impl FnOnce(String) {
     move |what| {
-        tracing::error!(%what, "a call into the PKCS#11 module hangs; the signer ends at once");
+        tracing::error!(%what, "a call into the PKCS#11 module hangs; the signer ends");
+        if serving.load(Ordering::Acquire) {
+            // Beside the thread that hangs; the main thread may hang as well.
+            let watched = end_at_last(Duration::from_secs(5));
+            if watched.is_ok() && ending.send(Ending::Hung(what)).is_ok() {
+                return;
+            }
+            end_now(70)
+        }
+        remember_lost_token(&config, &what);
         last_words(child, &config, &what);
         end_now(70)
     }
@@ -185,7 +209,7 @@ fn end_at_last(patience: Duration) -> std::io::Result<()> {
     Ok(())
 }
 
-fn end(service: Arc<Service>, identity: &Identity, why: Ending) -> Status {
+fn end(service: Arc<Service>, config: &Config, identity: &Identity, why: Ending) -> Status {
     match why {
         Ending::Asked => {
             if !service.finish(identity) {
@@ -196,13 +220,19 @@ fn end(service: Arc<Service>, identity: &Identity, why: Ending) -> Status {
         }
         Ending::TokenLost { reason, pin } => {
             tracing::error!(%reason, "the token is lost; the signer ends, and a new one looks for it");
-            record_event(service.log(), Event::TokenLost, Outcome::Failure, &reason, identity);
+            lost(&service, config, identity, &reason);
             let _ = service.finish(identity);
             if pin { 77 } else { 75 }
+        }
+        Ending::Hung(reason) => {
+            service.finish_beside_hung_calls();
+            lost(&service, config, identity, &reason);
+            end_now(70)
         }
         // Nothing may be written after a failed sync: the next start reads the log from the disk.
         Ending::LogFailed(reason) => {
             tracing::error!(%reason, "the audit log failed; the signer ends at once");
+            service.say_why(&reason);
             end_now(74)
         }
         // Nothing more is added to a log that is not the one that was known, and nobody starts on it again.
@@ -211,6 +241,14 @@ fn end(service: Arc<Service>, identity: &Identity, why: Ending) -> Status {
             end_now(65)
         }
     }
+}
+
+/// Recorded, told to the gateways, and remembered for the start that finds the token again.
+fn lost(service: &Service, config: &Config, identity: &Identity, reason: &str) {
+    remember_lost_token(config, reason);
+    record_event(service.log(), Event::TokenLost, Outcome::Failure, reason, identity);
+    service.say_why(reason);
+    systemd::status(reason);
 }
 
 /// SIGTERM and SIGINT end a service in order. A child ignores them: it ends with its gateway, which drains first.

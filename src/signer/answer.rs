@@ -289,7 +289,6 @@ impl<'s, 'r> Act<'s, 'r> {
             }
             NotDone::Token(error) => {
                 let reason = error.to_string();
-                tracing::error!(error = %reason, alarm = error.is_alarm(), "the token did not sign");
                 let event = (Event::Failed, reason.as_str());
                 let appended = self.record_and_say(event, unavailable(reason.clone()));
                 if let Some(ending) = Ending::after(&error) {

@@ -4,10 +4,11 @@
 use super::calls::{Caller, Doing};
 use super::content::{Typ, encoded_header};
 use super::pace::Pace;
+use super::trouble::Trouble;
 use super::unproved::Unproved;
 use crate::claims::Purpose;
 use crate::config::{Config, KeySeries};
-use crate::hsm::{ErrorClass, FindError, Hsm, HsmError, Key, KeyLabel};
+use crate::hsm::{ErrorClass, FindError, Hsm, HsmError, Key, KeyLabel, SignError};
 use crate::jose::Algorithm;
 use std::path::PathBuf;
 
@@ -60,6 +61,7 @@ pub(super) struct SigningKey {
     key: Key,
     header: String,
     pace: Pace,
+    trouble: Trouble,
 }
 
 impl SigningKey {
@@ -71,7 +73,7 @@ impl SigningKey {
             // Signs notes, never a JWS: it has no header.
             Purpose::AuditCheckpoint => String::new(),
         };
-        Self { purpose, key, header, pace: Pace::default() }
+        Self { purpose, key, header, pace: Pace::default(), trouble: Trouble::default() }
     }
 
     /// What it signs.
@@ -87,6 +89,20 @@ impl SigningKey {
     /// How long the token takes for it.
     pub(super) const fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    /// Whether its signatures fail.
+    pub(super) const fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
+    /// Notes how a signature came out, and passes it on.
+    pub(super) fn note<T>(&self, signed: Result<T, SignError>) -> Result<T, SignError> {
+        match &signed {
+            Ok(_) => self.trouble.signed(),
+            Err(error) => self.trouble.came(self.key.label(), error),
+        }
+        signed
     }
 
     /// Its encoded JOSE header with the dot.

@@ -13,6 +13,7 @@
 //! | `content` | header and payload of each JWT |
 //! | `record`, `disclosed` | the audit record of each act, and what it commits to |
 //! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the one that signs checkpoints, and those that did |
+//! | `turn`, `trouble` | threads that take turns for short calls; faults of a key that go on |
 //! | `login`, `unproved` | a logged-in token, unless its PIN was refused before; keys that no run has proved yet |
 //! | `start` | from a configuration to an open token and an open log |
 //! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |
@@ -55,6 +56,8 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trouble;
+mod turn;
 mod unproved;
 mod watch;
 mod wire;
@@ -73,6 +76,6 @@ pub use offline::{Offline, Remembered};
 pub use record::Identity;
 pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service, refuse};
-pub use start::{Appliance, StartError, generate_keys, init_log, record_event};
+pub use start::{Appliance, StartError, generate_keys, init_log, record_event, remember_lost_token};
 pub use state::StateDirectory;
 pub use status::SignerStatus;

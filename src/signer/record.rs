@@ -338,6 +338,11 @@ pub(super) fn key(
     Ok(Entry::plain(&draft)?)
 }
 
+/// The token signs again.
+pub(super) fn recovered(what: &str) -> Result<Entry, RecordError> {
+    Ok(Entry::plain(&Draft { reason: Some(what), ..Draft::new(Event::TokenRecovered, Outcome::Success) })?)
+}
+
 /// What the process is and what it was given.
 pub struct Identity {
     /// Of the configuration.

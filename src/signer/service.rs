@@ -1,6 +1,6 @@
 //! The signer's side of the door: gateways and their sockets, signing threads, how all of it ends.
 
-use super::calls::Doing;
+use super::calls::{Calls, Doing};
 use super::connection::Connection;
 use super::frame;
 use super::inbox::Inbox;
@@ -11,10 +11,12 @@ use super::pace::Apart;
 use super::record::{self, Identity};
 use super::start::{Appliance, StartError};
 use super::status::Beat;
+use super::turn::Turn;
 use super::watch;
 use super::worker::{Ticket, Worker};
 use crate::audit::{Continuity, Event, Log, Published};
 use crate::claims::Purpose;
+use crate::clock;
 use crate::config::Config;
 use crate::hsm::{ErrorClass, SignError};
 use std::io::ErrorKind;
@@ -28,6 +30,9 @@ use std::time::Duration;
 /// Gateways at once: one, and for a moment the next one beside it. Each costs two threads and some buffers.
 const MAX_GATEWAYS: usize = 8;
 
+/// How long other threads have to finish beside one that hangs.
+const FINISH: Duration = Duration::from_secs(2);
+
 /// Why the signer ends.
 #[derive(Debug)]
 pub enum Ending {
@@ -40,6 +45,8 @@ pub enum Ending {
         /// The PIN was refused: nobody may try again.
         pin: bool,
     },
+    /// A call into the module hangs, whose thread only the end of the process ends: what else is under way is finished.
+    Hung(String),
     /// The log failed: at once, without writing anything more.
     LogFailed(String),
     /// A gateway holds a signed checkpoint that the log does not extend: at once, so that nothing is built on it.
@@ -62,8 +69,8 @@ pub(super) struct Shared {
     pub serial: String,
     pub log: Log<Ticket>,
     pub inbox: Inbox,
-    /// Whoever holds it makes short calls into the token, one after the other, for asks: [`Pace`](super::pace::Pace).
-    pub turn: Mutex<()>,
+    /// Of the thread that makes short calls into the token, one after the other, for asks.
+    pub turn: Turn,
     /// When others begin.
     pub apart: Apart,
     pub signed_metadata: String,
@@ -90,6 +97,7 @@ pub struct Service {
     gateways: AtomicUsize,
     stopping: AtomicBool,
     beat: Mutex<Beat>,
+    calls: Calls,
 }
 
 impl Service {
@@ -106,7 +114,7 @@ impl Service {
             keys: appliance.keys,
             log: appliance.log,
             inbox: Inbox::new().map_err(StartError::Thread)?,
-            turn: Mutex::default(),
+            turn: Turn::default(),
             apart: Apart::default(),
             signed_metadata: appliance.signed_metadata,
             log_keys: appliance.log_keys,
@@ -130,6 +138,7 @@ impl Service {
             gateways: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             beat: Mutex::default(),
+            calls,
         }))
     }
 
@@ -267,9 +276,46 @@ impl Service {
         &self.shared.log
     }
 
+    /// Says why the signer ends: its last word on each connection, for the operators of the gateway.
+    pub fn say_why(&self, reason: &str) {
+        let mut status = self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log);
+        status.trouble = Some(reason.to_owned());
+        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            connection.answer(0, Outcome::Status(status.clone()));
+        }
+    }
+
+    /// What an end in order is while a thread hangs in the module: no more asks are read, and those of the other threads
+    /// are finished. The log is not closed, which would wait for that thread; all that was answered is durable.
+    pub fn finish_beside_hung_calls(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.shared.inbox.close();
+        let began = clock::monotonic_nanos();
+        let busy = || {
+            let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+            workers.iter().filter(|worker| !worker.is_finished()).count()
+        };
+        while busy() > self.calls.hung().len() && clock::since(began) < FINISH {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Records of each key that signs again.
+    fn tell_recoveries(&self) {
+        for key in self.shared.keys.signing() {
+            let Some(told) = key.trouble().look(key.key().label()) else { continue };
+            let noted = record::recovered(&told).map_err(|e| e.to_string());
+            if let Err(error) = noted.and_then(|entry| self.shared.log.note(entry).map_err(|e| e.to_string()))
+            {
+                tracing::error!(%error, "a recovery of the token was not recorded");
+            }
+        }
+    }
+
     /// Called every second: watches the clock, keeps a new checkpoint and sends it to the gateways, and how the signer is.
     pub fn tick(&self, last: &mut u64) {
         watch::watch(&self.shared.log);
+        self.tell_recoveries();
         let status = self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log);
         let newest = self.shared.log.newest().filter(|newest| newest.size > *last);
         *last = newest.as_ref().map_or(*last, |newest| newest.size);

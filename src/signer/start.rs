@@ -162,6 +162,14 @@ impl StartError {
         }
     }
 
+    /// Whether it is about the token.
+    pub const fn is_token(&self) -> bool {
+        matches!(
+            self,
+            Self::PinRefused { .. } | Self::Open(_) | Self::Token(_) | Self::Keys(_) | Self::Metadata(_)
+        )
+    }
+
     const fn is_pin(&self) -> bool {
         let class = match self {
             Self::PinRefused { .. } => return true,
@@ -357,6 +365,7 @@ impl Appliance {
         let own = Mutex::new(memory.compare(&log)?);
         record_start(&log, &recovery, &identity)?;
         record_keys(&log, &keys, &hsm.token_info(), &identity)?;
+        record_recovery(&log, &StateDirectory::of(&config))?;
         keep_log_keys(&log_keys_path(&config), &recovery.keys)?;
         let log_keys = recovery.keys.iter().map(ToString::to_string).collect();
         let signed_metadata = caller.run(2, Doing::call("C_Sign with the metadata key"), || {
@@ -412,6 +421,24 @@ fn record_keys(
         let _ = log.record(entry)?;
     }
     Ok(())
+}
+
+/// Name of the word that a process leaves that lost the token.
+const TOKEN_LOST: &str = "token-lost";
+
+/// Leaves word that the token is lost, for the start that finds it again.
+pub fn remember_lost_token(config: &Config, reason: &str) {
+    if let Err(error) = StateDirectory::of(config).write(TOKEN_LOST, reason.as_bytes()) {
+        tracing::warn!(%error, "the recovery of the token will not be recorded");
+    }
+}
+
+fn record_recovery(log: &Log<Ticket>, state: &StateDirectory) -> Result<(), StartError> {
+    let unreadable = |error| StartError::State { path: state.path(TOKEN_LOST), error };
+    let Some(reason) = state.read(TOKEN_LOST).map_err(unreadable)? else { return Ok(()) };
+    let why = format!("the token was lost: {}", String::from_utf8_lossy(&reason));
+    let _ = log.record(record::recovered(&why)?)?;
+    state.remove(TOKEN_LOST).map_err(unreadable)
 }
 
 /// Claims of `signed_metadata` (RFC 8414 §2.1): every member of the plain document, `iss`, and when it was signed.

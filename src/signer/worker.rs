@@ -20,7 +20,7 @@ use super::service::{Ending, Shared};
 use crate::audit::{Queued, Receipt};
 use crate::clock;
 use crate::hsm::{SignError, SigningSession, UnverifiedSignature, VerifiedSignature};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Signed and verified in health probes: no JWS (it has no dots and begins with a NUL) and no note.
@@ -168,7 +168,7 @@ impl Worker {
     ) -> Vec<Result<VerifiedSignature, SignError>> {
         let short = |waits: &Unsigned<'_>| waits.key().pace().is_short();
         let take_turns = unsigned.first().is_some_and(|(_, waits)| short(waits));
-        let turn = take_turns.then(|| shared.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let turn = take_turns.then(|| shared.turn.take());
         let began = clock::monotonic_nanos();
         let mut signed = Vec::with_capacity(unsigned.len());
         for (_, waits) in unsigned {
@@ -195,7 +195,8 @@ impl Worker {
             let doing = Doing::sign(signed.key().shared_label());
             self.caller.run(1, doing, || self.session.verify(signed))
         };
-        signed.into_iter().map(verify).collect()
+        let keys = unsigned.iter().map(|(_, waits)| waits.key());
+        signed.into_iter().map(verify).zip(keys).map(|(signed, key)| key.note(signed)).collect()
     }
 
     /// Lets the token sign; the watchdog sees how long it takes.
@@ -215,8 +216,8 @@ impl Worker {
 
     fn self_test(&mut self, shared: &Shared) -> Result<(), SignError> {
         for key in shared.keys.signing() {
-            self.caller
-                .run(1, Doing::sign(key.key().shared_label()), || self.session.sign(key.key(), SELF_TEST))?;
+            let doing = Doing::sign(key.key().shared_label());
+            key.note(self.caller.run(1, doing, || self.session.sign(key.key(), SELF_TEST)))?;
         }
         Ok(())
     }

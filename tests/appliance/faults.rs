@@ -217,3 +217,68 @@ fn a_command_that_holds_the_pin_leaves_no_core_file() {
     }
     appliance.finish();
 }
+
+#[test]
+fn a_call_that_hangs_costs_its_own_answer_and_the_other_sessions_go_on() {
+    let settings = Settings::new(Way::Child).with_faults("deadline = \"8s\"\nsessions = 4");
+    let mut appliance = Appliance::start(settings);
+    let token = appliance.token_of_the_case();
+    // Threads take turns for calls that were short.
+    for _ in 0..10 {
+        appliance.introspect("payments-api", &token);
+    }
+    let signer = appliance.signer_id();
+    appliance.fault("C_Sign", "hang once");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| appliance.introspection("payments-api", &token).send().status);
+        until("the call that hangs", || appliance.has_come("C_Sign").then_some(()));
+        for _ in 0..20 {
+            assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+        }
+        assert_eq!(appliance.signer_id(), signer, "all of it before the deadline");
+        // It hung itself, or the log's checkpoint did.
+        let status = first.join().unwrap();
+        assert!(status == 503 || status == 200, "{status}");
+    });
+    until("another signer", || (appliance.signer_id().is_some_and(|id| Some(id) != signer)).then_some(()));
+    appliance.wait_until_ready();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    assert!(!appliance.path("faults/destructed").exists());
+    let finished = appliance.finish();
+    let reason = |event: &str| {
+        let record = finished.evidence.events(event).next().unwrap_or_else(|| panic!("no {event}"));
+        record["reason"].as_str().unwrap().to_owned()
+    };
+    for event in ["token-lost", "token-recovered"] {
+        let reason = reason(event);
+        assert!(reason.contains("C_Sign with the key") && reason.contains("es256-1"), "{event}: {reason}");
+    }
+}
+
+#[test]
+fn a_fault_that_goes_on_is_told_when_it_begins_and_ends_and_its_end_is_recorded() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child).with_faults(HSM));
+    let token = appliance.token_of_the_case();
+    // CKR_KEY_FUNCTION_NOT_PERMITTED: a key that its owner has suspended.
+    appliance.fault("C_Sign", "fail 68");
+    for _ in 0..50 {
+        appliance.introspection("payments-api", &token).send().is_unavailable();
+    }
+    appliance.mend("C_Sign");
+    until("an answer", || {
+        (appliance.introspection("payments-api", &token).send().status == 200).then_some(())
+    });
+    appliance.wait_until_ready();
+    // The end is told within a second.
+    until("the word", || {
+        let said = appliance.gateway.as_ref().unwrap().said();
+        said.contains("the token signs again").then_some(())
+    });
+    let finished = appliance.finish();
+    let lines: Vec<_> =
+        finished.said.lines().filter(|line| line.contains("the token does not sign")).collect();
+    assert!((1..=4).contains(&lines.len()), "one for each key at most: {lines:?}");
+    assert!(lines[0].contains("CKR_KEY_FUNCTION_NOT_PERMITTED to C_Sign"), "{lines:?}");
+    assert_eq!(finished.evidence.events("failed").count(), 50, "each has its record");
+    assert!(finished.evidence.events("token-recovered").count() >= 1);
+}

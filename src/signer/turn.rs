@@ -1,0 +1,112 @@
+//! Whose turn it is to make short calls into the token: [`Pace`](super::pace::Pace) says why threads take turns.
+//!
+//! A thread inside the module cannot be interrupted, so a turn that lasts too long is taken over: a call that hangs costs
+//! its own answer and its session, and the other threads go on taking turns.
+
+use super::pace::ROUND;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A turn takes twice [`ROUND`] and one call at most. One that has not ended by then is late, perhaps for ever.
+const LATE: Duration = ROUND.saturating_mul(5);
+
+/// See the file.
+#[derive(Default)]
+pub(super) struct Turn {
+    state: Mutex<State>,
+    free: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Number of the turn that is on; 0 when there is none.
+    on: u64,
+    last: u64,
+    waiting: usize,
+}
+
+/// A turn, until it is dropped.
+pub(super) struct Held<'a> {
+    turn: &'a Turn,
+    number: u64,
+}
+
+impl Turn {
+    /// Waits for the end of the turn that is on, or until it is late.
+    pub(super) fn take(&self) -> Held<'_> {
+        let mut state = self.state();
+        while state.on != 0 {
+            let waited_for = state.on;
+            state.waiting += 1;
+            let (woken, timeout) =
+                self.free.wait_timeout(state, LATE).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.waiting -= 1;
+            if timeout.timed_out() && state.on == waited_for {
+                break;
+            }
+        }
+        state.last += 1;
+        state.on = state.last;
+        Held { turn: self, number: state.on }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut state = self.turn.state();
+        // One that was taken over ends without a word.
+        if state.on == self.number {
+            state.on = 0;
+            let waits = state.waiting > 0;
+            drop(state);
+            // Waking costs a call to the system, also when no thread waits.
+            if waits {
+                self.turn.free.notify_one();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    #[test]
+    fn one_thread_at_a_time_has_the_turn() {
+        let (turn, inside) = (Arc::new(Turn::default()), Arc::new(AtomicUsize::new(0)));
+        let threads = [(); 4].map(|()| {
+            let (turn, inside) = (Arc::clone(&turn), Arc::clone(&inside));
+            thread::spawn(move || {
+                for _ in 0..200 {
+                    let held = turn.take();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    drop(held);
+                }
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_turn_that_is_late_is_taken_over_and_its_end_changes_nothing() {
+        let turn = Turn::default();
+        let late = turn.take();
+        let next = turn.take();
+        drop(late);
+        assert_eq!(turn.state().on, next.number, "the turn is still the next one's");
+        drop(next);
+        assert_eq!(turn.state().on, 0);
+    }
+}
