@@ -80,7 +80,7 @@ shell <<< 'curl -sS --fail-with-body --cacert /etc/chancery/tls/server.pem --con
 good "the answer verifies against /jwks with openssl"
 
 # ---------------------------------------------------------------------------------------------------------------------
-step "who may do what"
+step "owners and modes"
 modes() { inside stat -c '%a %U:%G %n' /var/lib/chancery /var/lib/chancery/audit /var/lib/chancery/signer /var/lib/chancery/softhsm /etc/chancery/pin.cred; }
 before=$(modes)
 for command in "audit status" "key generate --help"; do

@@ -83,7 +83,7 @@ scripts() {
   done
 }
 
-# The lines that the demonstration prints, each by itself in the same shell, as somebody would type them.
+# The lines that the demonstration prints, each by itself in the same shell, as typed by hand.
 by_hand() {
   bash -e "$demo/by-hand.sh" && kill -0 "$(cat "$demo/serve.pid")"
 }
