@@ -184,10 +184,16 @@ async fn watch_clock(clock: Clock, store: Store, client: SignerClient) {
     let mut apart = false;
     loop {
         every.tick().await;
+        let change = clock.look();
+        match change {
+            Some(change @ Change::Lost(_)) => tracing::error!("{change}; until then nothing is decided"),
+            Some(change) => tracing::warn!("{change}"),
+            None => {}
+        }
         let theirs = client.status().and_then(|status| status.clock);
         match (clock.trusted_distance(), theirs) {
-            // Only a time that this process sees as well: a signer cannot set it.
-            (None, Some(theirs)) if clock.accept(theirs) => {
+            // A doubt that does not end by itself; and only a time that this process sees as well: a signer cannot set it.
+            (None, Some(theirs)) if change.is_none() && clock.accept(theirs) => {
                 tracing::warn!("the signer trusts the time of the system's clock, so does the gateway");
             }
             (Some(ours), Some(theirs)) => {
@@ -198,12 +204,6 @@ async fn watch_clock(clock: Clock, store: Store, client: SignerClient) {
                 apart = are;
             }
             _ => {}
-        }
-        let change = clock.look();
-        match change {
-            Some(change @ Change::Lost(_)) => tracing::error!("{change}; until then nothing is decided"),
-            Some(change) => tracing::warn!("{change}"),
-            None => {}
         }
         if (change.is_some() || kept.is_multiple_of(30))
             && let Some(mark) = clock.mark()

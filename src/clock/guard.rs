@@ -379,13 +379,15 @@ impl Clock {
     }
 
     /// Trusts this distance from now on: an operator has said that the time is right, and a record says so. `false`, and
-    /// nothing happens, when the clock has been set once more.
+    /// nothing happens, when the clock has been set once more. A doubt whose reason is gone ends without it.
     pub fn accept(&self, distance: i64) -> bool {
         let raw = self.0.sources.read_at_once();
         if raw.distance().abs_diff(distance) > MOST.unsigned_abs() {
             return false;
         }
-        self.trust(distance, raw.boot);
+        if !self.agrees(raw) {
+            self.trust(distance, raw.boot);
+        }
         true
     }
 
