@@ -1,11 +1,13 @@
 //! What the service manager is told (`sd_notify(3)`). Without a manager (no `NOTIFY_SOCKET`) every call does nothing.
 
+use listenfd::ListenFd;
 use sd_notify::NotifyState;
+use std::net::TcpListener;
 use std::time::Duration;
 
 /// `READY=1`: the service does its work from now on. Not to be sent a moment earlier.
 pub fn ready() {
-    tell(&[NotifyState::Ready, NotifyState::Status("ready")]);
+    tell(&[NotifyState::Ready]);
 }
 
 /// `STATUS=`: one line for `systemctl status`.
@@ -26,6 +28,31 @@ pub fn watchdog() {
 /// How often [`watchdog`] must be called: half of `WATCHDOG_USEC` (`sd_watchdog_enabled(3)`); `None` if nobody watches.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)
+}
+
+/// `RELOADING=1`: a new configuration is read; [`reloaded`] follows.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager was not told of a reload"),
+    }
+}
+
+/// `READY=1` after [`reloading`], which leaves the status line as it is.
+pub fn reloaded() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// Whether a manager started this process, and starts it again when it ends.
+pub fn is_managed() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+/// Listening TCP sockets that the manager passed on (`sd_listen_fds(3)`). To be called once, at start.
+pub fn sockets() -> Vec<TcpListener> {
+    let mut passed = ListenFd::from_env();
+    // What is no TCP listener is left where it is.
+    (0..passed.len()).filter_map(|place| passed.take_tcp_listener(place).ok().flatten()).collect()
 }
 
 fn tell(states: &[NotifyState<'_>]) {

@@ -4,13 +4,18 @@
 //! buffer out. It looks by itself every 50 ms as long as lines keep coming, so that no request pays for waking it, and
 //! is woken only when none came for a second or when the buffer is half full. When the reader of standard error is slow and the buffer full, lines are
 //! dropped and counted, and the count is written when there is room again. `CHANCERY_LOG` chooses what is said (the
-//! grammar of `RUST_LOG`; `info` unless given).
+//! grammar of `RUST_LOG`; `info` unless given). Where standard error leads to the journal each line begins with its
+//! priority (sd-daemon(3)), which the journal takes off.
 //!
 //! Never in a line: tokens, secrets, assertions, `Authorization` headers, PINs, subjects, request bodies. The address
 //! of a caller stands only in the line of a request that was refused or failed.
 
+mod journal;
 mod json;
 
+pub use journal::priority;
+
+use journal::WithPriority;
 use json::JsonLine;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -80,8 +85,11 @@ pub fn init(lines: Lines) -> Result<Telemetry, TelemetryError> {
         .with_target(false)
         .with_writer(LineWriter(Arc::clone(&telemetry.queue)));
     let installed = match lines {
-        Lines::Human => format.with_ansi(io::stderr().is_terminal()).try_init(),
-        Lines::Json => format.event_format(JsonLine).try_init(),
+        Lines::Human => {
+            let line = WithPriority(tracing_subscriber::fmt::format().with_target(false));
+            format.with_ansi(io::stderr().is_terminal()).event_format(line).try_init()
+        }
+        Lines::Json => format.event_format(WithPriority(JsonLine)).try_init(),
     };
     installed.map_err(|_| TelemetryError::Twice)?;
     QUEUE.set(Arc::clone(&telemetry.queue)).map_err(|_| TelemetryError::Twice)?;
@@ -211,13 +219,14 @@ impl Queue {
         }
         drop(waiting);
         if dropped > 0 {
+            let priority = priority(tracing::Level::WARN);
             drop(match self.lines {
                 Lines::Human => {
-                    writeln!(to, " WARN {dropped} log lines were dropped: nobody read them in time")
+                    writeln!(to, "{priority} WARN {dropped} log lines were dropped: nobody read them in time")
                 }
                 Lines::Json => writeln!(
                     to,
-                    r#"{{"level":"WARN","message":"log lines were dropped: nobody read them in time","lines":{dropped}}}"#
+                    r#"{priority}{{"level":"WARN","message":"log lines were dropped: nobody read them in time","lines":{dropped}}}"#
                 ),
             });
         }

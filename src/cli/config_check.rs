@@ -225,7 +225,7 @@ fn signer(config: &Config) -> String {
 fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     let http = &config.http;
     let scheme = if http.tls.is_some() { "TLS" } else { "plain HTTP" };
-    writeln!(out, "configuration     {}", hex::encode(config.digest.0))?;
+    writeln!(out, "configuration     {}", config.digest())?;
     writeln!(out, "issuer            {}", config.issuer)?;
     writeln!(out, "listen            {} ({scheme}), operations {}", http.listen, http.operations_listen)?;
     writeln!(out, "signer            {}", signer(config))?;
@@ -249,7 +249,7 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
 
 fn summary_json(config: &Config) -> Value {
     json!({
-        "digest": hex::encode(config.digest.0),
+        "digest": config.digest().to_string(),
         "issuer": config.issuer,
         "listen": config.http.listen,
         "operations_listen": config.http.operations_listen,

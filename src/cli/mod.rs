@@ -14,7 +14,7 @@ macro_rules! say {
 /// The same to standard error.
 macro_rules! complain {
     ($($words:tt)*) => {
-        drop(std::io::Write::write_fmt(&mut std::io::stderr().lock(), format_args!("{}\n", format_args!($($words)*))))
+        $crate::cli::complain(&format!($($words)*))
     };
 }
 
@@ -27,6 +27,7 @@ pub mod clock_accept;
 pub mod config_check;
 pub mod key_generate;
 pub mod pin_clear;
+mod reload;
 pub mod serve;
 pub mod signer;
 
@@ -195,6 +196,14 @@ pub(crate) fn load(file: &ConfigFile, process: config::Process) -> Result<Arc<Co
         complain!("{}: {problem}", file.config.display());
     }
     if problems.is_empty() { Ok(Arc::new(config)) } else { Err(78) }
+}
+
+/// Writes to standard error; each line with its priority where that leads to the journal.
+pub(crate) fn complain(words: &str) {
+    let priority = telemetry::priority(tracing::Level::ERROR);
+    let text = format!("{priority}{}\n", words.replace('\n', &format!("\n{priority}")));
+    // Nowhere to say it when standard error itself is gone.
+    let _ = Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
 }
 
 /// Says why a command ends, for a person.

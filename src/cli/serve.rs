@@ -1,15 +1,16 @@
 //! `chancery serve`: the gateway, and in the child way of running its signer.
 
-use super::{ConfigFile, Status, fail, load, log_lines};
+use super::{ConfigFile, Status, fail, load, log_lines, reload};
 use crate::clock::{Change, Clock, Sources, TOLERANCE};
 use crate::config::{Config, Process, SignerMode};
-use crate::signer::{LinkEnd, LogMemory, SignerClient, SignerState, keep_child, keep_separate};
+use crate::signer::{Link, LogMemory, SignerClient, SignerState, keep_child, keep_separate};
 use crate::store::{Kept, Store};
 use crate::{http, systemd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 
 /// Does it.
 pub fn run(args: &ConfigFile) -> Status {
@@ -76,8 +77,9 @@ fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     // Before anything listens: from then on an end is one in order.
-    let asked_to_stop = match asked_to_stop() {
-        Ok(asked) => asked,
+    let signals = asked_to_stop().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?)));
+    let (asked_to_stop, asked_to_reload) = match signals {
+        Ok(signals) => signals,
         Err(error) => return fail(&error, 71),
     };
     let kept = match store.checkpoint(&config.audit.origin) {
@@ -97,26 +99,33 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     // The order of an end: first no new requests, then no signer.
     let (stop_http, http_stopped) = watch::channel(false);
     let (stop_signer, signer_stopped) = watch::channel(false);
-    let client = SignerClient::new();
+    let (current, live) = watch::channel(Arc::clone(&config));
+    let (disagreement, disagrees) = watch::channel(None);
+    let client = SignerClient::new(config.http.limits.signer_wait);
     let origin = config.audit.origin.clone();
     let kept = tokio::spawn(keep_checkpoints(store.clone(), origin, checkpoints.subscribe()));
     tokio::spawn(watch_clock(clock.clone(), store.clone(), client.clone()));
     tokio::spawn(forget_expired(store.clone(), clock.clone()));
-    tokio::spawn(tell_systemd(client.clone()));
-    let mut link = match &config.signer {
-        SignerMode::Child => {
-            tokio::spawn(keep_child(client.clone(), Arc::clone(&config), file, checkpoints, signer_stopped))
-        }
-        SignerMode::Separate { socket, signer_user, .. } => tokio::spawn(keep_separate(
-            client.clone(),
-            Arc::clone(&config),
-            socket.clone(),
-            signer_user.clone(),
-            checkpoints,
-            signer_stopped,
-        )),
+    let (listening, listens) = oneshot::channel();
+    tokio::spawn(tell_systemd(client.clone(), listens));
+    let link = Link {
+        client: client.clone(),
+        config: live.clone(),
+        checkpoints,
+        disagreement,
+        stop: signer_stopped,
     };
-    let mut served = std::pin::pin!(http::serve(Arc::clone(&config), store, client, clock, http_stopped));
+    let mut link = match &config.signer {
+        SignerMode::Child => tokio::spawn(keep_child(link, file.clone())),
+        SignerMode::Separate { socket, signer_user, .. } => {
+            tokio::spawn(keep_separate(link, socket.clone(), signer_user.clone()))
+        }
+    };
+    let (ask_for_a_restart, restart) = oneshot::channel();
+    tokio::spawn(reload::run(file, current, disagrees, asked_to_reload, ask_for_a_restart));
+    let gateway =
+        http::Gateway { config: live, store, signer: client, clock, sockets: systemd::sockets(), listening };
+    let mut served = std::pin::pin!(http::serve(gateway, http_stopped));
     let mut status = tokio::select! {
         result = &mut served => {
             stop_signer.send_replace(true);
@@ -125,13 +134,9 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
             let _ = kept.await;
             return status;
         }
-        end = &mut link => match end {
-            Ok(LinkEnd::Final(status)) => {
-                tracing::error!(status, "the signer ended for good, so the gateway does");
-                status
-            }
-            _ => 0,
-        },
+        // Never: it ends when it is told to.
+        _ = &mut link => 70,
+        Ok(()) = restart => 75,
         () = asked_to_stop => 0,
     };
     systemd::stopping();
@@ -152,7 +157,6 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
 
 /// SIGTERM or SIGINT, heard from this call on.
 fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
@@ -228,16 +232,28 @@ async fn forget_expired(store: Store, clock: Clock) {
     }
 }
 
-/// READY once the signer is there, then the watchdog's pings.
-async fn tell_systemd(client: SignerClient) {
-    let mut state = client.watch();
-    if state.wait_for(|s| matches!(s, SignerState::Ready(_))).await.is_ok() {
-        systemd::ready();
+/// READY once both listeners are there: without a signer requests are answered too, with 503. The status line says how
+/// the signer is. Then the watchdog's pings.
+async fn tell_systemd(client: SignerClient, listens: oneshot::Receiver<()>) {
+    if listens.await.is_err() {
+        return;
     }
-    drop(state);
+    systemd::ready();
+    let mut state = client.watch();
+    let mut said = String::new();
     let mut every = tokio::time::interval(Duration::from_secs(1));
     loop {
-        every.tick().await;
-        systemd::watchdog();
+        let status = match &*state.borrow_and_update() {
+            SignerState::Ready(_) => "ready".to_owned(),
+            SignerState::Down(outage) => format!("answering 503: {}", outage.reason),
+        };
+        if status != said {
+            systemd::status(&status);
+            said = status;
+        }
+        tokio::select! {
+            _ = every.tick() => systemd::watchdog(),
+            _ = state.changed() => {}
+        }
     }
 }

@@ -83,6 +83,7 @@ pub fn run(args: &SignerArgs) -> Status {
     }
     if !args.child {
         systemd::ready();
+        systemd::status("ready");
     }
     tracing::info!(token = %config.hsm.token, log = %config.audit.origin, "the signer is ready");
     let why = wait(&service, &ended, &calls);
@@ -255,9 +256,9 @@ fn lost(service: &Service, config: &Config, identity: &Identity, reason: &str) {
 fn watch_signals(child: bool, ending: &Sender<Ending>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let (mut terminate, mut interrupt) = {
+    let (mut terminate, mut interrupt, mut hangup) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     let ending = ending.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -266,6 +267,11 @@ fn watch_signals(child: bool, ending: &Sender<Ending>) -> std::io::Result<()> {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
+                    // What the gateway takes over at a reload is not the signer's: secrets, key sets, certificates.
+                    _ = hangup.recv() => {
+                        tracing::warn!("SIGHUP changes nothing in the signer: it reads its configuration when it starts");
+                        continue;
+                    }
                 }
                 if !child && ending.send(Ending::Asked).is_err() {
                     return;

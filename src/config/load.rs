@@ -5,8 +5,7 @@ use super::grant_keys;
 use super::mistake::{Mistake, Mistakes};
 use super::place::{Lines, Place};
 use super::section::{Collector, Section};
-use super::{Config, ConfigDigest, GrantKey, HostProblem, rules, used};
-use crate::jose::sha256;
+use super::{Config, GrantKey, HostProblem, rules, used};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
@@ -77,19 +76,12 @@ pub(super) fn parse_all(
     let file = Section::top(table.get_ref(), &mut collector, file::read);
     let Collector { mut mistakes, known, .. } = collector;
     rules::check(&file, &mut mistakes);
-    let (keys, digest) = grant_keys(&file, bytes, read, &mut mistakes);
-    (used::config(file, digest, keys), mistakes, known)
+    let keys = grant_keys(&file, read, &mut mistakes);
+    (used::config(file, keys), mistakes, known)
 }
 
-/// The keys of each front server, and the digest of the file and of their files, in order: whoever compares the digest
-/// sees a changed key too.
-fn grant_keys(
-    file: &File,
-    bytes: &[u8],
-    read: ReadFile<'_>,
-    mistakes: &mut Vec<Mistake>,
-) -> (Vec<Option<Vec<GrantKey>>>, ConfigDigest) {
-    let mut all = bytes.to_vec();
+/// The keys of each front server.
+fn grant_keys(file: &File, read: ReadFile<'_>, mistakes: &mut Vec<Mistake>) -> Vec<Option<Vec<GrantKey>>> {
     let mut sets = Vec::new();
     for issuer in &file.grant_issuers {
         let Some(path) = &issuer.jwks_file else {
@@ -97,10 +89,7 @@ fn grant_keys(
             continue;
         };
         let set = match read(&path.value) {
-            Ok(bytes) => {
-                all.extend_from_slice(&bytes);
-                grant_keys::parse(&bytes)
-            }
+            Ok(bytes) => grant_keys::parse(&bytes),
             Err(error) => Err(vec![("a readable file".to_owned(), error.to_string())]),
         };
         match set {
@@ -114,7 +103,7 @@ fn grant_keys(
             }
         }
     }
-    (sets, ConfigDigest(sha256(&all)))
+    sets
 }
 
 /// Gives each problem the line of its key in `file`, as far as it still stands there.

@@ -12,7 +12,9 @@ mod mistake;
 mod nearest;
 mod parties;
 mod place;
+mod reload;
 mod rules;
+mod said;
 mod section;
 mod used;
 mod values;
@@ -33,16 +35,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// SHA-256 of the file's bytes and then of those of each JWK set that it names, in its order: gateway and signer
-/// compare theirs, records name it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// SHA-256 of a configuration as used ([`Config::digest`]) or of its rules ([`Config::rules`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct ConfigDigest(pub [u8; 32]);
+
+impl std::fmt::Display for ConfigDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
 
 /// All of it.
 #[derive(Debug)]
 pub struct Config {
-    /// Of the file that this came from.
-    pub digest: ConfigDigest,
     /// `iss` of everything that we sign.
     pub issuer: Issuer,
     /// The edge.
@@ -124,6 +129,10 @@ pub struct Limits {
     pub inactive_bytes_per_day: u64,
     /// Open requests at the signer; more get 503 (1,024).
     pub in_flight: usize,
+    /// To answer a request that has arrived; then it gets 503 (10 s).
+    pub answer_time: Duration,
+    /// How long requests wait for a signer that has gone; then they get 503 at once (3 s).
+    pub signer_wait: Duration,
 }
 
 /// Which way the two processes run.
@@ -205,7 +214,7 @@ pub struct Store {
 }
 
 /// One `[[grant_issuers]]`: a front server whose assertions we accept (RFC 7523).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GrantIssuer {
     /// `iss` of its assertions.
     pub issuer: Issuer,
@@ -220,7 +229,7 @@ pub struct GrantIssuer {
 }
 
 /// One key of a front server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GrantKey {
     /// `kid` as the JWKS has it.
     pub kid: Option<String>,
@@ -271,7 +280,7 @@ pub struct Authentication {
 }
 
 /// One `[[resource_servers]]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ResourceServer {
     /// Its name as a caller.
     pub client_id: ClientId,
@@ -331,7 +340,7 @@ impl GrantType {
 }
 
 /// One `[[clients]]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     /// Its name.
     pub client_id: ClientId,

@@ -3,7 +3,7 @@
 use super::file::File;
 use super::parties::{Caller, ClientEntry, GrantIssuerEntry, KeyEntry, ResourceServerEntry};
 use super::place::Placed;
-use super::{Authentication, Client, Config, ConfigDigest, GrantIssuer, GrantKey, KeySeries, ResourceServer};
+use super::{Authentication, Client, Config, GrantIssuer, GrantKey, KeySeries, ResourceServer};
 use crate::claims::Purpose;
 use crate::jose::{Algorithm, KeyKind};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 const RSA_BITS: u32 = 3072;
 
 /// `None` if something could not be read; then there is a mistake for it. `keys` are those of each front server.
-pub(super) fn config(file: File, digest: ConfigDigest, keys: Vec<Option<Vec<GrantKey>>>) -> Option<Config> {
+pub(super) fn config(file: File, keys: Vec<Option<Vec<GrantKey>>>) -> Option<Config> {
     let series: Vec<KeySeries> = file.keys.into_iter().map(key).collect::<Option<_>>()?;
     let access_token = series.iter().find(|k| k.purpose == Purpose::AccessToken).map(|k| k.algorithm);
     let grant_issuers = file
@@ -23,7 +23,6 @@ pub(super) fn config(file: File, digest: ConfigDigest, keys: Vec<Option<Vec<Gran
         .collect::<Option<_>>()?;
     let server = |entry| resource_server(entry, access_token);
     Some(Config {
-        digest,
         issuer: file.issuer?.value,
         http: file.http?,
         signer: file.signer?,

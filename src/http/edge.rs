@@ -17,7 +17,7 @@ use crate::claims::Issuer;
 use crate::protocol::{endpoint, metadata_path};
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// What stands behind each path.
 pub(super) struct Endpoints {
@@ -35,9 +35,9 @@ pub(super) struct Endpoints {
     pub(super) unknown: Visits,
 }
 
-/// The public side. Clones share it.
+/// The public side of the configuration of the moment. Clones share it.
 #[derive(Clone)]
-pub(super) struct Edge(Arc<Paths>);
+pub(super) struct Edge(Arc<RwLock<Arc<Paths>>>);
 
 struct Paths {
     paths: [(String, Endpoint); 5],
@@ -54,12 +54,23 @@ impl Edge {
             (endpoint(issuer, "jwks"), Endpoint::Jwks),
             (metadata_path(issuer), Endpoint::Metadata),
         ];
-        Self(Arc::new(Paths { paths, endpoints }))
+        Self(Arc::new(RwLock::new(Arc::new(Paths { paths, endpoints }))))
+    }
+
+    /// Answers as `other` from the next request on; those under way go on as they began.
+    pub(super) fn become_as(&self, other: &Self) {
+        let paths = other.paths();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = paths;
+    }
+
+    fn paths(&self) -> Arc<Paths> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whatever is asked for gets a reply. A path is what stands in the request, escapes and all.
     pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
-        let Paths { paths, endpoints } = &*self.0;
+        let now = self.paths();
+        let Paths { paths, endpoints } = &*now;
         if let Err(refusal) = host::one(request.headers()) {
             return endpoints.unknown.begin(peer).end(refusal);
         }
@@ -89,6 +100,6 @@ impl Site for Edge {
     }
 
     fn unreadable(&self, peer: Peer, status: StatusCode) -> Reply {
-        self.0.endpoints.unknown.begin(Some(peer)).note(Reply::unreadable(status))
+        self.paths().endpoints.unknown.begin(Some(peer)).note(Reply::unreadable(status))
     }
 }

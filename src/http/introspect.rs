@@ -80,7 +80,7 @@ impl Introspection {
         let format = wanted(&headers, rs).map_err(Reply::not_negotiable)?;
 
         // Facts: read after the time that becomes `iat`, so that they are never older than the answer says.
-        let (place, published) = self.gate.enter()?;
+        let (place, published) = self.gate.enter().await?;
         let iat = NumericDate::from(self.clock.now().map_err(|_| Reply::unavailable("clock-in-doubt"))?);
         let hash = TokenHash::of(token);
         let known = self.tokens.find(token, hash, &published.access_token_keys)?;

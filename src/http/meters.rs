@@ -20,12 +20,12 @@ const CONNECTIONS: &str = "chancery_http_connections";
 const CONNECTIONS_LIMIT: &str = "chancery_http_connections_limit";
 const CONNECTIONS_REFUSED: &str = "chancery_http_connections_refused_total";
 const CONNECTIONS_CLOSED: &str = "chancery_http_connections_closed_for_room_total";
-const IN_FLIGHT: &str = "chancery_signer_requests_in_flight";
-const SIGNER_UP: &str = "chancery_signer_up";
-const CLOCK_TRUSTED: &str = "chancery_clock_trusted";
+const SIGNER_CONNECTIONS: &str = "chancery_signer_connections_total";
+const SIGNER_FAILURES: &str = "chancery_signer_refused_total";
+const INFO: &str = "chancery_info";
 
-/// What a scraper reads about each of them.
-const HELP: [(&str, &str); 8] = [
+/// What a scraper reads about each of them; README.md lists them all.
+const HELP: [(&str, &str); 10] = [
     (REQUESTS, "Requests by endpoint and status."),
     (REFUSED, "Requests refused, by the rule that refused them."),
     (ABANDONED, "Requests whose client went away before the reply."),
@@ -33,7 +33,55 @@ const HELP: [(&str, &str); 8] = [
     (INACTIVE_BYTES, "Bytes of the log that inactive answers were charged for, by resource server."),
     (CONNECTIONS_REFUSED, "Connections refused, because a request was being answered on every open one."),
     (CONNECTIONS_CLOSED, "Connections closed, idle for longest, to make room for others."),
+    (
+        SIGNER_CONNECTIONS,
+        "Signers that were connected: more than one since the start is a restart of the signer.",
+    ),
+    (SIGNER_FAILURES, "Signers that refused the gateway or ended before they were connected."),
     (SECONDS, "Seconds from the end of a request's head to its reply."),
+];
+
+/// Numbers that are set when they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Figure {
+    InFlight,
+    SignerUp,
+    LogBytes,
+    LogFreeBytes,
+    CheckpointRecords,
+    CheckpointAge,
+    OldestRecordAge,
+    CertificateExpiry,
+    ClockTrusted,
+}
+
+/// Each with its name and help, in the order of [`Figure`].
+const FIGURES: [(Figure, &str, &str); 9] = [
+    (Figure::InFlight, "chancery_signer_requests_in_flight", "Open requests at the signer."),
+    (Figure::SignerUp, "chancery_signer_up", "1 when answers are signed and recorded."),
+    (Figure::LogBytes, "chancery_log_bytes", "Bytes of the segments of the audit log."),
+    (
+        Figure::LogFreeBytes,
+        "chancery_log_free_bytes",
+        "Bytes that the file system of the audit log has left.",
+    ),
+    (Figure::CheckpointRecords, "chancery_checkpoint_records", "Records under the newest checkpoint."),
+    (
+        Figure::CheckpointAge,
+        "chancery_checkpoint_age_seconds",
+        "Seconds since the newest checkpoint: it grows while nothing is recorded.",
+    ),
+    (
+        Figure::OldestRecordAge,
+        "chancery_oldest_record_age_seconds",
+        "Seconds that the oldest record has waited which is not durable yet.",
+    ),
+    (
+        Figure::CertificateExpiry,
+        "chancery_certificate_expiry_timestamp_seconds",
+        "When the certificate of the public listener ends, in seconds since 1970.",
+    ),
+    (Figure::ClockTrusted, "chancery_clock_trusted", "0 while the clock is in doubt."),
 ];
 
 /// Seconds; from a few signatures in software to a token on the other side of a network.
@@ -95,12 +143,10 @@ pub(super) struct Meters {
     pub(super) floods: Sampled,
     /// The pool of the public listener.
     pub(super) pool: PoolMeters,
-    /// Open requests at the signer, set when read.
-    pub(super) in_flight: Gauge,
-    /// 1 when the signer is ready, set when read.
-    pub(super) signer_up: Gauge,
-    /// 0 while the clock is in doubt, set when read.
-    pub(super) clock_trusted: Gauge,
+    /// Signers that were connected, set when read.
+    pub(super) signer_connections: Counter,
+    /// Signers that were not, set when read.
+    pub(super) signer_failures: Counter,
 }
 
 struct EndpointMeters {
@@ -124,6 +170,9 @@ impl Meters {
                 recorder.describe_counter(name.into(), None, SharedString::const_str(help));
             }
         }
+        for (_, name, help) in FIGURES {
+            recorder.describe_gauge(name.into(), None, SharedString::const_str(help));
+        }
         Self {
             handle: recorder.handle(),
             endpoints: Endpoint::ALL.map(|endpoint| EndpointMeters::new(&recorder, endpoint)),
@@ -132,9 +181,9 @@ impl Meters {
             inactive: recorder.register_counter(&Key::from_static_name(INACTIVE), &METADATA),
             floods: Sampled::default(),
             pool: PoolMeters::new(&recorder),
-            in_flight: recorder.register_gauge(&Key::from_static_name(IN_FLIGHT), &METADATA),
-            clock_trusted: recorder.register_gauge(&Key::from_static_name(CLOCK_TRUSTED), &METADATA),
-            signer_up: recorder.register_gauge(&Key::from_static_name(SIGNER_UP), &METADATA),
+            signer_connections: recorder
+                .register_counter(&Key::from_static_name(SIGNER_CONNECTIONS), &METADATA),
+            signer_failures: recorder.register_counter(&Key::from_static_name(SIGNER_FAILURES), &METADATA),
             recorder,
         }
     }
@@ -170,9 +219,22 @@ impl Meters {
         refused.entry(rule).or_insert(counter).clone()
     }
 
-    /// The Prometheus text format.
-    pub(super) fn render(&self) -> String {
-        self.handle.render()
+    /// Sets one of the numbers that are set when they are read.
+    pub(super) fn set(&self, figure: Figure, value: f64) {
+        if let Some((_, name, _)) = FIGURES.get(figure as usize) {
+            self.recorder.register_gauge(&Key::from_static_name(name), &METADATA).set(value);
+        }
+    }
+
+    /// The Prometheus text format; `configuration` is the digest of the configuration of the moment.
+    pub(super) fn render(&self, configuration: &str) -> String {
+        // Written here: a label that changes would leave its old values behind in the recorder.
+        let version = env!("CARGO_PKG_VERSION");
+        format!(
+            "{}# HELP {INFO} What runs: its version and the digest of its configuration.\n# TYPE {INFO} gauge\n\
+             {INFO}{{version=\"{version}\",configuration=\"{configuration}\"}} 1\n",
+            self.handle.render()
+        )
     }
 
     /// Folds what histograms gathered: without it they would grow while nobody reads them.
@@ -237,7 +299,7 @@ mod tests {
         meters.replied(Endpoint::Introspect, 200, None, 0.000_3);
         meters.replied(Endpoint::Token, 400, Some("scope-unknown"), 0.000_3);
         meters.replied(Endpoint::Token, 418, None, 0.000_3);
-        let text = meters.render();
+        let text = meters.render("");
         for line in [
             "chancery_http_requests_total{endpoint=\"introspect\",status=\"200\"} 1",
             "chancery_http_requests_total{endpoint=\"token\",status=\"400\"} 1",
@@ -254,7 +316,29 @@ mod tests {
     fn two_sets_of_meters_count_apart() {
         let [one, other] = [Meters::new(), Meters::new()];
         one.inactive.increment(3);
-        assert!(one.render().contains("chancery_introspection_inactive_total 3"));
-        assert!(!other.render().contains("chancery_introspection_inactive_total 3"));
+        assert!(one.render("").contains("chancery_introspection_inactive_total 3"));
+        assert!(!other.render("").contains("chancery_introspection_inactive_total 3"));
+    }
+
+    #[test]
+    fn figures_stand_in_their_order_and_the_readme_lists_every_metric() {
+        let meters = Meters::new();
+        for (place, (figure, _, _)) in FIGURES.iter().enumerate() {
+            assert_eq!(*figure as usize, place);
+            meters.set(*figure, 1.0);
+        }
+        meters.replied(Endpoint::Token, 400, Some("scope-unknown"), 0.1);
+        meters.inactive_bytes("api").increment(1);
+        let text = meters.render("");
+        let mut shown: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let readme = include_str!("../../README.md");
+        let mut listed: Vec<&str> = readme
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `chancery_")?.split(['`', '{']).next())
+            .collect();
+        shown.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(shown.iter().map(|name| name.trim_start_matches("chancery_")).collect::<Vec<_>>(), listed);
     }
 }

@@ -62,7 +62,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, oneshot, watch};
 use visit::{RequestNames, Visits};
 
 /// Connections at once on the operations listener.
@@ -93,38 +93,67 @@ pub enum ServeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// TLS itself cannot be set up: a defect of ours.
+    #[error("TLS: {0}")]
+    Agree(rustls::Error),
+}
+
+/// What a running gateway is made of.
+pub struct Gateway {
+    /// The configuration of the moment: what a reload may change is taken over while requests are served.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// State of tokens.
+    pub store: Store,
+    /// The way to the signer.
+    pub signer: SignerClient,
+    /// What time it is.
+    pub clock: Clock,
+    /// Listening sockets that the service manager passed on, to be used where the configuration names their addresses.
+    pub sockets: Vec<std::net::TcpListener>,
+    /// Told once both listeners are there.
+    pub listening: oneshot::Sender<()>,
 }
 
 /// Serves until `shutdown` says so (or its sender is gone), then lets requests under way end, and returns.
 ///
 /// Both listeners are opened before anything else; their addresses stand in a log line `listening` each, so that port
 /// 0 may be configured. Requests are answered with 503 until the signer is ready.
-pub async fn serve(
-    config: Arc<Config>,
-    store: Store,
-    signer: SignerClient,
-    clock: Clock,
-    shutdown: watch::Receiver<bool>,
-) -> Result<(), ServeError> {
+pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<(), ServeError> {
+    let Gateway { config: live, store, signer, clock, mut sockets, listening } = gateway;
+    let config = Arc::clone(&live.borrow());
     let http = &config.http;
-    let tls = http.tls.as_ref().map(tls::acceptor).transpose()?;
-    let public = bind("http.listen", http.listen).await?;
-    let operations = bind("http.operations_listen", http.operations_listen).await?;
+    let certificate = http.tls.as_ref().map(tls::Certificate::read).transpose()?;
+    let acceptor =
+        certificate.as_ref().map(tls::Certificate::acceptor).transpose().map_err(ServeError::Agree)?;
+    let public = bind("http.listen", http.listen, &mut sockets).await?;
+    let operations = bind("http.operations_listen", http.operations_listen, &mut sockets).await?;
+    for unused in sockets {
+        let address = unused.local_addr().map_or_else(|e| e.to_string(), |address| address.to_string());
+        tracing::warn!(%address, "the service manager passed a socket that the configuration does not name");
+    }
+    // Nobody listens when the gateway is ending already.
+    let _ = listening.send(());
 
     let meters = Arc::new(Meters::new());
-    let gate = Arc::new(Gate::new(Arc::clone(&config), signer));
-    let front = Arc::new(Front::new(&config));
+    let gate = Arc::new(Gate::new(live.clone(), signer));
     let pool = Pool::new(http.limits.connections, http.limits.connections_per_source);
-    let edge = public_edge(&config, &store, &gate, &clock, &front, &meters);
-    let told = operations::Operations::new(
-        Arc::clone(&meters),
-        Arc::clone(&gate),
-        store.clone(),
+    let edge_of = {
+        let (store, gate, clock, meters) =
+            (store.clone(), Arc::clone(&gate), clock.clone(), Arc::clone(&meters));
+        move |config: &Arc<Config>| public_edge(config, &store, &gate, &clock, &meters)
+    };
+    let edge = edge_of(&config);
+    let told = operations::Operations {
+        meters: Arc::clone(&meters),
+        gate: Arc::clone(&gate),
+        store,
         clock,
-        pool.clone(),
-        shutdown.clone(),
-        config.hsm.deadline,
-    );
+        pool: pool.clone(),
+        stopping: shutdown.clone(),
+        config: live.clone(),
+        certificate: certificate.clone(),
+        self_test: Mutex::default(),
+    };
 
     // Operators can look until the last request has ended.
     let (drained, ended) = watch::channel(false);
@@ -132,26 +161,64 @@ pub async fn serve(
     let inside = Shape::new(operations::routes(told), header_bytes, request_time);
     let inward = listen(operations, None, inside, Pool::new(OPERATORS, OPERATORS), ended.clone());
     let inward = tokio::spawn(inward);
+    let follow = tokio::spawn(follow(live, edge.clone(), edge_of, certificate, ended.clone()));
     let upkeep = tokio::spawn(keep_house(Arc::clone(&gate), meters, ended));
 
     let outside = Shape::new(edge, header_bytes, request_time);
-    let outward = tokio::spawn(listen(public, tls, outside, pool, shutdown));
+    let outward = tokio::spawn(listen(public, acceptor, outside, pool, shutdown));
     let unfinished = outward.await.is_err();
     if tokio::time::timeout(EFFECTS, gate.empty()).await.is_err() || unfinished {
         tracing::warn!("the service ends while something is still under way at the signer");
     }
     drained.send_replace(true);
-    for task in [inward, upkeep] {
+    for task in [inward, upkeep, follow] {
         drop(task.await);
     }
     Ok(())
 }
 
-async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+/// Takes each new configuration over: certificate and edge. A certificate that cannot be read leaves the old one.
+async fn follow(
+    mut live: watch::Receiver<Arc<Config>>,
+    edge: Edge,
+    edge_of: impl Fn(&Arc<Config>) -> Edge,
+    certificate: Option<Arc<tls::Certificate>>,
+    mut end: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            changed = live.changed() => if changed.is_err() { return },
+            _ = end.wait_for(|end| *end) => return,
+        }
+        let config = Arc::clone(&live.borrow_and_update());
+        if let (Some(certificate), Some(tls)) = (&certificate, &config.http.tls)
+            && let Err(error) = certificate.reread(tls)
+        {
+            tracing::error!(%error, "the certificate was not replaced; the one before stays in use");
+        }
+        edge.become_as(&edge_of(&config));
+        tracing::info!(digest = %config.digest(), "the configuration was taken over");
+    }
+}
+
+/// The socket that was passed on for this address, or else a new one.
+async fn bind(
+    setting: &'static str,
+    address: SocketAddr,
+    sockets: &mut Vec<std::net::TcpListener>,
+) -> Result<TcpListener, ServeError> {
     let failed = |source| ServeError::Bind { setting, address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let passed = sockets.iter().position(|socket| socket.local_addr().is_ok_and(|found| found == address));
+    let listener = match passed {
+        Some(passed) => {
+            let socket = sockets.swap_remove(passed);
+            socket.set_nonblocking(true).map_err(failed)?;
+            TcpListener::from_std(socket).map_err(failed)?
+        }
+        None => TcpListener::bind(address).await.map_err(failed)?,
+    };
     let bound = listener.local_addr().map_err(failed)?;
-    tracing::info!(setting, address = %bound, "listening");
+    tracing::info!(setting, address = %bound, passed = passed.is_some(), "listening");
     Ok(listener)
 }
 
@@ -160,9 +227,9 @@ fn public_edge(
     store: &Store,
     gate: &Arc<Gate>,
     clock: &Clock,
-    front: &Arc<Front>,
     meters: &Arc<Meters>,
 ) -> Edge {
+    let front = &Arc::new(Front::new(config));
     let names = Arc::new(RequestNames::new());
     let visits = |endpoint| Visits::new(endpoint, Arc::clone(meters), Arc::clone(&names));
     let tokens = Arc::new(tokens::Tokens::new(Arc::clone(config), store.clone()));

@@ -1,11 +1,13 @@
 //! The operations listener: `/livez`, `/readyz`, `/metrics`. Never public: it tells operators why something fails.
 
 use super::gate::Gate;
-use super::meters::Meters;
+use super::meters::{Figure, Meters};
 use super::pool::Pool;
 use super::reply::Reply;
+use super::tls::Certificate;
 use crate::claims::TokenHash;
 use crate::clock::{Clock, monotonic_nanos};
+use crate::config::Config;
 use crate::store::{Store, TokenKey};
 use axum::Router;
 use axum::body::Body;
@@ -16,40 +18,28 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 /// How long one self-test stands: whoever asks more often makes the token sign no more.
 const SELF_TEST_STANDS: Duration = Duration::from_secs(5);
 
 /// What operators are told about.
 pub(super) struct Operations {
-    meters: Arc<Meters>,
-    gate: Arc<Gate>,
-    store: Store,
-    clock: Clock,
-    pool: Pool,
-    stopping: watch::Receiver<bool>,
-    deadline: Duration,
-    self_test: Mutex<Option<SelfTest>>,
+    pub(super) meters: Arc<Meters>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) pool: Pool,
+    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
+    pub(super) certificate: Option<Arc<Certificate>>,
+    pub(super) self_test: Mutex<Option<SelfTest>>,
 }
 
-struct SelfTest {
+/// The last self-test.
+pub(super) struct SelfTest {
     began: u64,
     outcome: Result<(), String>,
-}
-
-impl Operations {
-    /// A self-test may take `deadline`.
-    pub(super) fn new(
-        meters: Arc<Meters>,
-        gate: Arc<Gate>,
-        store: Store,
-        clock: Clock,
-        pool: Pool,
-        stopping: watch::Receiver<bool>,
-        deadline: Duration,
-    ) -> Self {
-        Self { meters, gate, store, clock, pool, stopping, deadline, self_test: Mutex::new(None) }
-    }
 }
 
 /// The routes of the operations listener.
@@ -96,11 +86,34 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
 
 /// The Prometheus text format.
 async fn metrics(State(at): State<Arc<Operations>>) -> Response<Body> {
-    at.meters.pool.show(&at.pool.census());
-    at.meters.in_flight.set(count(at.gate.in_flight()));
-    at.meters.clock_trusted.set(if at.clock.now().is_ok() { 1.0 } else { 0.0 });
-    at.meters.signer_up.set(if at.gate.down().is_none() { 1.0 } else { 0.0 });
-    Reply::metrics(at.meters.render()).into_response()
+    let meters = &at.meters;
+    meters.pool.show(&at.pool.census());
+    meters.set(Figure::InFlight, count(at.gate.in_flight()));
+    meters.set(Figure::SignerUp, if at.gate.down().is_none() { 1.0 } else { 0.0 });
+    meters.set(Figure::ClockTrusted, if at.clock.now().is_ok() { 1.0 } else { 0.0 });
+    let signer = at.gate.signer();
+    let (connected, failed) = signer.starts();
+    meters.signer_connections.absolute(connected);
+    meters.signer_failures.absolute(failed);
+    // Of a signer that is away the last word stands: its log has not gone with it.
+    if let Some(status) = signer.status() {
+        meters.set(Figure::LogBytes, large(status.log_bytes));
+        meters.set(Figure::LogFreeBytes, large(status.log_free_bytes));
+        meters.set(Figure::CheckpointRecords, large(status.checkpoint_records));
+        meters.set(Figure::CheckpointAge, large(status.checkpoint_millis) / 1_000.0);
+        meters.set(Figure::OldestRecordAge, large(status.oldest_record_millis) / 1_000.0);
+    }
+    if let Some(certificate) = &at.certificate {
+        let expires = u64::try_from(certificate.expires()).unwrap_or(0);
+        meters.set(Figure::CertificateExpiry, large(expires));
+    }
+    let config = Arc::clone(&at.config.borrow());
+    Reply::metrics(meters.render(&config.digest().to_string())).into_response()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float: 53 bits are exact up to 9 PB")]
+fn large(number: u64) -> f64 {
+    number as f64
 }
 
 fn count(number: usize) -> f64 {
@@ -118,9 +131,8 @@ impl Operations {
         {
             return known.outcome.clone();
         }
-        let outcome = tokio::time::timeout(self.deadline, self.gate.self_test())
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", self.deadline.as_secs())));
+        let deadline = self.config.borrow().hsm.deadline;
+        let outcome = self.gate.self_test(Instant::now() + deadline).await;
         if let Err(reason) = &outcome {
             tracing::warn!(%reason, "the self-test failed");
         }

@@ -1,7 +1,7 @@
 //! `POST …/revoke` (RFC 7009), for opaque tokens and `at+jwt` alike.
 
 use super::front::{Admitted, Front};
-use super::gate::{Gate, Place};
+use super::gate::{Gate, Place, reply_by};
 use super::reply::Reply;
 use super::tokens::{Known, Tokens};
 use super::visit::{Peer, Visit, Visits};
@@ -79,10 +79,11 @@ impl Revocation {
         };
         // Nothing here depends on expiry, and a stolen token can be revoked while the clock is in doubt.
         let now = NumericDate(self.clock.reading().time.unix_seconds());
+        let due = place.due();
         let effects = effects(self.store.clone(), Arc::clone(&self.gate), place, known, now, record);
 
         // Reply.
-        tokio::spawn(effects).await.unwrap_or_else(|_| Err(Reply::unavailable("shutting-down")))
+        reply_by(due, tokio::spawn(effects)).await
     }
 }
 

@@ -4,8 +4,8 @@ use super::*;
 use crate::claims::{Purpose, TokenFormat};
 use crate::clock::Sources;
 use crate::config::{
-    Audit, AuthMethod, Authentication, Client, ConfigDigest, GrantType, Hsm, Http, KeySeries, Limits,
-    LogLines, PinSource, ResourceServer, ResponseAudience, SecretHashes, SignerMode, Store as StoreSetting,
+    Audit, AuthMethod, Authentication, Client, GrantType, Hsm, Http, KeySeries, Limits, LogLines, PinSource,
+    ResourceServer, ResponseAudience, SecretHashes, SignerMode, Store as StoreSetting,
 };
 use crate::jose::{Algorithm, sha256};
 use axum::body::Body;
@@ -37,7 +37,6 @@ fn config() -> Config {
     };
     let loopback = "127.0.0.1:0".parse().unwrap();
     Config {
-        digest: ConfigDigest([0; 32]),
         issuer: "https://as.example/:t/*1".parse().unwrap(),
         http: Http {
             listen: loopback,
@@ -59,6 +58,8 @@ fn config() -> Config {
                 inactive_per_second: 5,
                 inactive_bytes_per_day: 1 << 20,
                 in_flight: 8,
+                answer_time: Duration::from_secs(10),
+                signer_wait: Duration::ZERO,
             },
         },
         signer: SignerMode::Child,
@@ -109,10 +110,10 @@ fn alone() -> Alone {
     let config = Arc::new(config());
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("state.db")).unwrap();
-    let gate = Arc::new(Gate::new(Arc::clone(&config), SignerClient::new()));
-    let front = Arc::new(Front::new(&config));
+    let (_, live) = watch::channel(Arc::clone(&config));
+    let gate = Arc::new(Gate::new(live, SignerClient::new(Duration::ZERO)));
     let clock = Clock::start(Sources::system(), None);
-    let edge = public_edge(&config, &store, &gate, &clock, &front, &Arc::new(Meters::new()));
+    let edge = public_edge(&config, &store, &gate, &clock, &Arc::new(Meters::new()));
     Alone { edge, store, _directory: directory }
 }
 

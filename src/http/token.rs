@@ -1,7 +1,7 @@
 //! `POST …/token` (RFC 6749 §3.2): `client_credentials` and the assertions of front servers (RFC 7523 §2.1).
 
 use super::front::{Admitted, Front};
-use super::gate::{Gate, Place};
+use super::gate::{Gate, Place, reply_by};
 use super::reply::{IssuedToken, Reply};
 use super::visit::{Peer, Visit, Visits};
 use crate::claims::{Jti, NumericDate, TokenFormat, TokenHash};
@@ -72,7 +72,8 @@ impl Issuance {
         // Store, sign and record, in a task of its own: an assertion that is used up must be followed by its record,
         // also when the client closes its connection in between. A signer that is known to be down is noticed before
         // anything is used up.
-        let (place, _) = self.gate.enter()?;
+        let (place, _) = self.gate.enter().await?;
+        let due = place.due();
         let effects = Effects {
             config: Arc::clone(&self.config),
             store: self.store.clone(),
@@ -82,7 +83,7 @@ impl Issuance {
         };
 
         // Reply.
-        tokio::spawn(effects.run(granted)).await.unwrap_or_else(|_| Err(Reply::unavailable("shutting-down")))
+        reply_by(due, tokio::spawn(effects.run(granted))).await
     }
 
     fn grant(

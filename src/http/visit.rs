@@ -182,7 +182,7 @@ mod tests {
         let visits = Visits::new(Endpoint::Token, Arc::clone(&meters), Arc::new(RequestNames::new()));
         drop(visits.begin(None));
         drop(visits.begin(None).end(Reply::unknown_path()));
-        let text = meters.render();
+        let text = meters.render("");
         assert!(text.contains("chancery_http_requests_abandoned_total 1"));
         assert!(text.contains("chancery_http_requests_total{endpoint=\"token\",status=\"404\"} 1"));
     }

@@ -42,6 +42,7 @@ pub enum PublicKeyError {
 pub struct VerifyError;
 
 /// A public key for one algorithm, parsed once, with its RFC 7638 thumbprint as `kid`.
+#[derive(Clone)]
 pub struct PublicKey {
     algorithm: Algorithm,
     spki: Vec<u8>,

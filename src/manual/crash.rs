@@ -60,3 +60,8 @@
 //!
 //! `SQLite` in WAL mode with `synchronous=FULL`: a revocation that was answered with 200 survives. In the child way the
 //! signer ends when the gateway does, in order, whatever the gateway died of: its socket closes.
+//!
+//! When the socket breaks, an ask whose last byte the system had not taken cannot have been read: it is asked again,
+//! whatever it is, over the next connection. One that was sent may have its record. An introspection and a revocation
+//! are asked once more, since a second record of either is true; a token is not, since two records would read as two
+//! tokens: its client gets 503. A signer that ends in order answers all that it was sent, so its restart costs none.

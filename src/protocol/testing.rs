@@ -2,8 +2,8 @@
 
 use crate::claims::{Authentication as SignedIn, NumericDate, Purpose, TokenFacts, TokenFormat};
 use crate::config::{
-    Audit, AuthMethod, Authentication, Client, Config, ConfigDigest, GrantIssuer, GrantKey, GrantType, Hsm,
-    Http, KeySeries, Limits, LogLines, PinSource, ResourceServer, ResponseAudience, SecretHashes, SignerMode,
+    Audit, AuthMethod, Authentication, Client, Config, GrantIssuer, GrantKey, GrantType, Hsm, Http,
+    KeySeries, Limits, LogLines, PinSource, ResourceServer, ResponseAudience, SecretHashes, SignerMode,
     Store,
 };
 use crate::jose::Algorithm;
@@ -66,7 +66,6 @@ pub(crate) fn bank() -> Config {
     let loopback = "127.0.0.1:0".parse().unwrap();
     let series = |purpose, algorithm| KeySeries { purpose, algorithm, rsa_bits: 3072 };
     Config {
-        digest: ConfigDigest([0; 32]),
         issuer: "https://as.bank.example".parse().unwrap(),
         http: Http {
             listen: loopback,
@@ -88,6 +87,8 @@ pub(crate) fn bank() -> Config {
                 inactive_per_second: 10,
                 inactive_bytes_per_day: 1 << 20,
                 in_flight: 16,
+                answer_time: Duration::from_secs(10),
+                signer_wait: Duration::ZERO,
             },
         },
         signer: SignerMode::Child,

@@ -1,33 +1,24 @@
-//! The gateway's side of the door: many asks in flight over one socket.
+//! The gateway's side of the door: what asks, waits for a signer that is away, and hears of the answer.
 //!
-//! An ask goes out at once when no other is with the signer. Else the signer has work, and the asks that this turn of
-//! the runtime brings are sent together by a task of their own, which also waits where the socket is full. Every answer
-//! that one read brings wakes its asker. So under load a call to the system carries many asks or answers, and nothing
-//! waits for a batch to fill.
+//! A connection may end while asks are under way. One whose frame the socket never took as a whole cannot have been
+//! read: it is asked again over the next connection, whatever it is. One that was sent may have been recorded; what then
+//! may be asked once more, [`Ask::may_repeat`] says.
 
-use super::frame::{self, FrameError, Frames};
-use super::memory::{LogMemory, follow};
-use super::message::{Ask, Outcome, PublishedKey, Request, Response};
+use super::frame;
+use super::line::{Line, Told};
+use super::message::{Ask, Outcome, PublishedKey, RequestRef};
 use super::status::SignerStatus;
-use super::wire::{Incoming, send_all, send_now};
 use crate::claims::Purpose;
+use crate::clock;
 use crate::jose::{PublicKey, PublicKeyError};
-use std::collections::HashMap;
-use std::io;
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
-
-/// The longest that an ask may take: longer than the watchdog's deadline, after which the signer ends by itself.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// How long a stopping gateway waits for the signer's last checkpoint.
-const LAST_WORD: Duration = Duration::from_secs(20);
+use tokio::time::Instant;
 
 /// Bytes of asks that may wait for a signer that does not read; beyond it an ask fails at once.
-const MAX_OUT: usize = 64 << 20;
+pub(super) const MAX_OUT: usize = 64 << 20;
 
 /// What the signer recorded: the only thing that may become the body of a signed or introspection answer. Only this
 /// file makes one, from the signer's word that the record is durable.
@@ -89,63 +80,54 @@ impl Published {
 /// Whether asks have a chance.
 #[derive(Clone, Debug)]
 pub enum SignerState {
-    /// No connection; the text says why.
-    Down {
-        /// For the operator.
-        reason: String,
-    },
+    /// No asks are taken.
+    Down(Outage),
     /// Connected and agreed.
     Ready(Arc<Published>),
+}
+
+/// Why the signer is away, and since when.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// For the operator.
+    pub reason: String,
+    /// When it went.
+    pub since: Instant,
+    /// Waiting does not help: an operator has to act. Asks fail at once.
+    pub lasting: bool,
 }
 
 /// Asks the signer. Cheap to clone.
 #[derive(Clone)]
 pub struct SignerClient(Arc<Inner>);
 
-struct Inner {
-    open: Mutex<Open>,
+pub(super) struct Inner {
+    pub(super) line: Mutex<Line>,
     /// Bytes wait to be sent.
-    wake: Notify,
-    state: watch::Sender<SignerState>,
+    pub(super) wake: Notify,
+    pub(super) state: watch::Sender<SignerState>,
     /// What the signer said of itself last.
-    status: Mutex<Option<SignerStatus>>,
-}
-
-/// What belongs to the connection of the moment.
-#[derive(Default)]
-struct Open {
-    up: bool,
-    /// The socket, as long as there is one.
-    stream: Option<Arc<UnixStream>>,
-    /// Asks that have not been sent: the task has been woken, or is writing.
-    out: Vec<u8>,
-    /// The task has taken bytes and not yet written them all.
-    writing: bool,
-    waiting: HashMap<u64, oneshot::Sender<Outcome>>,
-    next: u64,
-}
-
-impl Open {
-    /// Sends what the socket takes of `out` now.
-    fn send(&mut self) -> io::Result<()> {
-        let Some(stream) = &self.stream else { return Ok(()) };
-        let sent = send_now(stream, &self.out)?;
-        self.out.drain(..sent);
-        Ok(())
-    }
-}
-
-impl Default for SignerClient {
-    fn default() -> Self {
-        Self::new()
-    }
+    pub(super) status: Mutex<Option<SignerStatus>>,
+    /// Signers that were connected, and those that were not.
+    pub(super) starts: [AtomicU64; 2],
+    /// How long asks wait for a signer, from its going.
+    patience: Duration,
 }
 
 impl SignerClient {
-    /// Not yet connected: [`super::keep_child`] or [`super::keep_separate`] sees to that.
-    pub fn new() -> Self {
-        let (state, _) = watch::channel(SignerState::Down { reason: "not yet connected".to_owned() });
-        Self(Arc::new(Inner { open: Mutex::default(), wake: Notify::new(), state, status: Mutex::default() }))
+    /// Not yet connected: [`super::keep_child`] or [`super::keep_separate`] sees to that. While a signer has been away
+    /// for less than `patience`, asks wait for the next.
+    pub fn new(patience: Duration) -> Self {
+        let outage = Outage { reason: "not yet connected".to_owned(), since: Instant::now(), lasting: false };
+        let (state, _) = watch::channel(SignerState::Down(outage));
+        Self(Arc::new(Inner {
+            line: Mutex::default(),
+            wake: Notify::new(),
+            state,
+            status: Mutex::default(),
+            starts: Default::default(),
+            patience,
+        }))
     }
 
     /// Whether asks have a chance, without waiting.
@@ -158,197 +140,103 @@ impl SignerClient {
         self.0.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many signers were connected, and how many refused the gateway or ended before they were.
+    pub fn starts(&self) -> (u64, u64) {
+        let [connected, refused] = &self.0.starts;
+        (connected.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
+    }
+
     /// Changes of [`Self::state`].
     pub fn watch(&self) -> watch::Receiver<SignerState> {
         self.0.state.subscribe()
     }
 
-    /// Asks, and waits until the record is durable.
-    pub async fn ask(&self, ask: Ask) -> Result<Recorded, AskError> {
+    /// How long one more ask is likely to take, by what the last ones took and by how many are under way.
+    pub fn likely_time(&self) -> Duration {
+        self.line().likely_time(clock::monotonic_nanos())
+    }
+
+    /// What a signer that takes asks published; waits for one that is away, no longer than until `due`.
+    pub async fn ready(&self, due: Instant) -> Result<Arc<Published>, AskError> {
+        if let SignerState::Ready(published) = &*self.0.state.borrow() {
+            return Ok(Arc::clone(published));
+        }
+        let mut state = self.watch();
+        loop {
+            let until = match &*state.borrow_and_update() {
+                SignerState::Ready(published) => return Ok(Arc::clone(published)),
+                SignerState::Down(outage) => {
+                    let until = due.min(outage.since + self.0.patience);
+                    if outage.lasting || until <= Instant::now() {
+                        return Err(AskError::Unavailable { reason: outage.reason.clone() });
+                    }
+                    until
+                }
+            };
+            // When the time is over, the next look says so.
+            drop(tokio::time::timeout_at(until, state.changed()).await);
+        }
+    }
+
+    /// Asks, and waits until the record is durable; no longer than until `due`.
+    pub async fn ask(&self, ask: &Ask, due: Instant) -> Result<Recorded, AskError> {
         let unavailable = |reason: &str| AskError::Unavailable { reason: reason.to_owned() };
-        let (receiver, wake) = {
-            let mut guard = self.open();
-            let open = &mut *guard;
-            if !open.up {
-                drop(guard);
-                let reason = match &*self.0.state.borrow() {
-                    SignerState::Down { reason } => reason.clone(),
-                    SignerState::Ready(_) => "reconnecting".to_owned(),
-                };
-                return Err(AskError::Unavailable { reason });
-            }
-            if open.out.len() > MAX_OUT {
-                return Err(unavailable("the signer does not read what it is asked"));
-            }
-            // 0 is the signer's own number.
-            open.next += 1;
-            let number = open.next;
-            let first = open.out.is_empty() && !open.writing;
-            frame::append(&mut open.out, &Request { number, ask })
-                .map_err(|e| unavailable(&e.to_string()))?;
-            if first && open.waiting.is_empty() {
-                // An error meets the task as well, which tells of it.
-                let _ = open.send();
-            }
-            let (sender, receiver) = oneshot::channel();
-            open.waiting.insert(number, sender);
-            (receiver, first && !open.out.is_empty())
-        };
+        let mut repeated = false;
+        loop {
+            let Some(answer) = self.begin(ask)? else {
+                self.ready(due).await?;
+                continue;
+            };
+            let told = tokio::time::timeout_at(due, answer).await;
+            return match told {
+                Ok(Ok(Told::Outcome(Outcome::Done { body }))) => Ok(Recorded { body }),
+                Ok(Ok(Told::Outcome(Outcome::Forbidden { rule }))) => Err(AskError::Forbidden { rule }),
+                Ok(Ok(Told::Outcome(Outcome::Unavailable { reason }))) => {
+                    Err(AskError::Unavailable { reason })
+                }
+                Ok(Ok(Told::Outcome(Outcome::Checkpoint(_) | Outcome::Status(_)))) => {
+                    Err(unavailable("the signer answered out of turn"))
+                }
+                // Point of no return for all others: the record may be durable, and nobody can tell from here.
+                Ok(Err(_)) if repeated || !ask.may_repeat() => {
+                    Err(unavailable("the connection to the signer ended"))
+                }
+                Ok(Ok(Told::Unsent)) => continue,
+                Ok(Err(_)) => {
+                    repeated = true;
+                    continue;
+                }
+                Err(_) => Err(unavailable("the signer did not answer in time")),
+            };
+        }
+    }
+
+    /// Puts an ask on the line; `None` when there is none at the moment.
+    fn begin(&self, ask: &Ask) -> Result<Option<oneshot::Receiver<Told>>, AskError> {
+        let unavailable = |reason: String| AskError::Unavailable { reason };
+        let mut line = self.line();
+        if !line.up {
+            return Ok(None);
+        }
+        if line.out.len() > MAX_OUT {
+            return Err(unavailable("the signer does not read what it is asked".to_owned()));
+        }
+        let (told, wake) = line
+            .put(|out, number| frame::append(out, &RequestRef { number, ask }))
+            .map_err(|error| unavailable(error.to_string()))?;
+        drop(line);
         if wake {
             self.0.wake.notify_one();
         }
-        match tokio::time::timeout(DEADLINE, receiver).await {
-            Ok(Ok(Outcome::Done { body })) => Ok(Recorded { body }),
-            Ok(Ok(Outcome::Forbidden { rule })) => Err(AskError::Forbidden { rule }),
-            Ok(Ok(Outcome::Unavailable { reason })) => Err(AskError::Unavailable { reason }),
-            Ok(Ok(Outcome::Checkpoint(_) | Outcome::Status(_))) => {
-                Err(unavailable("the signer answered out of turn"))
-            }
-            Ok(Err(_)) => Err(unavailable("the connection to the signer ended")),
-            Err(_) => Err(unavailable("the signer did not answer in time")),
-        }
+        Ok(Some(told))
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection whose handshake is done, and serves it until it ends or `stop`. Then it says that nothing more
-    /// is asked, and reads on for the checkpoint that covers every answer of this connection.
-    pub(super) async fn serve(
-        &self,
-        stream: UnixStream,
-        published: Arc<Published>,
-        checkpoints: &watch::Sender<LogMemory>,
-        stop: &mut watch::Receiver<bool>,
-    ) -> FrameError {
-        let stream = Arc::new(stream);
-        {
-            let mut open = self.open();
-            open.up = true;
-            open.stream = Some(Arc::clone(&stream));
-        }
-        self.0.state.send_replace(SignerState::Ready(published));
-        let mut read = std::pin::pin!(self.read(Arc::clone(&stream), checkpoints));
-        let ended = {
-            let mut write = Box::pin(self.write_until_closed(Arc::clone(&stream)));
-            tokio::select! {
-                () = &mut write => Some(FrameError::Io(io::ErrorKind::BrokenPipe.into())),
-                end = &mut read => Some(end),
-                _ = stop.wait_for(|stop| *stop) => None,
-            }
-        };
-        // Nothing more is asked. A socket that has ended already takes no notice.
-        {
-            let mut open = self.open();
-            open.up = false;
-            open.stream = None;
-        }
-        let _ = stream.shutdown(Shutdown::Write);
-        let end = match ended {
-            Some(end) => end,
-            None => match tokio::time::timeout(LAST_WORD, read).await {
-                Ok(end) => end,
-                Err(_) => FrameError::Io(io::ErrorKind::TimedOut.into()),
-            },
-        };
-        self.down(&format!("the connection to the signer ended: {end}"));
-        end
-    }
-
-    /// Every waiter fails; asks are refused until there is another connection.
-    pub(super) fn down(&self, reason: &str) {
-        let waiting = {
-            let mut open = self.open();
-            open.up = false;
-            open.stream = None;
-            open.out = Vec::new();
-            open.writing = false;
-            std::mem::take(&mut open.waiting)
-        };
-        self.0.state.send_replace(SignerState::Down { reason: reason.to_owned() });
-        drop(waiting);
-    }
-
-    /// Writes; and when the signer takes no more, because it is ending in order, lets it answer what it has taken: those
-    /// records are made, and tokens and used assertions would be lost to whoever asked.
-    async fn write_until_closed(&self, stream: Arc<UnixStream>) {
-        let end = self.write(&stream).await;
-        self.open().up = false;
-        let reason = format!("the signer takes no more requests: {end}");
-        self.0.state.send_replace(SignerState::Down { reason });
-        // No ask lives longer: none that could still be answered is cut off.
-        tokio::time::sleep(DEADLINE).await;
-    }
-
-    async fn write(&self, stream: &UnixStream) -> io::Error {
-        // Another descriptor, since the runtime watches the first for answers; now, while there is one to be had.
-        let own = match stream.try_clone() {
-            Ok(own) => own,
-            Err(end) => return end,
-        };
-        loop {
-            self.0.wake.notified().await;
-            if let Err(end) = self.write_out(&own).await {
-                return end;
-            }
-        }
-    }
-
-    /// Sends what waits until nothing does.
-    async fn write_out(&self, stream: &UnixStream) -> io::Result<()> {
-        loop {
-            let bytes = {
-                let mut open = self.open();
-                open.send()?;
-                open.writing = !open.out.is_empty();
-                if !open.writing {
-                    return Ok(());
-                }
-                std::mem::take(&mut open.out)
-            };
-            send_all(stream, &bytes).await?;
-        }
-    }
-
-    async fn read(&self, stream: Arc<UnixStream>, checkpoints: &watch::Sender<LogMemory>) -> FrameError {
-        let socket = match Incoming::of(stream) {
-            Ok(socket) => socket,
-            Err(error) => return error.into(),
-        };
-        let mut buffer = vec![0; 256 << 10];
-        let mut frames = Frames::default();
-        let mut answers: Vec<Response> = Vec::new();
-        loop {
-            match socket.receive(&mut buffer).await {
-                Ok(0) => return FrameError::Io(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => frames.push(buffer.get(..read).unwrap_or_default()),
-                Err(e) => return e.into(),
-            }
-            loop {
-                match frames.next() {
-                    Ok(Some(frame)) => match Response::decode(frame) {
-                        Some(answer) => answers.push(answer),
-                        None => return FrameError::NoAnswer,
-                    },
-                    Ok(None) => break,
-                    Err(e) => return e,
-                }
-            }
-            let mut open = self.open();
-            for answer in answers.drain(..) {
-                if let Outcome::Checkpoint(shown) = answer.outcome {
-                    if let Err(why) = follow(checkpoints, &shown) {
-                        return FrameError::Checkpoint(why);
-                    }
-                } else if let Outcome::Status(status) = answer.outcome {
-                    *self.0.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
-                } else if let Some(waiter) = open.waiting.remove(&answer.number) {
-                    // Whoever asked may have gone: the record stands, the answer is dropped.
-                    let _ = waiter.send(answer.outcome);
-                }
-            }
-        }
+    pub(super) fn inner(&self) -> &Inner {
+        &self.0
     }
 }
 

@@ -1,10 +1,23 @@
 //! The gateway's side against a signer that the test plays.
 
+use super::super::frame::FrameError;
+use super::super::memory::LogMemory;
 use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response, ShownCheckpoint};
 use super::*;
 use crate::config::AuthMethod;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+/// Later than any test ends.
+fn due() -> Instant {
+    Instant::now() + Duration::from_secs(300)
+}
+
+/// A client that does not wait for a signer.
+fn hasty() -> SignerClient {
+    SignerClient::new(Duration::ZERO)
+}
 
 fn connect(client: &SignerClient) -> (UnixStream, tokio::task::JoinHandle<()>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -26,23 +39,23 @@ fn answer(mut signer: &UnixStream, number: u64, outcome: Outcome) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signer_that_takes_no_more_still_answers_what_it_has_taken() {
-    let client = SignerClient::new();
+    let client = hasty();
     let (signer, served) = connect(&client);
     let mut up = client.watch();
     up.wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
     let first = tokio::spawn({
         let client = client.clone();
-        async move { client.ask(Ask::SelfTest).await }
+        async move { client.ask(&Ask::SelfTest, due()).await }
     });
     let request: Request = frame::read_one(&signer).unwrap();
     signer.shutdown(Shutdown::Read).unwrap();
     // This one cannot be written any more.
     let second = tokio::spawn({
         let client = client.clone();
-        async move { client.ask(Ask::SelfTest).await }
+        async move { client.ask(&Ask::SelfTest, due()).await }
     });
     up.wait_for(|state| matches!(state, SignerState::Down { .. })).await.unwrap();
-    assert!(client.ask(Ask::SelfTest).await.is_err(), "refused at once");
+    assert!(client.ask(&Ask::SelfTest, due()).await.is_err(), "refused at once");
     let outcome = Outcome::Done { body: "late".to_owned() };
     answer(&signer, request.number, outcome);
     assert_eq!(first.await.unwrap().unwrap().into_body(), "late");
@@ -53,21 +66,21 @@ async fn a_signer_that_takes_no_more_still_answers_what_it_has_taken() {
 
 #[tokio::test]
 async fn asks_for_a_signer_that_does_not_read_fail_instead_of_piling_up() {
-    let client = SignerClient::new();
-    client.open().up = true;
-    client.open().out = vec![0; MAX_OUT + 1];
-    assert!(matches!(client.ask(Ask::SelfTest).await, Err(AskError::Unavailable { .. })));
-    assert!(client.open().waiting.is_empty());
+    let client = hasty();
+    client.line().up = true;
+    client.line().out = vec![0; MAX_OUT + 1];
+    assert!(matches!(client.ask(&Ask::SelfTest, due()).await, Err(AskError::Unavailable { .. })));
+    assert!(client.line().waiting.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signer_that_ends_fails_every_waiter() {
-    let client = SignerClient::new();
+    let client = hasty();
     let (mut signer, served) = connect(&client);
     client.watch().wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
     let asked = tokio::spawn({
         let client = client.clone();
-        async move { client.ask(Ask::SelfTest).await }
+        async move { client.ask(&Ask::SelfTest, due()).await }
     });
     let mut head = [0; 4];
     signer.read_exact(&mut head).unwrap();
@@ -80,7 +93,7 @@ async fn a_signer_that_ends_fails_every_waiter() {
 #[tokio::test]
 async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
     const FIRST: usize = 30;
-    let client = SignerClient::new();
+    let client = hasty();
     let (mut signer, served) = connect(&client);
     client.watch().wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
     let ask = |n: usize| {
@@ -93,10 +106,10 @@ async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
         // The first is larger than what the system takes at once, as are the others together: some are sent in part.
         let rule = "r".repeat(if n == 0 { 400_000 } else { 100_000 });
         let (client, ask) = (client.clone(), Ask::Refusal(RefusalAsk { context, rule, jti: None }));
-        async move { client.ask(ask).await }
+        async move { client.ask(&ask, due()).await }
     };
     let mut asked: Vec<_> = (0..FIRST).map(|n| tokio::spawn(ask(n))).collect();
-    until(|| client.open().writing && client.open().out.is_empty()).await;
+    until(|| client.line().writing && client.line().out.is_empty()).await;
     // There is space now, and the task that writes, in the middle of a frame, has not heard of it when the next one asks.
     let mut bytes = vec![0; 150_000];
     signer.read_exact(&mut bytes).unwrap();
@@ -127,7 +140,7 @@ async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_that_is_not_believed_ends_the_connection_and_changes_no_memory() {
-    let client = SignerClient::new();
+    let client = hasty();
     let (ours, signer) = UnixStream::pair().unwrap();
     let published = Arc::new(Published::new(Vec::new(), String::new()).unwrap());
     let served = tokio::spawn({
@@ -149,7 +162,7 @@ async fn a_checkpoint_that_is_not_believed_ends_the_connection_and_changes_no_me
     let (end, note) = served.await.unwrap();
     assert!(matches!(end, FrameError::Checkpoint(_)), "{end}");
     assert_eq!(note, "kept");
-    let SignerState::Down { reason } = client.state() else { panic!("it is down") };
+    let SignerState::Down(Outage { reason, .. }) = client.state() else { panic!("it is down") };
     assert!(reason.contains("checkpoint is not believed"), "{reason}");
 }
 
@@ -162,4 +175,105 @@ async fn until(what: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("it never came");
+}
+
+fn refusal() -> Ask {
+    let context = Context {
+        request_id: "request".parse().unwrap(),
+        caller: "shop".parse().unwrap(),
+        method: AuthMethod::ClientSecretBasic,
+        peer: None,
+    };
+    Ask::Refusal(RefusalAsk { context, rule: "r".repeat(400_000), jti: None })
+}
+
+/// Asks, in a task of its own.
+fn asked(client: &SignerClient, ask: Ask) -> tokio::task::JoinHandle<Result<Recorded, AskError>> {
+    let client = client.clone();
+    tokio::spawn(async move { client.ask(&ask, due()).await })
+}
+
+/// Reads one ask apart from the runtime, and answers it.
+async fn answered(signer: &UnixStream, body: &str) {
+    let stream = signer.try_clone().unwrap();
+    let request: Request =
+        tokio::task::spawn_blocking(move || frame::read_one(&stream).unwrap()).await.unwrap();
+    answer(signer, request.number, Outcome::Done { body: body.to_owned() });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ask_that_was_not_sent_as_a_whole_is_asked_again_whatever_it_is() {
+    let client = SignerClient::new(Duration::from_secs(300));
+    let (signer, served) = connect(&client);
+    // The socket takes a part of it: no signer can have read it.
+    let waits = asked(&client, refusal());
+    until(|| client.line().writing).await;
+    drop(signer);
+    served.await.unwrap();
+    let (signer, served) = connect(&client);
+    answered(&signer, "at last").await;
+    assert_eq!(waits.await.unwrap().unwrap().into_body(), "at last");
+    drop(signer);
+    served.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ask_that_was_sent_is_asked_once_more_if_a_second_record_does_no_harm_and_only_once() {
+    for (ask, more) in [(Ask::SelfTest, 1), (refusal(), 0)] {
+        assert_eq!(ask.may_repeat(), more == 1);
+        let client = SignerClient::new(Duration::from_secs(300));
+        let waits = asked(&client, ask);
+        for _ in 0..=more {
+            let (signer, served) = connect(&client);
+            let stream = signer.try_clone().unwrap();
+            let read = tokio::task::spawn_blocking(move || frame::read_one::<Request>(&stream).unwrap());
+            read.await.unwrap();
+            drop(signer);
+            served.await.unwrap();
+        }
+        assert!(matches!(waits.await.unwrap(), Err(AskError::Unavailable { .. })));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asks_wait_for_a_signer_that_is_away_unless_it_takes_too_long_or_waiting_does_not_help() {
+    let client = SignerClient::new(Duration::from_secs(300));
+    let waits = asked(&client, Ask::SelfTest);
+    tokio::task::yield_now().await;
+    let (signer, served) = connect(&client);
+    answered(&signer, "welcome").await;
+    assert_eq!(waits.await.unwrap().unwrap().into_body(), "welcome");
+    drop(signer);
+    served.await.unwrap();
+    // An operator has to act: those who wait hear of it at once.
+    let waits = asked(&client, Ask::SelfTest);
+    tokio::task::yield_now().await;
+    client.away("the PIN was refused", true);
+    assert!(waits.await.unwrap().unwrap_err().to_string().contains("the PIN was refused"));
+    // The ask's own time is over.
+    client.away("being restarted", false);
+    let soon = Instant::now() + Duration::from_millis(20);
+    assert!(client.ask(&Ask::SelfTest, soon).await.is_err());
+    assert!(hasty().ask(&Ask::SelfTest, due()).await.is_err(), "nobody is waited for");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_signer_makes_the_next_ask_look_late() {
+    let client = hasty();
+    let (signer, served) = connect(&client);
+    client.watch().wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
+    for _ in 0..4 {
+        let waits = asked(&client, Ask::SelfTest);
+        until(|| !client.line().waiting.is_empty()).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        answered(&signer, "").await;
+        waits.await.unwrap().unwrap();
+    }
+    assert_eq!(client.likely_time(), Duration::ZERO, "behind none");
+    let wait = asked(&client, Ask::SelfTest);
+    until(|| !client.line().waiting.is_empty()).await;
+    assert!(client.likely_time() >= Duration::from_millis(100));
+    drop(signer);
+    served.await.unwrap();
+    assert!(wait.await.unwrap().is_err());
 }

@@ -1,36 +1,43 @@
-//! Who keeps the connection to the signer: as a child of the gateway's own, or as a service beside it.
+//! What both ways of running have in common: the handshake, the waits between two tries; and the way to a service.
 
 use super::client::{Published, SignerClient};
 use super::frame::{self, FrameError};
 use super::memory::{LogMemory, follow};
 use super::message::{Hello, PROTOCOL_VERSION, Welcome};
-use crate::config::Config;
+use crate::config::{Config, ConfigDigest};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// First wait before another try; doubled up to [`LAST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// How long a child whose socket is closed may take to end. It may hang inside the module, where no thread can be
-/// ended; it would keep the log's lock, and every signer after it would fail.
-const LAST_BREATH: Duration = Duration::from_secs(25);
+/// What keeps a connection has of its gateway.
+pub struct Link {
+    /// Serves the connections.
+    pub client: SignerClient,
+    /// The configuration of the moment.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The newest checkpoint: shown in the handshake, replaced by those that the signer sends.
+    pub checkpoints: watch::Sender<LogMemory>,
+    /// Told when the signer has other rules, by their digest.
+    pub disagreement: watch::Sender<Option<ConfigDigest>>,
+    /// Says when the gateway stops.
+    pub stop: watch::Receiver<bool>,
+}
 
-/// Why the link ended for good.
+/// Why a connection ended.
 #[derive(Debug)]
-pub enum LinkEnd {
-    /// The gateway is stopping and the signer has ended.
-    Stopped,
-    /// The child ended with a status that must not be tried again: 77 (PIN), 78 (configuration), 65 (damaged log).
-    Final(u8),
+pub(super) enum End {
+    /// It came to its end, or never began.
+    Broken(String),
+    /// The signer refused it: another try changes nothing until an operator acts.
+    Refused(String),
 }
 
 /// Wait before the next try, with a jitter of up to a half so that many do not come at once.
@@ -40,193 +47,146 @@ fn wait_after(tries: u32) -> Duration {
     full.mul_f64(1.0 - jitter)
 }
 
-/// Says hello over a fresh connection and serves it until it ends.
-async fn serve(
-    client: &SignerClient,
-    config: &Config,
-    stream: UnixStream,
-    checkpoints: &watch::Sender<LogMemory>,
-    stop: &mut watch::Receiver<bool>,
-) -> Result<(), String> {
-    let text = |e: &dyn std::fmt::Display| e.to_string();
-    let kept = checkpoints.borrow().note().to_owned();
-    let hello = Hello {
-        version: PROTOCOL_VERSION,
-        config: hex::encode(config.digest.0),
-        checkpoint: (!kept.is_empty()).then_some(kept),
-    };
-    // The handshake is two small messages; it runs apart from the runtime's threads.
-    let handshake = tokio::task::spawn_blocking(move || -> Result<(UnixStream, Welcome), FrameError> {
-        // A signer that opens a large log needs its time; one that has ended closes the socket.
-        stream.set_read_timeout(Some(Duration::from_secs(300)))?;
-        frame::write_one(&stream, &hello)?;
-        let welcome = frame::read_one(&stream)?;
-        stream.set_read_timeout(None)?;
-        stream.set_nonblocking(true)?;
-        Ok((stream, welcome))
-    });
-    let (stream, welcome) = tokio::select! {
-        done = handshake => done.map_err(|e| text(&e))?.map_err(|e| text(&e))?,
-        () = stopped(stop) => return Err("stopping".to_owned()),
-    };
-    match welcome {
-        Welcome::Refused { reason } => Err(format!("the signer refused the gateway: {reason}")),
-        Welcome::Unconfirmed { reason } => {
-            tracing::error!(%reason, "the signer signs nothing until the operator has decided");
-            client.down(&reason);
-            // The signer holds the connection as long as nothing changes.
-            let stream = tokio::net::UnixStream::from_std(stream).map_err(|e| text(&e))?;
-            tokio::select! {
-                _ = stream.readable() => {}
-                () = stopped(stop) => {}
-            }
-            Err(reason)
-        }
-        Welcome::Accepted { keys, signed_metadata, checkpoint } => {
-            follow(checkpoints, &checkpoint).map_err(|e| text(&e))?;
-            let published = Published::new(keys, signed_metadata).map_err(|e| text(&e))?;
-            tracing::info!("the signer is connected");
-            Err(client.serve(stream, Arc::new(published), checkpoints, stop).await.to_string())
-        }
-    }
-}
-
-/// Starts the signer as a child over a socket pair, again and again with back-off, until `stop`.
-///
-/// The socket is the child's standard input: it closes with the gateway, however the gateway ends.
-pub async fn keep_child(
-    client: SignerClient,
-    config: Arc<Config>,
-    config_file: std::path::PathBuf,
-    checkpoints: watch::Sender<LogMemory>,
-    mut stop: watch::Receiver<bool>,
-) -> LinkEnd {
-    let mut tries = 0;
-    loop {
-        let started = tokio::time::Instant::now();
-        let (mine, running) = match spawn_signer(&config_file) {
-            Ok(child) => child,
+impl Link {
+    /// Says hello over a fresh connection and serves it until it ends.
+    pub(super) async fn serve(&mut self, stream: UnixStream) -> End {
+        let welcome = match self.handshake(stream).await {
+            Ok(Some((stream, welcome))) => (stream, welcome),
+            Ok(None) => return End::Broken("the gateway is stopping".to_owned()),
             Err(error) => {
-                tracing::error!(%error, "the signer cannot be started");
-                client.down(&error.to_string());
-                if pause(tries, &mut stop).await {
-                    return LinkEnd::Stopped;
-                }
-                tries = tries.saturating_add(1);
-                continue;
+                self.client.inner().starts[1].fetch_add(1, Ordering::Relaxed);
+                return End::Broken(format!("the handshake with the signer failed: {error}"));
             }
         };
-        // At its end the socket closes: the child sees the end of its input and ends in order.
-        let reason = serve(&client, &config, mine, &checkpoints, &mut stop).await.err().unwrap_or_default();
-        client.down(&reason);
-        let status = running.ended(LAST_BREATH).await;
-        if *stop.borrow() {
-            return LinkEnd::Stopped;
+        if !matches!(welcome.1, Welcome::Accepted { .. }) {
+            self.client.inner().starts[1].fetch_add(1, Ordering::Relaxed);
         }
-        tracing::error!(%reason, status = ?status.map(|s| s.to_string()), "the signer ended; a new one is started");
-        if let Some(code @ (65 | 77 | 78)) = status.and_then(|s| s.code()) {
-            return LinkEnd::Final(u8::try_from(code).unwrap_or(75));
-        }
-        if started.elapsed() > Duration::from_secs(10) {
-            tries = 0;
-        }
-        if pause(tries, &mut stop).await {
-            return LinkEnd::Stopped;
-        }
-        tries = tries.saturating_add(1);
-    }
-}
-
-/// Settings of the C library's allocator, which it reads when a program starts; the unit of the signer has the same.
-/// Software tokens and OpenSSL free more small pieces at once than the 7 of each size that a thread keeps by itself.
-const ALLOCATOR: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=127");
-
-/// The child and its socket.
-fn spawn_signer(config_file: &Path) -> std::io::Result<(UnixStream, Running)> {
-    let (mine, theirs) = UnixStream::pair()?;
-    let (name, value) = ALLOCATOR;
-    let child = Command::new("/proc/self/exe")
-        // The operator's own stay.
-        .env(name, std::env::var_os(name).unwrap_or_else(|| value.into()))
-        .args(["signer", "--child", "--config"])
-        .arg(config_file)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        // READY and the watchdog are the gateway's to tell.
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("WATCHDOG_USEC")
-        .spawn()?;
-    Ok((mine, Running::watch(child)?))
-}
-
-/// A child, and a thread that waits for its end.
-struct Running {
-    child: Arc<Mutex<Child>>,
-    exited: oneshot::Receiver<ExitStatus>,
-}
-
-impl Running {
-    fn watch(child: Child) -> std::io::Result<Self> {
-        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
-        let child = Arc::new(Mutex::new(child));
-        let waiting = Arc::clone(&child);
-        let (sender, exited) = oneshot::channel();
-        std::thread::Builder::new().name("signer-exit".to_owned()).spawn(move || {
-            // Waits without reaping: the number stays the child's until the lock is held, so that nobody else is killed.
-            let leave = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-            while waitid(Id::Pid(pid), leave) == Err(nix::errno::Errno::EINTR) {}
-            if let Ok(status) = waiting.lock().unwrap_or_else(PoisonError::into_inner).wait() {
-                let _ = sender.send(status);
+        match welcome {
+            (_, Welcome::Refused { reason }) => {
+                End::Refused(format!("the signer refused the gateway: {reason}"))
             }
-        })?;
-        Ok(Self { child, exited })
+            (stream, Welcome::Unconfirmed { reason }) => {
+                tracing::error!(%reason, "the signer signs nothing until the operator has decided");
+                self.client.away(&reason, true);
+                // The signer holds the connection as long as nothing changes.
+                if let Ok(stream) = tokio::net::UnixStream::from_std(stream) {
+                    tokio::select! {
+                        _ = stream.readable() => {}
+                        () = stopped(&mut self.stop) => {}
+                    }
+                }
+                End::Refused(reason)
+            }
+            (_, Welcome::OtherRules { rules }) => {
+                let mine = self.config.borrow().rules();
+                self.disagreement.send_replace(Some(rules));
+                End::Refused(format!(
+                    "the signer's configuration has other rules ({rules}) than the gateway's ({mine}): after a change of \
+                     the file restart the signer; the gateway then follows"
+                ))
+            }
+            (stream, Welcome::Accepted { keys, signed_metadata, checkpoint }) => {
+                self.disagreement.send_replace(None);
+                if let Err(error) = follow(&self.checkpoints, &checkpoint) {
+                    return End::Refused(error.to_string());
+                }
+                let published = match Published::new(keys, signed_metadata) {
+                    Ok(published) => Arc::new(published),
+                    Err(error) => return End::Refused(format!("a key of the signer: {error}")),
+                };
+                tracing::info!("the signer is connected");
+                let end = self.client.serve(stream, published, &self.checkpoints, &mut self.stop).await;
+                let end = format!("the connection to the signer ended: {end}");
+                End::Broken(self.client.trouble().unwrap_or(end))
+            }
+        }
     }
 
-    /// How it ended; it is killed if it does not within `patience`.
-    async fn ended(mut self, patience: Duration) -> Option<ExitStatus> {
-        if let Ok(status) = tokio::time::timeout(patience, &mut self.exited).await {
-            return status.ok();
+    /// Two small messages, apart from the runtime's threads; `None` when the gateway stops meanwhile.
+    async fn handshake(&mut self, stream: UnixStream) -> Result<Option<(UnixStream, Welcome)>, FrameError> {
+        let kept = self.checkpoints.borrow().note().to_owned();
+        let hello = {
+            let config = self.config.borrow();
+            Hello {
+                version: PROTOCOL_VERSION,
+                config: config.digest(),
+                rules: config.rules(),
+                checkpoint: (!kept.is_empty()).then_some(kept),
+            }
+        };
+        let handshake = tokio::task::spawn_blocking(move || {
+            // A signer that opens a large log needs its time; one that has ended closes the socket.
+            stream.set_read_timeout(Some(Duration::from_secs(300)))?;
+            frame::write_one(&stream, &hello)?;
+            let welcome = frame::read_one(&stream)?;
+            stream.set_read_timeout(None)?;
+            stream.set_nonblocking(true)?;
+            Ok((stream, welcome))
+        });
+        tokio::select! {
+            done = handshake => done.map_err(|e| FrameError::Io(std::io::Error::other(e)))?.map(Some),
+            () = stopped(&mut self.stop) => Ok(None),
         }
-        tracing::error!("the signer does not end by itself: a call into its module may hang; it is killed");
-        if let Err(error) = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill() {
-            tracing::error!(%error, "the signer cannot be killed");
+    }
+
+    /// Waits before the next try; true when it is time to stop.
+    pub(super) async fn pause(&mut self, wait: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => false,
+            () = stopped(&mut self.stop) => true,
         }
-        self.exited.await.ok()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
     }
 }
 
-/// Connects to the signer's socket, again and again with back-off, until `stop`.
-pub async fn keep_separate(
-    client: SignerClient,
-    config: Arc<Config>,
-    socket: std::path::PathBuf,
-    signer_user: String,
-    checkpoints: watch::Sender<LogMemory>,
-    mut stop: watch::Receiver<bool>,
-) -> LinkEnd {
-    let mut tries = 0;
+/// Waits that grow while tries fail one after the other.
+#[derive(Default)]
+pub(super) struct Tries(u32);
+
+impl Tries {
+    /// The wait after a try that began then.
+    pub(super) fn wait(&mut self, began: tokio::time::Instant) -> Duration {
+        // It held for a while: what ended it is another story.
+        if began.elapsed() > Duration::from_secs(10) {
+            self.0 = 0;
+        }
+        let wait = wait_after(self.0);
+        self.0 = self.0.saturating_add(1);
+        wait
+    }
+}
+
+/// Connects to the signer's socket, again and again with back-off, until the gateway stops.
+pub async fn keep_separate(mut link: Link, socket: PathBuf, signer_user: String) {
+    let mut tries = Tries::default();
+    let mut told = String::new();
     loop {
-        let started = tokio::time::Instant::now();
+        let began = tokio::time::Instant::now();
         // Names of users may be looked up over a network: not on a thread that serves requests.
         let (path, user) = (socket.clone(), signer_user.clone());
         let connected = tokio::task::spawn_blocking(move || connect(&path, &user)).await;
-        let reason = match connected.unwrap_or_else(|e| Err(e.to_string())) {
-            Ok(stream) => {
-                serve(&client, &config, stream, &checkpoints, &mut stop).await.err().unwrap_or_default()
-            }
-            Err(reason) => reason,
+        let (reason, lasting, wait) = match connected.unwrap_or_else(|e| Err(e.to_string())) {
+            Ok(stream) => match link.serve(stream).await {
+                End::Broken(reason) => (reason, false, tries.wait(began)),
+                End::Refused(reason) => (reason, true, tries.wait(began)),
+            },
+            // Nothing listens: to look again costs little, and requests are waiting.
+            Err(reason) => (reason, false, FIRST_WAIT),
         };
-        client.down(&reason);
-        if *stop.borrow() {
-            return LinkEnd::Stopped;
+        link.client.away(&reason, lasting);
+        if link.is_stopping() {
+            return;
         }
-        tracing::warn!(%reason, "no connection to the signer; trying again");
-        if started.elapsed() > Duration::from_secs(10) {
-            tries = 0;
+        if reason != told {
+            tracing::warn!(%reason, "no connection to the signer; trying again until there is one");
+            told = reason;
         }
-        if pause(tries, &mut stop).await {
-            return LinkEnd::Stopped;
+        if link.pause(wait).await {
+            return;
         }
-        tries = tries.saturating_add(1);
     }
 }
 
@@ -258,34 +218,9 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|s| *s).await;
 }
 
-/// Waits before the next try; true when it is time to stop.
-async fn pause(tries: u32, stop: &mut watch::Receiver<bool>) -> bool {
-    tokio::select! {
-        () = tokio::time::sleep(wait_after(tries)) => false,
-        () = stopped(stop) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::ExitStatusExt;
-
-    fn running(program: &str, argument: &str) -> Running {
-        Running::watch(Command::new(program).arg(argument).spawn().unwrap()).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_child_that_ends_tells_its_status() {
-        let status = running("sh", "-c").ended(Duration::from_secs(30)).await.unwrap();
-        assert_eq!(status.code(), Some(2), "sh wants a command");
-    }
-
-    #[tokio::test]
-    async fn a_child_that_does_not_end_is_killed() {
-        let status = running("sleep", "600").ended(Duration::from_millis(50)).await.unwrap();
-        assert_eq!(status.signal(), Some(9));
-    }
 
     #[test]
     fn waits_grow_to_five_seconds_and_never_vanish() {

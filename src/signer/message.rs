@@ -11,7 +11,7 @@ use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti,
     NumericDate, RequestId, Resource, Scope, Subject, TokenFormat, TokenHash,
 };
-use crate::config::AuthMethod;
+use crate::config::{AuthMethod, ConfigDigest};
 use crate::jose::Jwk;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -28,8 +28,10 @@ pub const MAX_FRAME: usize = 1 << 20;
 pub struct Hello {
     /// [`PROTOCOL_VERSION`].
     pub version: u32,
-    /// SHA-256 of the configuration, hex.
-    pub config: String,
+    /// Digest of the gateway's whole configuration, for the record.
+    pub config: ConfigDigest,
+    /// Digest of its rules: the signer must have the same.
+    pub rules: ConfigDigest,
     /// The newest checkpoint (a signed note) that the gateway has seen: the signer's tree must extend it.
     pub checkpoint: Option<String>,
 }
@@ -53,7 +55,12 @@ pub enum Welcome {
         /// For the operator.
         reason: String,
     },
-    /// They do not; the text says how and what to do.
+    /// The signer's configuration has other rules, with this digest.
+    OtherRules {
+        /// Digest of the signer's rules.
+        rules: ConfigDigest,
+    },
+    /// They do not agree; the text says how and what to do.
     Refused {
         /// For the operator.
         reason: String,
@@ -107,6 +114,13 @@ pub struct Request {
     pub ask: Ask,
 }
 
+/// A [`Request`] as it is written: the ask stays with whoever may have to ask again.
+#[derive(Serialize)]
+pub(super) struct RequestRef<'a> {
+    pub(super) number: u64,
+    pub(super) ask: &'a Ask,
+}
+
 /// Who asked whom for what, for the record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,6 +154,21 @@ pub enum Ask {
 }
 
 impl Ask {
+    /// Whether it may be asked once more when nobody knows whether it was recorded.
+    ///
+    /// * An introspection answer that was recorded and lost was made available to nobody; its second record says the
+    ///   same again, and the one that leaves is the one that is released.
+    /// * A revocation is recorded again whenever its client asks again (RFC 7009 §2.2): twice is right, never is not.
+    /// * A token is not: two records, and two JWTs with one `jti`, would read as two issuances. Its client is told to
+    ///   come again.
+    /// * Neither is a refusal: each record of one says that a replay was tried.
+    pub const fn may_repeat(&self) -> bool {
+        match self {
+            Self::Introspection(_) | Self::Revocation(_) | Self::SelfTest => true,
+            Self::AccessToken(_) | Self::OpaqueToken(_) | Self::Refusal(_) => false,
+        }
+    }
+
     /// Who asks, where somebody does.
     pub const fn context(&self) -> Option<&Context> {
         match self {

@@ -7,7 +7,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `message`, `frame`, `wire` | what crosses the socket, and how |
-//! | `client`, `link` | the gateway's side: many requests in flight over one socket, and who keeps it open |
+//! | `client`, `line`, `tempo` | the gateway's side: asks; many of them in flight over one socket; how fast they are answered |
+//! | `link`, `child` | what keeps the socket open: to a child of the gateway's own, or to a service beside it |
 //! | `sealed` | [`Sealed`] (signed, unreadable) and [`Released`]; the whole file fits a page |
 //! | `rules` | what may be said, from the signer's own reading of the configuration |
 //! | `content` | header and payload of each JWT |
@@ -31,6 +32,7 @@ mod admin;
 mod answer;
 mod calls;
 mod checkpoint_key;
+mod child;
 mod client;
 mod connection;
 mod content;
@@ -41,6 +43,7 @@ pub mod fuzzing;
 mod inbox;
 mod kept;
 mod keyring;
+mod line;
 mod link;
 mod login;
 mod memory;
@@ -54,6 +57,7 @@ mod service;
 mod start;
 mod state;
 mod status;
+mod tempo;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -66,10 +70,11 @@ mod worker;
 pub use admin::{AdminAnswer, AdminAsk, AdminError, ask_admin, listen};
 pub use calls::Calls;
 pub use checkpoint_key::{log_keys_path, read_log_keys};
-pub use client::{AskError, Published, Recorded, SignerClient, SignerState};
+pub use child::keep_child;
+pub use client::{AskError, Outage, Published, Recorded, SignerClient, SignerState};
 pub use kept::Refused;
 pub use keyring::KeyringError;
-pub use link::{LinkEnd, check_peer, keep_child, keep_separate};
+pub use link::{Link, check_peer, keep_separate};
 pub use login::clear_refused_pin;
 pub use memory::{Distrust, LogMemory};
 pub use offline::{Offline, Remembered};

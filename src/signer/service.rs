@@ -155,6 +155,11 @@ impl Service {
     fn serve_inner(&self, stream: UnixStream) -> Result<(), frame::FrameError> {
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         let hello: Hello = frame::read_one(&stream)?;
+        let rules = self.shared.config.rules();
+        if hello.version == PROTOCOL_VERSION && hello.rules != rules {
+            tracing::error!(gateway = %hello.rules, signer = %rules, "a gateway was refused: it has other rules");
+            return frame::write_one(&stream, &Welcome::OtherRules { rules });
+        }
         let basis = match self.check(&hello) {
             Ok(basis) => basis,
             Err(Refused { reason, why }) => {
@@ -242,20 +247,12 @@ impl Service {
         }
     }
 
-    /// Compares version, configuration and log with what the gateway has.
+    /// Compares version and log with what the gateway has.
     fn check(&self, hello: &Hello) -> Result<Basis, Refused> {
         if hello.version != PROTOCOL_VERSION {
             return Err(format!(
                 "the gateway speaks version {}, the signer {PROTOCOL_VERSION}; run both from the same release",
                 hello.version
-            )
-            .into());
-        }
-        let mine = hex::encode(self.shared.config.digest.0);
-        if hello.config != mine {
-            return Err(format!(
-                "the gateway's configuration is {}, the signer's {mine}; restart both after a change",
-                hello.config
             )
             .into());
         }

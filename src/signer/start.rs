@@ -209,7 +209,7 @@ const CALLS_TO_MAKE: u32 = 12;
 /// What this process is and what it was given.
 pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
     let program = std::fs::read("/proc/self/exe").map_err(StartError::Program)?;
-    Ok(Identity { config: config.digest, program: crate::jose::sha256(&program) })
+    Ok(Identity { config: config.digest(), program: crate::jose::sha256(&program) })
 }
 
 /// Settings of the log as the configuration has them.

@@ -285,7 +285,7 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
     let (mut gateway, theirs) = UnixStream::pair().unwrap();
     let serving = Arc::clone(&service);
     let serving = std::thread::spawn(move || serving.serve(theirs));
-    let hello = Hello { version: PROTOCOL_VERSION, config: hex::encode(config.digest.0), checkpoint: None };
+    let hello = Hello { version: PROTOCOL_VERSION, config: config.digest(), rules: config.rules(), checkpoint: None };
     frame::write_one(&gateway, &hello).unwrap();
     let Welcome::Accepted { keys, .. } = frame::read_one(&gateway).unwrap() else { panic!("refused") };
     let key = keys.iter().find(|key| key.purpose == Purpose::Introspection).unwrap();

@@ -34,17 +34,24 @@ pub(super) fn waiting(stream: &UnixStream) -> io::Result<usize> {
     Ok(usize::try_from(rustix::io::ioctl_fionread(stream)?).unwrap_or(usize::MAX))
 }
 
-/// Sends all of it, as the socket takes it.
+/// Sends all of it, as the socket takes it, and tells of each piece that it took.
 ///
 /// The socket is watched for this time only: one that is always watched for space wakes the runtime with every message
 /// that the other side takes. It must be another descriptor than one that [`Incoming`] watches.
-pub(super) async fn send_all(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn send_all(
+    stream: &UnixStream,
+    mut bytes: &[u8],
+    mut took: impl FnMut(usize),
+) -> io::Result<()> {
     let socket = watch_for(stream.as_fd(), Interest::WRITABLE)?;
     while !bytes.is_empty() {
         let mut ready = socket.writable().await?;
         match send_now(stream, bytes)? {
             0 => ready.clear_ready(),
-            sent => bytes = bytes.get(sent..).unwrap_or_default(),
+            sent => {
+                took(sent);
+                bytes = bytes.get(sent..).unwrap_or_default();
+            }
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! | `authentication`, `bad_input`, `connections`, `rates`, `tls` | what holds for all of them |
 //! | `operations`, `config_check` | what operators see |
 //! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback`, `clock` | what goes wrong |
+//! | `outages`, `reload` | restarts and new configurations that callers do not feel |
 //! | `generations` | keys that follow each other |
 //! | `export`, `guess` | what auditors get, and what they do not |
 //!
@@ -36,8 +37,10 @@ mod jwks;
 mod lost_token;
 mod metadata;
 mod operations;
+mod outages;
 mod processes;
 mod rates;
+mod reload;
 mod revoke;
 mod rollback;
 mod tls;

@@ -133,3 +133,35 @@ fn sigterm_in_the_first_moments_ends_the_service_in_order_too() {
     }
     appliance.finish();
 }
+
+#[test]
+fn lines_that_go_to_the_journal_begin_with_their_priority() {
+    use std::os::unix::fs::MetadataExt;
+    let appliance = Appliance::prepare(Settings::new(Way::Child));
+    // What the journal gives a service is a descriptor, named in a variable by device and inode.
+    let said = appliance.path("said");
+    let file = std::fs::File::create(&said).unwrap();
+    let of = file.metadata().unwrap();
+    let run = |stream: String| {
+        let mut command = appliance.command(&["signer"]);
+        command.env("JOURNAL_STREAM", stream).stderr(file.try_clone().unwrap());
+        // In the child way there is no socket to listen on: it starts, says so, and ends.
+        assert!(!command.status().unwrap().success());
+        std::fs::read_to_string(&said).unwrap()
+    };
+    let lines = run(format!("{}:{}", of.dev(), of.ino()));
+    let levels = [("<3>", "ERROR"), ("<4>", "WARN"), ("<6>", "INFO")];
+    for line in lines.lines() {
+        let fits = levels.iter().any(|(prefix, level)| {
+            line.strip_prefix(prefix).is_some_and(|line| {
+                serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"] == *level)
+            })
+        });
+        assert!(fits, "{line}");
+    }
+    assert!(lines.contains("<3>") && lines.contains("<6>"), "{lines}");
+    // The variable of another descriptor is inherited and means nothing.
+    let all = run("1:2".to_owned());
+    assert!(all.len() > lines.len() && !all[lines.len()..].contains("<3>"), "{all}");
+    appliance.finish();
+}

@@ -113,18 +113,6 @@ fn defaults_are_filled_in_and_paths_start_at_the_file() {
 }
 
 #[test]
-fn the_digest_covers_the_file_and_the_keys_it_names() {
-    let file = Path::new("/c.toml");
-    let digest = |text: &str, keys: &str| {
-        parse(file, text.as_bytes(), &|_| Ok(keys.as_bytes().to_vec())).unwrap().digest.0
-    };
-    let whole = format!("{GOOD}{KEYS}");
-    assert_eq!(digest(GOOD, KEYS), crate::jose::sha256(whole.as_bytes()));
-    assert_ne!(digest(GOOD, KEYS), digest(GOOD, &format!("{KEYS} ")));
-    assert_ne!(digest(GOOD, KEYS), digest(&format!("{GOOD}#"), KEYS));
-}
-
-#[test]
 fn a_file_that_cannot_be_read_is_told_from_one_with_mistakes() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path().join("chancery.toml");

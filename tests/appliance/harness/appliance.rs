@@ -112,7 +112,7 @@ impl Appliance {
         self.settings.audit.clone().unwrap_or_else(|| self.path("audit"))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(CHANCERY);
         command.args(arguments).arg("--config").arg(self.path("chancery.toml"));
         command.env("SOFTHSM2_CONF", self.path("token/softhsm2.conf")).env_remove("CHANCERY_LOG");
@@ -160,7 +160,12 @@ impl Appliance {
 
     /// Starts the gateway, and waits until it listens.
     pub(crate) fn run_gateway(&mut self) {
-        let mut gateway = self.process("serve");
+        let gateway = self.process("serve");
+        self.meet_gateway(gateway);
+    }
+
+    /// Waits until a gateway listens that the test has started.
+    pub(crate) fn meet_gateway(&mut self, mut gateway: Process) {
         let public = gateway.listening("http.listen");
         let scheme = if self.settings.tls { "https" } else { "http" };
         // The certificate has a name.
@@ -168,6 +173,21 @@ impl Appliance {
         self.public = format!("{scheme}://{public}");
         self.operations = format!("http://{}", gateway.listening("http.operations_listen"));
         self.gateway = Some(gateway);
+    }
+
+    /// Waits until `/readyz` says no, with these words.
+    pub(crate) fn wait_until_unready_because(&self, words: &str) {
+        until(&format!("/readyz says: {words}"), || {
+            let answer = self.operation("/readyz").send();
+            (answer.status == 503 && answer.text().contains(words)).then_some(())
+        });
+    }
+
+    /// The value of a metric without labels, which is a whole number.
+    pub(crate) fn metric(&self, name: &str) -> i64 {
+        let answer = self.operation("/metrics").send();
+        let found = answer.text().lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        found.unwrap_or_else(|| panic!("{name} is not in\n{}", answer.text()))
     }
 
     /// Whether `/readyz` says so.

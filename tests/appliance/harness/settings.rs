@@ -34,6 +34,8 @@ struct Entry {
 pub(crate) struct Settings {
     pub(crate) way: Way,
     pub(crate) issuer: String,
+    /// Address of the public listener.
+    pub(crate) listen: String,
     pub(crate) tls: bool,
     parties: Vec<Entry>,
     /// Where the log lies unless in the appliance's own directory.
@@ -70,6 +72,7 @@ impl Settings {
         Self {
             way,
             issuer: "https://as.bank.example".to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
             tls: false,
             parties: the_bank(),
             audit: None,
@@ -82,6 +85,8 @@ impl Settings {
                 ("failures_per_second", "100000".to_owned()),
                 ("address_failures_per_second", "1000000".to_owned()),
                 ("inactive_per_second", "100000".to_owned()),
+                // What a test does to the signer shows at once.
+                ("signer_wait", "\"0s\"".to_owned()),
             ],
             keys: vec![
                 ("introspection", "ES256"),
@@ -162,6 +167,14 @@ impl Settings {
         self
     }
 
+    /// Gives a caller another secret; the one before.
+    pub(crate) fn renew_secret(&mut self, id: &str) -> Party {
+        let entry = self.parties.iter_mut().find(|entry| entry.party.id == id).unwrap();
+        let before = entry.party.clone();
+        entry.party.secret = hex::encode(chancery::random::bytes::<32>());
+        before
+    }
+
     /// Whoever has this name.
     pub(crate) fn party(&self, id: &str) -> &Party {
         self.everybody().find(|party| party.id == id).unwrap_or_else(|| panic!("nobody is called {id}"))
@@ -178,8 +191,8 @@ impl Settings {
         let audit =
             self.audit.as_ref().map_or_else(|| format!("{home}/audit"), |path| path.display().to_string());
         let mut text = format!(
-            "version = 1\nissuer = \"{}\"\n\n[http]\nlisten = \"127.0.0.1:0\"\noperations_listen = \"127.0.0.1:0\"\n",
-            self.issuer
+            "version = 1\nissuer = \"{}\"\n\n[http]\nlisten = \"{}\"\noperations_listen = \"127.0.0.1:0\"\n",
+            self.issuer, self.listen
         );
         if self.tls {
             let _ = write!(

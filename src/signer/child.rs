@@ -1,0 +1,161 @@
+//! The signer as a child of the gateway: started, and started again whatever ended it.
+
+use super::link::{End, Link, Tries};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a child whose socket is closed may take to end. It may hang inside the module, where no thread can be
+/// ended; it would keep the log's lock, and every signer after it would fail.
+const LAST_BREATH: Duration = Duration::from_secs(25);
+
+/// Wait after a status that says that an operator has to act.
+const FOR_AN_OPERATOR: Duration = Duration::from_secs(60);
+
+/// Starts the signer over a socket pair, again and again with back-off, until the gateway stops. Nothing that ends a
+/// signer ends the gateway: after what an operator has to mend, the next is started a minute later. One whose PIN was
+/// refused does not try it again by itself: its mark in the signer's directory sees to that.
+///
+/// The socket is the child's standard input: it closes with the gateway, however the gateway ends.
+pub async fn keep_child(mut link: Link, config_file: PathBuf) {
+    let mut tries = Tries::default();
+    loop {
+        let began = tokio::time::Instant::now();
+        let (mine, running) = match spawn_signer(&config_file) {
+            Ok(child) => child,
+            Err(error) => {
+                tracing::error!(%error, "the signer cannot be started");
+                link.client.away(&format!("the signer cannot be started: {error}"), false);
+                if link.pause(tries.wait(began)).await {
+                    return;
+                }
+                continue;
+            }
+        };
+        // At its end the socket closes: the child sees the end of its input and ends in order.
+        let end = link.serve(mine).await;
+        let status = running.ended(LAST_BREATH).await;
+        if link.is_stopping() {
+            return;
+        }
+        let code = status.and_then(|status| status.code());
+        let meaning = match code {
+            Some(code) => meaning(code),
+            None => "it was killed",
+        };
+        let lasting = matches!(code, Some(65 | 77 | 78));
+        let reason = match end {
+            End::Refused(reason) => reason,
+            End::Broken(reason) => {
+                let status = status.map_or_else(|| "no status".to_owned(), |status| status.to_string());
+                format!("the signer ended ({status}: {meaning}); {reason}")
+            }
+        };
+        // A PIN that was refused is not tried again by itself, so a look at whether it changed costs nothing.
+        let wait = if matches!(code, Some(65 | 78)) { FOR_AN_OPERATOR } else { tries.wait(began) };
+        link.client.away(&reason, lasting);
+        tracing::error!(%reason, seconds = wait.as_secs_f32(), "the signer ended; a new one is started after a wait");
+        if link.pause(wait).await {
+            return;
+        }
+    }
+}
+
+/// What the signer's exit status says: those of the README.
+const fn meaning(status: i32) -> &'static str {
+    match status {
+        65 => "the audit log is damaged or was rolled back",
+        70 => "a call into the PKCS#11 module did not return",
+        71 => "the system refused something that it needs",
+        74 => "the disk of the audit log failed",
+        75 => "the token failed",
+        77 => "the PIN was refused, or must not be tried again",
+        78 => "the configuration, the keys or the log are not as they must be",
+        _ => "see its log lines",
+    }
+}
+
+/// Settings of the C library's allocator, which it reads when a program starts; the unit of the signer has the same.
+/// Software tokens and OpenSSL free more small pieces at once than the 7 of each size that a thread keeps by itself.
+const ALLOCATOR: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=127");
+
+/// The child and its socket.
+fn spawn_signer(config_file: &Path) -> std::io::Result<(UnixStream, Running)> {
+    let (mine, theirs) = UnixStream::pair()?;
+    let (name, value) = ALLOCATOR;
+    let child = Command::new("/proc/self/exe")
+        // The operator's own stay.
+        .env(name, std::env::var_os(name).unwrap_or_else(|| value.into()))
+        .args(["signer", "--child", "--config"])
+        .arg(config_file)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        // READY and the watchdog are the gateway's to tell.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .spawn()?;
+    Ok((mine, Running::watch(child)?))
+}
+
+/// A child, and a thread that waits for its end.
+struct Running {
+    child: Arc<Mutex<Child>>,
+    exited: oneshot::Receiver<ExitStatus>,
+}
+
+impl Running {
+    fn watch(child: Child) -> std::io::Result<Self> {
+        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
+        let child = Arc::new(Mutex::new(child));
+        let waiting = Arc::clone(&child);
+        let (sender, exited) = oneshot::channel();
+        std::thread::Builder::new().name("signer-exit".to_owned()).spawn(move || {
+            // Waits without reaping: the number stays the child's until the lock is held, so that nobody else is killed.
+            let leave = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            while waitid(Id::Pid(pid), leave) == Err(nix::errno::Errno::EINTR) {}
+            if let Ok(status) = waiting.lock().unwrap_or_else(PoisonError::into_inner).wait() {
+                let _ = sender.send(status);
+            }
+        })?;
+        Ok(Self { child, exited })
+    }
+
+    /// How it ended; it is killed if it does not within `patience`.
+    async fn ended(mut self, patience: Duration) -> Option<ExitStatus> {
+        if let Ok(status) = tokio::time::timeout(patience, &mut self.exited).await {
+            return status.ok();
+        }
+        tracing::error!("the signer does not end by itself: a call into its module may hang; it is killed");
+        if let Err(error) = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill() {
+            tracing::error!(%error, "the signer cannot be killed");
+        }
+        self.exited.await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    fn running(program: &str, argument: &str) -> Running {
+        Running::watch(Command::new(program).arg(argument).spawn().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_child_that_ends_tells_its_status() {
+        let status = running("sh", "-c").ended(Duration::from_secs(30)).await.unwrap();
+        assert_eq!(status.code(), Some(2), "sh wants a command");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_does_not_end_is_killed() {
+        let status = running("sleep", "600").ended(Duration::from_millis(50)).await.unwrap();
+        assert_eq!(status.signal(), Some(9));
+    }
+}

@@ -1,0 +1,143 @@
+//! A configuration that changes while the service runs.
+
+use crate::harness::{Appliance, Settings, Way, send, until};
+use nix::sys::signal::Signal;
+use std::process::Command;
+
+/// Sends SIGHUP, and waits until the gateway has done what follows.
+fn reload(appliance: &mut Appliance, word: &str) {
+    let gateway = appliance.gateway.as_ref().unwrap();
+    let count = |said: &str| said.lines().filter(|line| line.contains(word)).count();
+    let before = count(&gateway.said());
+    gateway.signal(Signal::SIGHUP);
+    until(word, || (count(&gateway.said()) > before).then_some(()));
+}
+
+const TAKEN: &str = "the configuration was taken over";
+
+#[test]
+fn a_comment_in_the_configuration_takes_no_process_down_when_the_other_is_restarted() {
+    for way in [Way::Child, Way::Separate] {
+        let mut appliance = Appliance::start(Settings::new(way));
+        let file = appliance.path("chancery.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("# another comment\n{text}\n# and one more\n")).unwrap();
+        send(appliance.signer_id().unwrap(), Signal::SIGKILL);
+        if let Some(mut signer) = appliance.signer.take() {
+            signer.wait_all();
+            appliance.ended(&signer);
+            appliance.run_signer();
+        }
+        appliance.wait_until_ready();
+        assert_eq!(appliance.client_credentials("shop", &[]).status, 200);
+        appliance.finish();
+    }
+}
+
+#[test]
+fn a_gateway_follows_a_signer_that_was_restarted_with_other_rules() {
+    let mut appliance = Appliance::start(Settings::new(Way::Separate));
+    let file = appliance.path("chancery.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // The shop's first resource is no longer its own to ask for.
+    let changed = text.replacen("access_token_lifetime = \"2s\"", "access_token_lifetime = \"7s\"", 1);
+    assert_ne!(changed, text);
+    std::fs::write(&file, changed).unwrap();
+    let lifetime =
+        |appliance: &Appliance| appliance.client_credentials("hasty", &[]).json()["expires_in"].as_u64();
+    reload(&mut appliance, TAKEN);
+    assert_eq!(lifetime(&appliance), Some(2), "the signer would forbid it");
+    let said = appliance.gateway.as_ref().unwrap().said();
+    assert!(said.contains("access_token_lifetime"), "it says what waits: {said}");
+    let mut signer = appliance.signer.take().unwrap();
+    signer.signal(Signal::SIGTERM);
+    signer.wait_all();
+    appliance.ended(&signer);
+    appliance.run_signer();
+    appliance.wait_until_ready();
+    assert_eq!(lifetime(&appliance), Some(7));
+    appliance.finish();
+}
+
+#[test]
+fn sighup_takes_over_secrets_and_key_sets_and_leaves_a_broken_file_alone() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child));
+    let signer = appliance.signer_id().unwrap();
+    let old = appliance.settings.renew_secret("shop");
+    let with = |appliance: &Appliance, party: &crate::harness::Party| {
+        appliance
+            .call("POST", "/token")
+            .by_party(party)
+            .form("grant_type", "client_credentials")
+            .send()
+            .status
+    };
+    let new = appliance.settings.party("shop").clone();
+    assert_eq!((with(&appliance, &old), with(&appliance, &new)), (200, 401));
+    // A file with mistakes: each is said, and nothing changes.
+    let file = appliance.path("chancery.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("version = 1", "version = 7\nnonsense = 1")).unwrap();
+    reload(&mut appliance, "expected 1, found 7");
+    assert!(appliance.gateway.as_ref().unwrap().said().contains("nonsense"));
+    assert_eq!((with(&appliance, &old), with(&appliance, &new)), (200, 401));
+    // The next one is right.
+    appliance.write_config();
+    reload(&mut appliance, TAKEN);
+    assert_eq!((with(&appliance, &old), with(&appliance, &new)), (401, 200));
+    // Key sets: the front server's keys are gone, its assertions with them.
+    let jwks = appliance.path("login.jwks");
+    let keys = std::fs::read_to_string(&jwks).unwrap();
+    let other = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"another","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    std::fs::write(&jwks, other).unwrap();
+    reload(&mut appliance, TAKEN);
+    let assertion = appliance.the_case().text();
+    appliance.assert("shop", &assertion, &[]).is_refused(400, "invalid_grant", "no key of the set signed it");
+    std::fs::write(&jwks, keys).unwrap();
+    reload(&mut appliance, TAKEN);
+    let token = appliance.token_of_the_case();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    // The signer hears a SIGHUP too, of a whole group of processes: it says so and goes on.
+    send(signer, Signal::SIGHUP);
+    let gateway = appliance.gateway.as_mut().unwrap();
+    gateway.wait_for("a word of the signer", |line| line.to_string().contains("SIGHUP").then_some(()));
+    assert_eq!(appliance.signer_id(), Some(signer));
+    appliance.finish();
+}
+
+#[test]
+fn sighup_takes_over_a_new_certificate_and_keeps_the_old_one_when_the_key_does_not_fit() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child).with_tls());
+    let before = appliance.metric("chancery_certificate_expiry_timestamp_seconds");
+    let renew = |days: &str, keys: &str| {
+        let script = format!(
+            "set -e
+            openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {keys} -out new.csr -subj /CN=localhost
+            openssl x509 -req -in new.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -extfile extensions \
+                -out server.pem"
+        );
+        let home = appliance.path("");
+        let output = Command::new("sh").args(["-c", &script]).current_dir(home).output().unwrap();
+        assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    renew("30", "other.key");
+    reload(&mut appliance, "the certificate was not replaced");
+    assert_eq!(appliance.metric("chancery_certificate_expiry_timestamp_seconds"), before);
+    let renew_again = || {
+        let home = appliance.path("");
+        let output = Command::new("mv").args(["other.key", "server.key"]).current_dir(home).output().unwrap();
+        assert!(output.status.success());
+    };
+    renew_again();
+    reload(&mut appliance, TAKEN);
+    assert!(appliance.metric("chancery_certificate_expiry_timestamp_seconds") > before + 20 * 86_400);
+    // And it is spoken with, on new connections.
+    assert_eq!(appliance.client_credentials("shop", &[]).status, 200);
+    let address = appliance.public.trim_start_matches("https://").to_owned();
+    let shown = format!(
+        "openssl s_client -connect {address} -servername localhost < /dev/null 2> /dev/null | openssl x509 -noout -checkend 2000000"
+    );
+    let shown = Command::new("sh").args(["-c", &shown]).output().unwrap();
+    assert!(shown.status.success(), "the new certificate lives for weeks: {shown:?}");
+    appliance.finish();
+}
