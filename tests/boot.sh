@@ -126,19 +126,36 @@ AGAIN
 shell <<< '. ./again.sh' > "$BOOT_DIR/again.txt" 2>&1 || { cat "$BOOT_DIR/again.txt" >&2; die "no answer or no proof after both were killed"; }
 good "the token is still active, and both answers are in a verified export"
 
+step "a changed configuration"
+pids() { echo "$(show chancery-signer MainPID) $(show chancery MainPID)"; }
+before=$(pids)
+inside systemctl reload chancery
+ready "after a reload"
+equal "both processes after a reload" "$before" "$(pids)"
+inside bash -c "echo '# a comment' >> $config"
+for unit in chancery-signer chancery; do
+  killed $unit
+done
+good "a comment in the configuration keeps neither process from coming back; a reload ends none"
+
 step "a PIN that the token refuses"
+began=$(inside date +%s)
 inside bash -c 'printf nonsense | systemd-creds encrypt --name=pin - /etc/chancery/pin.cred' 2> /dev/null
 ! inside systemctl restart chancery-signer 2> /dev/null || die "the signer is up with a wrong PIN"
 login() { inside find /var/lib/chancery/softhsm/tokens -name token.object -printf '%T@ %p\n'; } # written at each login
 before=$(login)
 ended=$(show chancery-signer ExecMainExitTimestampMonotonic)
 # The gateway wants the signer: its restart starts the signer too, which must not try the PIN again.
-inside systemctl restart --no-block chancery
+inside systemctl restart chancery
 until_it_holds "a start of the signer that ended" bash -c "systemctl is-failed chancery-signer && [ \$(systemctl show --value -p ExecMainExitTimestampMonotonic chancery-signer) -gt $ended ]"
 ! inside systemctl start chancery-signer 2> /dev/null || die "the signer is up with a PIN that was refused"
 equal "the signer" "failed 77" "$(show chancery-signer ActiveState) $(show chancery-signer ExecMainStatus)"
 equal "the last login to the token" "$before" "$(login)"
-good "it is tried once, by whatever starts the signer"
+equal "the gateway" active "$(show chancery ActiveState)"
+until_it_holds "/readyz says 503" bash -c '[ "$(curl -sS -o /dev/null -w "%{http_code}" http://127.0.0.1:9443/readyz)" = 503 ]'
+inside journalctl --no-pager -u chancery-signer -p err --since "@$began" | grep -q PIN ||
+  die "expected a line of priority err that names the PIN, found none"
+good "it is tried once, whatever starts the signer; the gateway stays, and the journal has the error with its priority"
 
 # The lines of the README, on a terminal: each question is answered when it is asked.
 inside timeout 120 bash -c '
