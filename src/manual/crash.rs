@@ -20,6 +20,9 @@
 //! | a defect with another batch, or the beginning of one, behind it | *damage*: the batch had been durable | as before |
 //! | a gap, a segment of another length, anything missing below a signed checkpoint | *damage* | as before |
 //!
+//! Whole blocks have their price where batches are small: an answer that was measured took 2,052 bytes of its segment at
+//! one connection and takes 4,116; at 64 connections, where a batch holds many, 1,826 and 1,988.
+//!
 //! What this cannot tell: when the disk loses a block that it had said to have, and the block lies in the very last batch
 //! before a crash, the batch looks like one that was never completed, because a disk also writes the sectors of one batch
 //! in any order. A start that refused every such batch would turn an ordinary power cut into an outage that no operator
