@@ -33,6 +33,11 @@ impl Fault {
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self.how, "eintr" | "short")
     }
+
+    /// Whether it is one of these calls on this name.
+    pub(crate) fn is_of(&self, calls: &[&str], name: &str) -> bool {
+        calls.contains(&self.call.as_str()) && self.name == name
+    }
 }
 
 impl fmt::Display for Fault {
@@ -45,7 +50,8 @@ impl fmt::Display for Fault {
 pub(crate) struct Ran {
     /// What the work told.
     pub(crate) told: Vec<String>,
-    /// Its calls, in order: call and name; a call `fault` stands behind the one that failed.
+    /// Its calls, in order: call and name; a call `fault` stands where one failed; other threads' calls may
+    /// stand between the two.
     pub(crate) calls: Vec<(String, String)>,
 }
 

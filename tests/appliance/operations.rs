@@ -1,6 +1,7 @@
 //! The operations listener, log lines, and the words with the service manager.
 
-use crate::harness::{Appliance, Settings, Way, until};
+use crate::harness::{Appliance, Settings, Way, send, until};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -142,14 +143,19 @@ fn lines_that_go_to_the_journal_begin_with_their_priority() {
     let said = appliance.path("said");
     let file = std::fs::File::create(&said).unwrap();
     let of = file.metadata().unwrap();
-    let run = |stream: String| {
-        let mut command = appliance.command(&["signer"]);
-        command.env("JOURNAL_STREAM", stream).stderr(file.try_clone().unwrap());
-        // In the child way there is no socket to listen on: it starts, says so, and ends.
-        assert!(!command.status().unwrap().success());
-        std::fs::read_to_string(&said).unwrap()
+    let read = || std::fs::read_to_string(&said).unwrap();
+    let start = |what: &str, stream: String| {
+        let mut command = appliance.command(&[what]);
+        command.env("JOURNAL_STREAM", stream).stderr(file.try_clone().unwrap()).spawn().unwrap()
     };
-    let lines = run(format!("{}:{}", of.dev(), of.ino()));
+    let journal = format!("{}:{}", of.dev(), of.ino());
+    // In the child way a signer has no socket to listen on: it says so, and ends.
+    assert!(!start("signer", journal.clone()).wait().unwrap().success());
+    let mut gateway = start("serve", journal);
+    until("a line of the gateway", || read().contains("\"listening\"").then_some(()));
+    send(gateway.id(), Signal::SIGTERM);
+    assert!(gateway.wait().unwrap().success());
+    let lines = read();
     let levels = [("<3>", "ERROR"), ("<4>", "WARN"), ("<6>", "INFO")];
     for line in lines.lines() {
         let fits = levels.iter().any(|(prefix, level)| {
@@ -159,9 +165,10 @@ fn lines_that_go_to_the_journal_begin_with_their_priority() {
         });
         assert!(fits, "{line}");
     }
-    assert!(lines.contains("<3>") && lines.contains("<6>"), "{lines}");
+    assert!(levels.iter().all(|(prefix, _)| lines.contains(prefix)), "{lines}");
     // The variable of another descriptor is inherited and means nothing.
-    let all = run("1:2".to_owned());
+    assert!(!start("signer", "1:2".to_owned()).wait().unwrap().success());
+    let all = read();
     assert!(all.len() > lines.len() && !all[lines.len()..].contains("<3>"), "{all}");
     appliance.finish();
 }

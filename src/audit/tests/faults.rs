@@ -142,9 +142,7 @@ fn whichever_call_to_the_system_fails_nothing_released_is_missing_and_poison_mea
         let hit = ran.calls.iter().position(|(call, _)| call == "fault");
         let is_written = |(call, name): &(String, String)| call == "pwrite" && name == SEGMENT;
         if let Some(hit) = hit {
-            let (call, name) = &ran.calls[hit - 1];
-            let fatal =
-                !fault.is_passing() && ["pwrite", "fdatasync"].contains(&call.as_str()) && name == SEGMENT;
+            let fatal = !fault.is_passing() && fault.is_of(&["pwrite", "fdatasync"], SEGMENT);
             if fatal {
                 let stopped = |line: &String| line.starts_with("poison") || line.starts_with("refused");
                 assert!(ran.told.iter().any(stopped), "{fault}: {:?}", ran.told);
