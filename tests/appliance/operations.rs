@@ -115,7 +115,7 @@ fn sigterm_lets_a_request_under_way_end() {
             })
             .collect();
         std::thread::sleep(Duration::from_millis(300));
-        appliance.gateway.as_ref().unwrap().signal(nix::sys::signal::Signal::SIGTERM);
+        appliance.gateway.as_ref().unwrap().signal(Signal::SIGTERM);
         threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u32>()
     });
     assert!(answers > 4, "{answers}");
