@@ -2,6 +2,7 @@
 
 use super::commit::{Commitment, sha256};
 use super::frame::Form;
+use super::queue::Durable;
 use super::record::{HEAD_MAX, Members};
 use super::{draft::Draft, record::TooLong};
 
@@ -110,7 +111,7 @@ pub struct Receipt {
 
 impl Receipt {
     /// For the log alone, behind the sync.
-    pub(super) const fn new(sequence: u64, covers: Option<Covered>) -> Self {
+    pub(super) const fn new(sequence: u64, covers: Option<Covered>, _: &Durable) -> Self {
         Self { sequence, covers }
     }
 

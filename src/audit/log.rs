@@ -20,7 +20,7 @@ use super::{Draft, Event, Outcome};
 use crate::clock::Clock;
 use std::io;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -273,8 +273,7 @@ impl<T> Log<T> {
         lock(&self.shared.unpublished).stop = true;
         self.shared.publish.notify_one();
         let _ = threads.publisher.join();
-        lock(&self.shared.queue).stop = true;
-        self.shared.work.notify_one();
+        self.shared.queue.stop();
         let _ = threads.writer.join();
     }
 }
@@ -290,13 +289,7 @@ impl<T> Queued<'_, T> {
     pub fn commit(self) -> Option<Self> {
         let log = self.log;
         std::mem::forget(self);
-        // Who finds the pen taken may go: whoever has it looks at the queue again after laying it down.
-        match log.writer.try_lock() {
-            Ok(mut writer) => drop(writer.write_queued()),
-            Err(TryLockError::Poisoned(writer)) => drop(writer.into_inner().write_queued()),
-            Err(TryLockError::WouldBlock) => return None,
-        }
-        let more = !lock(&log.shared.queue).items.is_empty() && !log.shared.failed();
+        let more = log.shared.queue.commit(&log.writer, Writer::write_queued);
         more.then(|| Self { log })
     }
 
@@ -310,7 +303,7 @@ impl<T> Queued<'_, T> {
 
 impl<T> Drop for Queued<'_, T> {
     fn drop(&mut self) {
-        self.log.shared.wake();
+        self.log.shared.queue.wake();
     }
 }
 

@@ -36,6 +36,7 @@ mod log;
 pub mod note;
 mod pen;
 mod publisher;
+mod queue;
 mod reader;
 mod record;
 mod recovery;
@@ -46,6 +47,7 @@ mod settings;
 mod shared;
 mod source;
 mod space;
+mod sync;
 #[cfg(test)]
 mod tests;
 pub mod tiles;

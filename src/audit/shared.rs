@@ -3,6 +3,7 @@
 use super::continuity::Continuity;
 use super::entry::{Entry, Receipt};
 use super::error::{Full, LogError, Poisoned};
+use super::queue::Queue;
 use super::segment::{Identity, Prepared};
 use super::space::{For, Room, Space};
 use crate::clock::{Quickest, since};
@@ -37,16 +38,6 @@ pub(super) enum To<T> {
     Ticket(T),
     /// A thread that waits.
     Waiter(SyncSender<Receipt>),
-}
-
-pub(super) struct Queue<T> {
-    pub(super) items: Vec<Item<T>>,
-    /// The log thread waits for something to do.
-    pub(super) sleeping: bool,
-    /// Finish what is queued, then end.
-    pub(super) stop: bool,
-    /// Nothing is taken any more.
-    pub(super) closed: bool,
 }
 
 /// Durable records that have not been published.
@@ -90,8 +81,7 @@ impl AtDisk {
 }
 
 pub(super) struct Shared<T> {
-    pub(super) queue: Mutex<Queue<T>>,
-    pub(super) work: Condvar,
+    pub(super) queue: Queue<Item<T>>,
     pub(super) space: Arc<Space>,
     pub(super) unpublished: Mutex<Unpublished>,
     pub(super) publish: Condvar,
@@ -106,14 +96,12 @@ pub(super) struct Shared<T> {
     pub(super) at_disk: AtDisk,
     /// Given by [`super::Log::sign_checkpoints`]: checkpoints may be signed.
     pub(super) continuity: OnceLock<Continuity>,
-    poison: OnceLock<Arc<str>>,
 }
 
 impl<T> Shared<T> {
     pub(super) fn new(space: Space, live: Identity) -> Self {
         Self {
-            queue: Mutex::new(Queue { items: Vec::new(), sleeping: false, stop: false, closed: false }),
-            work: Condvar::new(),
+            queue: Queue::new(),
             space: Arc::new(space),
             unpublished: Mutex::new(Unpublished {
                 bytes: Vec::new(),
@@ -130,25 +118,22 @@ impl<T> Shared<T> {
             quickest: Quickest::default(),
             at_disk: AtDisk::default(),
             continuity: OnceLock::new(),
-            poison: OnceLock::new(),
         }
     }
 
     /// Ends the log for good: the log thread drops every ticket and tells its owner.
     pub(super) fn poison(&self, why: &str) {
-        let _ = self.poison.set(why.into());
-        let _queue = lock(&self.queue);
-        self.work.notify_all();
+        self.queue.fail(why);
     }
 
     /// Whether the log ended.
     pub(super) fn failed(&self) -> bool {
-        self.poison.get().is_some()
+        self.queue.failure().is_some()
     }
 
     /// Why the log ended, if it did.
     pub(super) fn poisoned(&self) -> Option<LogError> {
-        self.poison.get().map(|why| LogError::Poisoned(Arc::clone(why)))
+        self.queue.failure().map(|why| LogError::Poisoned(Arc::clone(why)))
     }
 
     pub(super) fn reserve(&self, bytes: u64, who: For) -> Result<Room, Full> {
@@ -162,22 +147,9 @@ impl<T> Shared<T> {
         self.space.reserve(bytes, who)
     }
 
-    /// Queues an item, to be followed by [`Self::wake`] or by writing it.
+    /// Queues an item, to be followed by waking the log thread or by writing it.
     pub(super) fn push(&self, item: Item<T>) -> Result<(), Poisoned> {
-        let mut queue = lock(&self.queue);
-        if queue.closed || self.failed() {
-            return Err(Poisoned);
-        }
-        queue.items.push(item);
-        Ok(())
-    }
-
-    /// Wakes the log thread if it sleeps.
-    pub(super) fn wake(&self) {
-        // Whoever comes while the thread is being woken need not wake it again.
-        if std::mem::take(&mut lock(&self.queue).sleeping) {
-            self.work.notify_one();
-        }
+        if self.queue.push(item) { Ok(()) } else { Err(Poisoned) }
     }
 
     /// Queues a record of the system's own.
@@ -194,7 +166,7 @@ impl<T> Shared<T> {
         let (tell, told) = sync_channel(1);
         let item = Item { entry, cost: room.into_cost(), to: To::Waiter(tell), own };
         self.push(item).map_err(|Poisoned| self.ended())?;
-        self.wake();
+        self.queue.wake();
         Ok(told)
     }
 

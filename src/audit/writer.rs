@@ -11,7 +11,7 @@ use super::pen::Pen;
 use super::shared::{Item, Shared, To, UNPUBLISHED_WAKE, lock};
 use crate::clock::{monotonic_nanos, since};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// How far the log thread stands back behind the threads that sign, as `nice(1)` counts.
 const NICE: i32 = 10;
@@ -46,38 +46,10 @@ pub(super) struct Writer<T> {
 pub(super) fn run<T>(shared: &Shared<T>, writer: &Mutex<Writer<T>>, on_failure: OnFailure) {
     // Without it batches stay small at full load on a disk that takes long. A sandbox may forbid it: no harm.
     let _ = rustix::process::nice(NICE);
-    while wait(shared) {
-        let _ = lock(writer).write_queued();
-    }
-    // Nothing may be queued behind the last look at the queue: its ticket would wait for ever.
-    let mut queue = lock(&shared.queue);
-    queue.closed = true;
-    let items = std::mem::take(&mut queue.items);
-    drop(queue);
-    // Dropping tickets and waiters tells each of them that there is no receipt.
-    drop(items);
+    shared.queue.run(writer, Writer::write_queued);
     if let Some(error) = shared.poisoned() {
         tracing::error!(%error, "the audit log failed");
         on_failure(&error);
-    }
-}
-
-/// Waits for something to write; `false` when there will be nothing.
-fn wait<T>(shared: &Shared<T>) -> bool {
-    let mut queue = lock(&shared.queue);
-    loop {
-        if shared.failed() {
-            return false;
-        }
-        if !queue.items.is_empty() {
-            return true;
-        }
-        if queue.stop {
-            return false;
-        }
-        queue.sleeping = true;
-        queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        queue.sleeping = false;
     }
 }
 
@@ -87,26 +59,17 @@ impl<T> Writer<T> {
         Self { shared, pen, on_durable, items, landing, durable, reserved: 0 }
     }
 
-    /// Writes what is queued; `false` when nothing was, or the log has failed.
-    pub(super) fn write_queued(&mut self) -> bool {
-        // After a failed write nothing is written any more, whoever tries.
-        if self.shared.failed() {
-            return false;
-        }
+    /// Writes what is queued, unless the log has failed: after a failed write nothing is written any more.
+    pub(super) fn write_queued(&mut self) {
         let mut items = std::mem::take(&mut self.items);
-        std::mem::swap(&mut lock(&self.shared.queue).items, &mut items);
-        if items.is_empty() {
-            self.items = items;
-            return false;
-        }
-        let written = self.write(&mut items);
-        self.items = items;
-        if let Err(e) = written {
+        if self.shared.queue.take(&mut items)
+            && let Err(e) = self.write(&mut items)
+        {
             // The log thread ends and drops what is queued behind.
             self.landing.clear();
             self.shared.poison(&e.to_string());
         }
-        true
+        self.items = items;
     }
 
     fn write(&mut self, items: &mut Vec<Item<T>>) -> Result<(), LogError> {
@@ -135,18 +98,17 @@ impl<T> Writer<T> {
             return Ok(());
         }
         let began = monotonic_nanos();
-        let flushed = self.shared.at_disk.since(began, || self.pen.flush());
-        flushed.map_err(|e| self.fail(&e.to_string()))?;
-        self.shared.quickest.took(since(began));
-        if let Some(error) = self.shared.poisoned() {
-            return Err(error);
-        }
+        let (shared, pen) = (&self.shared, &mut self.pen);
+        let Some(durable) = shared.queue.durable(|| shared.at_disk.since(began, || pen.flush())) else {
+            return Err(shared.ended());
+        };
+        shared.quickest.took(since(began));
         self.shared.space.written(self.pen.segment().left(), std::mem::take(&mut self.reserved));
         self.hand_to_publisher();
         self.pen.begin();
-        // The one place where receipts are made: the sync above has returned.
+        // The one place where receipts are made.
         for Landing { seq, covers, to, .. } in self.landing.drain(..) {
-            let receipt = Receipt::new(seq, covers);
+            let receipt = Receipt::new(seq, covers, &durable);
             match to {
                 To::Ticket(ticket) => self.durable.push((ticket, receipt)),
                 // Who does not wait any more does not need it.

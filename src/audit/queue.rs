@@ -1,0 +1,142 @@
+//! Group commit: what threads append gathers in a queue, and whichever thread holds the writer writes all of it.
+//!
+//! * Nothing is forgotten. A thread that finds the writer held may go: its holder looks at the queue again after it has let
+//!   go of it. The log thread sleeps only while the queue is empty.
+//! * Once the log has failed, nothing more is taken, written or released; the log thread drops what is queued.
+//!
+//! `tests/model.rs` runs this file as it is, with other primitives in [`super::sync`], in one order of its threads after
+//! the other.
+
+use super::sync::{Condvar, Mutex, MutexGuard};
+use std::fmt::Display;
+use std::sync::{Arc, OnceLock, PoisonError, TryLockError};
+
+/// What waits to be written, and whether anything will be.
+pub(super) struct Queue<I> {
+    state: Mutex<State<I>>,
+    work: Condvar,
+    failure: OnceLock<Arc<str>>,
+}
+
+struct State<I> {
+    items: Vec<I>,
+    /// The log thread waits for something to do.
+    sleeping: bool,
+    /// Finish what is queued, then end.
+    stop: bool,
+    /// Nothing is taken any more.
+    closed: bool,
+}
+
+/// A sync returned, and the log had not failed by then. Receipts are made of nothing else.
+pub(super) struct Durable(());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<I> Queue<I> {
+    pub(super) fn new() -> Self {
+        let state = State { items: Vec::new(), sleeping: false, stop: false, closed: false };
+        Self { state: Mutex::new(state), work: Condvar::new(), failure: OnceLock::new() }
+    }
+
+    /// Queues an item, to be followed by [`Self::wake`] or [`Self::commit`]; `false`, and it is dropped, when nothing is
+    /// taken any more.
+    pub(super) fn push(&self, item: I) -> bool {
+        let mut state = lock(&self.state);
+        let open = !state.closed && self.failure().is_none();
+        if open {
+            state.items.push(item);
+        }
+        open
+    }
+
+    /// Wakes the log thread if it sleeps.
+    pub(super) fn wake(&self) {
+        // Whoever comes while the thread is being woken need not wake it again.
+        if std::mem::take(&mut lock(&self.state).sleeping) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Ends the log for good. The first reason stands.
+    pub(super) fn fail(&self, why: &str) {
+        let _ = self.failure.set(why.into());
+        let _state = lock(&self.state);
+        self.work.notify_all();
+    }
+
+    /// Why the log ended for good, if it did.
+    pub(super) fn failure(&self) -> Option<&Arc<str>> {
+        self.failure.get()
+    }
+
+    /// Lets the log thread finish what is queued, then end.
+    pub(super) fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.work.notify_one();
+    }
+
+    /// The log thread: has `write` write what is queued, until [`Self::stop`] or a failure.
+    pub(super) fn run<W>(&self, writer: &Mutex<W>, write: impl Fn(&mut W)) {
+        while self.wait() {
+            write(&mut lock(writer));
+        }
+        // Nothing may be queued behind the last look at the queue: its ticket would wait for ever.
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let items = std::mem::take(&mut state.items);
+        drop(state);
+        // Dropping tickets and waiters tells each of them that there is no receipt.
+        drop(items);
+    }
+
+    /// Waits for something to write; `false` when there will be nothing.
+    fn wait(&self) -> bool {
+        let mut state = lock(&self.state);
+        loop {
+            if self.failure().is_some() {
+                return false;
+            }
+            if !state.items.is_empty() {
+                return true;
+            }
+            if state.stop {
+                return false;
+            }
+            state.sleeping = true;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleeping = false;
+        }
+    }
+
+    /// Has `write` write what is queued, unless another thread holds the writer, which then sees to what came meanwhile.
+    /// Whether more has been queued by now: the caller commits again, or wakes the log thread.
+    pub(super) fn commit<W>(&self, writer: &Mutex<W>, write: impl FnOnce(&mut W)) -> bool {
+        match writer.try_lock() {
+            Ok(mut writer) => write(&mut writer),
+            Err(TryLockError::Poisoned(writer)) => write(&mut writer.into_inner()),
+            Err(TryLockError::WouldBlock) => return false,
+        }
+        // After the writer was let go of, in the arms above: a thread that found it held before has gone.
+        !lock(&self.state).items.is_empty() && self.failure().is_none()
+    }
+
+    /// Moves what is queued into `items`, which is empty; whether there is something to write.
+    pub(super) fn take(&self, items: &mut Vec<I>) -> bool {
+        if self.failure().is_some() {
+            return false;
+        }
+        std::mem::swap(&mut lock(&self.state).items, items);
+        !items.is_empty()
+    }
+
+    /// Writes a batch with `sync`, which returns when it is durable. Its first error ends the log.
+    pub(super) fn durable<E: Display>(&self, sync: impl FnOnce() -> Result<(), E>) -> Option<Durable> {
+        if let Err(e) = sync() {
+            self.fail(&e.to_string());
+        }
+        self.failure().is_none().then_some(Durable(()))
+    }
+}
