@@ -17,9 +17,6 @@ use shuttle::thread;
 use std::sync::Arc;
 use sync::{Condvar, Mutex};
 
-/// Each thread appends so many.
-const TICKETS: usize = 2;
-
 /// What a thread does after it has appended.
 #[derive(Clone, Copy)]
 enum Then {
@@ -106,12 +103,12 @@ impl Disk {
     }
 }
 
-/// One thread for each of `threads`. `good` syncs succeed; with `gone` another thread finds the file gone meanwhile.
-fn group_commit(threads: &[Then], good: usize, gone: bool) {
+/// One thread for each of `threads`, which appends so many tickets. `good` syncs succeed; with `gone` another thread finds the file gone meanwhile.
+fn group_commit(threads: &[Then], tickets: usize, good: usize, gone: bool) {
     let queue = Arc::new(Queue::new());
     let disk = Disk { queue: Arc::clone(&queue), good, failed: false, items: Vec::new() };
     let writer = Arc::new(Mutex::new(disk));
-    let fates = Arc::new(Fates(Mutex::new(vec![Fate::Open; threads.len() * TICKETS]), Condvar::new()));
+    let fates = Arc::new(Fates(Mutex::new(vec![Fate::Open; threads.len() * tickets]), Condvar::new()));
     let log_thread = {
         let (queue, writer) = (Arc::clone(&queue), Arc::clone(&writer));
         thread::spawn(move || queue.run(&writer, Disk::write))
@@ -123,8 +120,8 @@ fn group_commit(threads: &[Then], good: usize, gone: bool) {
         .map(|(thread, then)| {
             let (queue, writer, fates) = (Arc::clone(&queue), Arc::clone(&writer), Arc::clone(&fates));
             thread::spawn(move || {
-                for n in 0..TICKETS {
-                    let number = thread * TICKETS + n;
+                for n in 0..tickets {
+                    let number = thread * tickets + n;
                     if !queue.push(Ticket { number, fates: Arc::clone(&fates) }) {
                         continue;
                     }
@@ -157,19 +154,20 @@ fn group_commit(threads: &[Then], good: usize, gone: bool) {
     log_thread.join().unwrap();
 }
 
-/// Orders at random, and orders with few changes of thread at the worst places.
+/// Orders at random, and orders with few changes of thread at the worst places; with one ticket each, so that none that
+/// comes later carries a forgotten one with it, and with two.
 fn check(threads: &'static [Then], good: usize, gone: bool) {
-    shuttle::check_random(move || group_commit(threads, good, gone), 1_500);
-    for changes in 1..=3 {
-        shuttle::check_pct(move || group_commit(threads, good, gone), 1_500, changes);
+    for tickets in [1, 2] {
+        shuttle::check_random(move || group_commit(threads, tickets, good, gone), 1_000);
+        for changes in [2, 5] {
+            shuttle::check_pct(move || group_commit(threads, tickets, good, gone), 2_000, changes);
+        }
     }
 }
 
 #[test]
 fn every_ticket_gets_its_receipt_and_nothing_stays_queued() {
-    for threads in
-        [&[Commit, Commit][..], &[CommitOnce, CommitOnce], &[Commit, Wake], &[Commit, CommitOnce, Wake]]
-    {
+    for threads in [&[Commit, Commit][..], &[CommitOnce, CommitOnce], &[Commit, CommitOnce, Wake]] {
         check(threads, usize::MAX, false);
     }
 }
@@ -184,5 +182,4 @@ fn after_a_failed_sync_every_other_ticket_is_dropped_and_nothing_is_written() {
 #[test]
 fn a_log_that_fails_beside_a_sync_releases_nothing_of_it() {
     check(&[Commit, CommitOnce], usize::MAX, true);
-    check(&[Commit, Wake], 1, true);
 }
