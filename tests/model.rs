@@ -3,7 +3,7 @@
 //!
 //! What must hold in each: every ticket gets one receipt or is dropped; no receipt comes before its batch's sync or of one
 //! that ended after the log had failed; nothing stays queued while all threads wait.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "../src/audit/queue.rs"]
 mod queue;
@@ -90,7 +90,9 @@ impl Disk {
                     return Err("the disk fails");
                 }
                 self.good -= 1;
-                items.iter().for_each(|ticket| ticket.becomes(&[Fate::Open], Fate::Synced));
+                for ticket in &items {
+                    ticket.becomes(&[Fate::Open], Fate::Synced);
+                }
                 Ok(())
             });
             assert!(!(failed_before && durable.is_some()), "a receipt after the log had failed");
@@ -142,7 +144,9 @@ fn group_commit(threads: &[Then], tickets: usize, good: usize, gone: bool) {
         let queue = Arc::clone(&queue);
         threads.push(thread::spawn(move || queue.fail("the file is gone")));
     }
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     // No append comes any more that would carry a forgotten one with it.
     let open =
         |fates: &mut Vec<Fate>| fates.iter().any(|fate| !matches!(fate, Fate::Released | Fate::Dropped));
