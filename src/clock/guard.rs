@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How far the wall clock may be set in all, within [`RENEWED`], before its time is in doubt. Clients and servers of NTP
+/// How far the wall clock may be set in all, within a day, before its time is in doubt. Clients and servers of NTP
 /// slew what is less than 0.1 s to 1 s and step the rest once; leap seconds are single seconds; a step of 10 s moves no
 /// expiry by more than clocks of clients may differ.
 pub const TOLERANCE: Duration = Duration::from_secs(10);
