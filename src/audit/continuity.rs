@@ -72,7 +72,7 @@ pub struct Adoption<'a> {
 }
 
 impl<T: Send + 'static> Log<T> {
-    /// Shows that the log extends the checkpoint that somebody remembers: one of the log's own keys signed it, and the
+    /// Shows that the log extends a remembered checkpoint: one of the log's own keys signed it, and the
     /// log begins with exactly the records that it covers.
     ///
     /// The published tiles are not believed: what they say must lead to the root of the newest checkpoint, which stands

@@ -3,8 +3,8 @@
 //! Each field is *public* (it stands in the record, which is never erased and goes to every auditor) or *committed*
 //! (the record holds a salted commitment; value and salt lie in the payload). One question decides: can a reader of the
 //! export find the value, by reading or by trying what it may be, and is it personal or confidential? If both, the field
-//! is committed. A digest is no protection for what can be tried: it may be public only over something that nobody can
-//! make again, a signature or at least 128 random bits. The answer stands beside each field:
+//! is committed. A digest is no protection for what can be tried: it may be public only over what cannot be made
+//! again: a signature, or at least 128 random bits. The answer stands beside each field:
 //!
 //! * *configured*: one of a few values that the configuration or this program names; it says nothing of a person.
 //! * *random*: at least 128 random bits of ours.
@@ -40,7 +40,7 @@ pub struct Draft<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<&'a str>,
 
-    /// Public; configured. Who asked: the client or resource server, which is a party and no person.
+    /// Public; configured. The calling client or resource server: an organisation's system, no person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<&'a str>,
     /// Public; configured. How the client was authenticated (names of RFC 7591 `token_endpoint_auth_method`).
@@ -49,13 +49,14 @@ pub struct Draft<'a> {
     /// Public. `x5t#S256` of the client's certificate (RFC 8705), which is public and of a party.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_x5t: Option<&'a str>,
-    /// Public. Thumbprint of the client's public key (RFC 7638), of an assertion or of a proof (RFC 9449): nobody tries keys.
+    /// Public. Thumbprint of the client's public key (RFC 7638), of an assertion or of a proof (RFC 9449). Keys cannot be
+    /// enumerated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_jkt: Option<&'a str>,
-    /// Public; typed. Who did an administrative act: the name of an account. It is a person's, and has to be known.
+    /// Public; typed. Account of the operator that did an administrative act. It may name a person; auditors need it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<&'a str>,
-    /// Public; typed. Who approved it under dual control.
+    /// Public; typed. Account that approved the act under dual control.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<&'a str>,
 
@@ -110,7 +111,7 @@ pub struct Draft<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'a str>,
     /// Public. Authentication context of the user (`acr`): a name that a front server uses for all its users. Supervisors count
-    /// strong authentications by it; whose it was is committed.
+    /// strong authentications by it. The subject is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acr: Option<&'a str>,
     /// Public. Methods of the user's authentication (RFC 8176): as `acr`.
@@ -120,7 +121,7 @@ pub struct Draft<'a> {
     /// any other text that was presented is committed: its sender chose it, and it may be short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_sha256: Option<Digest>,
-    /// Public. Whether the introspected token was active: whose token it was is not told.
+    /// Public. Whether the introspected token was active. The subject is committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
 
