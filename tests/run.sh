@@ -101,8 +101,7 @@ stopped() {
 }
 
 check "scripts" scripts
-check "format" cargo fmt --check
-check "format of the fuzzing targets" cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
+check "format" cargo fmt --all --check
 check "lints" cargo clippy --locked --all-targets -- -D warnings
 check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib --document-private-items --quiet
 cargo_test

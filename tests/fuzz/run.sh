@@ -9,22 +9,13 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-found=$here/../../target/fuzz/found
-export CARGO_TARGET_DIR=$here/../../target/fuzz CARGO_TERM_COLOR=never
-host=$(rustc -vV | sed -n 's/^host: //p')
-# What cargo-fuzz passes, without the sanitizers, which need an unstable compiler: safe Rust has no use for them.
-export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module"
-for option in level=4 inline-8bit-counters pc-table trace-compares; do
-  RUSTFLAGS+=" -Cllvm-args=-sanitizer-coverage-$option"
-done
-
-# The daemon's own versions of everything; Cargo adds what fuzzing needs beside them.
-if [ ! "$here/Cargo.lock" -nt "$here/../../Cargo.lock" ]; then
-  cp -- "$here/../../Cargo.lock" "$here/Cargo.lock"
-fi
-# With --target, build scripts and macros are built without these flags.
-cargo build --manifest-path "$here/Cargo.toml" --release --quiet --target "$host"
-fuzz=$CARGO_TARGET_DIR/$host/release/fuzz
+root=$here/../..
+found=$root/target/fuzz/found
+export CARGO_TERM_COLOR=never
+target=$(cargo metadata --manifest-path "$root/Cargo.toml" --locked --format-version 1 --no-deps | jq -r .target_directory)
+# The profile of the tests: overflow checks, debug assertions, and its dependencies are there after `cargo test`.
+RUSTC_WORKSPACE_WRAPPER=$here/rustc cargo build --manifest-path "$root/Cargo.toml" --package chancery-fuzz --locked --quiet
+fuzz=$target/debug/fuzz
 mkdir -p "$found"
 
 # try TARGET SECONDS NEW: limits of memory and of time are limits of the parsers too.
