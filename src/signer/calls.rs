@@ -1,6 +1,7 @@
 //! Calls into the PKCS#11 module that have not returned: no thread can be cancelled inside one, so a process in which
-//! one hangs can only be ended.
+//! one hangs can only be ended. Until then the call costs its own ask: the others of its round go to other threads.
 
+use super::round::Round;
 use crate::clock;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,10 @@ use std::time::Duration;
 
 /// How often calls are looked at.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// A call that takes longer keeps no other ask waiting. Rounds of several asks are made where a call takes 5 ms at most
+/// ([`super::pace::Pace::round`]).
+const LATE: Duration = LOOK;
 
 /// All calls of this process. Clones watch the same calls.
 #[derive(Clone)]
@@ -19,8 +24,35 @@ pub struct Calls {
 /// One caller: a thread that makes one call at a time.
 #[derive(Clone)]
 pub(super) struct Caller {
-    running: Arc<Mutex<Option<Running>>>,
+    state: Arc<Mutex<State>>,
     deadline: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<Running>,
+    asks: Beside,
+}
+
+/// The asks of the caller's round that are not finished.
+#[derive(Default)]
+enum Beside {
+    /// There is at most one, which its thread finishes.
+    #[default]
+    Alone,
+    /// Several, which their thread finishes unless a call is late.
+    Round(Round),
+    /// A call was late: all but the one with this place were handed to other threads.
+    HandedOver(usize),
+}
+
+/// What a thread may finish: what is not here is another thread's, for good.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// All that it asked for.
+    All,
+    /// The one with this place alone. The rest of its round is handed over.
+    Only(usize),
 }
 
 /// A call that has begun.
@@ -29,6 +61,8 @@ struct Running {
     began: u64,
     /// In monotonic nanoseconds, the time by which it must return.
     due: u64,
+    /// The place of the ask that it is made for, among those of the round that are not finished.
+    ask: usize,
 }
 
 /// What a caller does, for the operator.
@@ -70,6 +104,7 @@ impl Calls {
         let watched = calls.clone();
         std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
             let first = loop {
+                watched.hand_over();
                 if let Some(first) = watched.hung().into_iter().next() {
                     break first;
                 }
@@ -82,9 +117,15 @@ impl Calls {
 
     /// Another caller.
     pub(super) fn caller(&self) -> Caller {
-        let caller = Caller { running: Arc::default(), deadline: self.deadline };
-        self.callers.lock().unwrap_or_else(PoisonError::into_inner).push(caller.clone());
+        let caller = Caller { state: Arc::default(), deadline: self.deadline };
+        self.callers().push(caller.clone());
         caller
+    }
+
+    /// Hands the asks that wait beside a late call to other threads.
+    fn hand_over(&self) {
+        let now = clock::monotonic_nanos();
+        self.callers().iter().for_each(|caller| caller.hand_over(now));
     }
 
     /// Whether a call is over its time.
@@ -95,11 +136,15 @@ impl Calls {
     /// The calls that are over their time.
     pub(super) fn hung(&self) -> Vec<String> {
         let now = clock::monotonic_nanos();
-        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let callers = self.callers();
         callers
             .iter()
-            .filter_map(|caller| caller.running().as_ref().and_then(|call| call.over(now)))
+            .filter_map(|caller| caller.state().running.as_ref().and_then(|call| call.over(now)))
             .collect()
+    }
+
+    fn callers(&self) -> MutexGuard<'_, Vec<Caller>> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,23 +160,157 @@ impl Running {
 impl Caller {
     /// Does `work`, which calls into the module; it has `deadlines` times the deadline of one call.
     pub(super) fn run<T>(&self, deadlines: u32, doing: Doing, work: impl FnOnce() -> T) -> T {
-        let began = clock::monotonic_nanos();
-        let time = u64::try_from(self.deadline.saturating_mul(deadlines).as_nanos()).unwrap_or(u64::MAX);
-        *self.running() = Some(Running { doing, began, due: began.saturating_add(time) });
-        let done = work();
-        *self.running() = None;
-        done
+        self.call(deadlines, doing, 0, work).0
     }
 
-    fn running(&self) -> MutexGuard<'_, Option<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// From here on these asks are this thread's as long as its calls return in time, and it finishes only what
+    /// [`Self::claim`] gives it.
+    pub(super) fn begin(&self, round: Round) {
+        self.state().asks = Beside::Round(round);
+    }
+
+    /// As [`Self::run`], with one deadline, for the ask with this place among those of the round that are not finished;
+    /// and whether the others were handed over.
+    pub(super) fn run_for<T>(&self, ask: usize, doing: Doing, work: impl FnOnce() -> T) -> (T, bool) {
+        self.call(1, doing, ask, work)
+    }
+
+    /// Takes the next asks of the round to finish them: from here on no other thread gets them.
+    pub(super) fn claim(&self, asks: usize) -> Claimed {
+        let mut state = self.state();
+        match &mut state.asks {
+            Beside::Alone => Claimed::All,
+            Beside::HandedOver(ask) => {
+                let ask = *ask;
+                state.asks = Beside::Alone;
+                Claimed::Only(ask)
+            }
+            Beside::Round(round) => {
+                if round.finish(asks) {
+                    state.asks = Beside::Alone;
+                }
+                Claimed::All
+            }
+        }
+    }
+
+    fn call<T>(&self, deadlines: u32, doing: Doing, ask: usize, work: impl FnOnce() -> T) -> (T, bool) {
+        let began = clock::monotonic_nanos();
+        let time = u64::try_from(self.deadline.saturating_mul(deadlines).as_nanos()).unwrap_or(u64::MAX);
+        self.state().running = Some(Running { doing, began, due: began.saturating_add(time), ask });
+        let done = work();
+        let mut state = self.state();
+        state.running = None;
+        (done, matches!(state.asks, Beside::HandedOver(_)))
+    }
+
+    fn hand_over(&self, now: u64) {
+        let late = u64::try_from(LATE.as_nanos()).unwrap_or(u64::MAX);
+        let mut state = self.state();
+        let State { running: Some(Running { began, ask, doing, .. }), asks } = &mut *state else { return };
+        if now.saturating_sub(*began) < late || !matches!(asks, Beside::Round(_)) {
+            return;
+        }
+        let (ask, doing) = (*ask, doing.clone());
+        // Point of no return: what this thread still makes of the others is dropped.
+        let Beside::Round(round) = std::mem::replace(asks, Beside::HandedOver(ask)) else { return };
+        drop(state);
+        let others = round.hand_over(ask);
+        tracing::warn!(%doing, others, "a call is late; the other requests of its round go to other threads");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::connection::{Connection, Share};
+    use super::super::frame;
+    use super::super::inbox::{Asks, Found, Inbox, Patience};
     use super::*;
+    use std::os::unix::net::UnixStream;
     use std::sync::mpsc;
+
+    /// Asks of one gateway that one thread has taken, and the inbox where they came.
+    fn taken(asks: u64) -> (Arc<Inbox>, Asks, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let inbox = Arc::new(Inbox::new().unwrap());
+        drop(inbox.add(&Connection::new(ours, 0).unwrap()).unwrap());
+        let all = Share { most: 100, threads: 1 };
+        let take = || match inbox.take(Patience::Wait, all) {
+            Found::Asks(asks) => asks,
+            _ => panic!("no asks"),
+        };
+        // The first tells how long asks are.
+        frame::write_one(&theirs, &0_u64).unwrap();
+        drop(take());
+        let mut bytes = Vec::new();
+        (0..asks).for_each(|ask| frame::append(&mut bytes, &ask).unwrap());
+        std::io::Write::write_all(&mut &theirs, &bytes).unwrap();
+        let round = take();
+        assert_eq!(round.iter().count() as u64, asks);
+        (inbox, round, theirs)
+    }
+
+    fn handed(inbox: &Inbox) -> Vec<u64> {
+        std::iter::from_fn(|| match inbox.take(Patience::Look, Share { most: 1, threads: 1 }) {
+            Found::Asks(asks) => {
+                assert_eq!(asks.iter().count(), 1, "each goes alone");
+                asks.iter().next().map(|ask| serde_json::from_slice(ask).unwrap())
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
+    const SIGN: Doing = Doing::call("C_Sign");
+
+    #[test]
+    fn a_late_call_keeps_its_own_ask_and_no_other() {
+        let calls = Calls::watch(Duration::from_secs(60), |what| panic!("{what}")).unwrap();
+        let caller = calls.caller();
+        let (inbox, asks, _gateway) = taken(6);
+        caller.begin(Round::new(asks, vec![5, 0, 1, 2, 3, 4], Arc::clone(&inbox)));
+        // The first part of the round is finished: no other thread gets it.
+        for ask in 0..2 {
+            assert_eq!(caller.run_for(ask, SIGN, || 7), (7, false));
+        }
+        assert_eq!(caller.claim(2), Claimed::All);
+        // Signed, not claimed.
+        assert_eq!(caller.run_for(0, SIGN, || 8), (8, false));
+        let mut others = Vec::new();
+        let (signed, alone) = caller.run_for(1, SIGN, || {
+            while others.is_empty() {
+                std::thread::sleep(Duration::from_millis(10));
+                others = handed(&inbox);
+            }
+            9
+        });
+        assert_eq!((signed, alone, others), (9, true, vec![1, 3, 4]));
+        assert_eq!(caller.claim(2), Claimed::Only(1));
+        // That was all of this round: the next is whole again.
+        assert_eq!(caller.run_for(0, SIGN, || ()), ((), false));
+        assert_eq!(caller.claim(1), Claimed::All);
+        assert!(handed(&inbox).is_empty());
+    }
+
+    #[test]
+    fn what_is_handed_over_is_taken_before_the_end() {
+        let (inbox, asks, _gateway) = taken(3);
+        inbox.close();
+        assert_eq!(Round::new(asks, vec![0, 1, 2], Arc::clone(&inbox)).hand_over(0), 2);
+        let mut found = Vec::new();
+        loop {
+            match inbox.take(Patience::Wait, Share { most: 1, threads: 1 }) {
+                Found::Asks(asks) => found.extend(asks.iter().map(<[u8]>::to_vec)),
+                Found::End => break,
+                _ => panic!("neither an ask nor the end"),
+            }
+        }
+        assert_eq!(found, [b"1", b"2"]);
+    }
 
     #[test]
     fn a_call_hangs_while_it_runs_beyond_its_deadline_and_not_after_it() {

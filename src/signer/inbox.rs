@@ -9,13 +9,16 @@ use super::frame::{self, FrameError};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The name of [`Inbox::end`] among the sockets, which are numbered from 1.
 const END: u64 = 0;
+
+/// The name of [`Inbox::handed`] among them.
+const HANDED: u64 = u64::MAX;
 
 /// Asks as they came from one socket, at least one.
 pub(super) struct Asks {
@@ -32,6 +35,14 @@ impl Asks {
             rest = rest.get(4 + ask.len()..).unwrap_or_default();
             Some(ask)
         })
+    }
+
+    /// The one with this number, from 0.
+    pub(super) fn only(&self, number: usize) -> Option<Self> {
+        let ask = self.iter().nth(number)?;
+        let mut frames = u32::try_from(ask.len()).ok()?.to_le_bytes().to_vec();
+        frames.extend_from_slice(ask);
+        Some(Self { connection: Arc::clone(&self.connection), frames })
     }
 }
 
@@ -61,6 +72,8 @@ pub(super) struct Inbox {
     sockets: Epoll,
     /// Readable from the end on; wakes every thread.
     end: EventFd,
+    /// Counts what was handed from one thread to the others.
+    handed: EventFd,
     state: Mutex<State>,
 }
 
@@ -69,6 +82,8 @@ struct State {
     open: HashMap<u64, Open>,
     last: u64,
     closed: bool,
+    /// Asks that another thread began and did not finish, each alone.
+    handed: VecDeque<Asks>,
 }
 
 struct Open {
@@ -82,7 +97,10 @@ impl Inbox {
         let sockets = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let end = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         sockets.add(&end, EpollEvent::new(EpollFlags::EPOLLIN, END))?;
-        Ok(Self { sockets, end, state: Mutex::default() })
+        let handed =
+            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE)?;
+        sockets.add(&handed, EpollEvent::new(EpollFlags::EPOLLIN, HANDED))?;
+        Ok(Self { sockets, end, handed, state: Mutex::default() })
     }
 
     /// Takes asks from this socket too, until its other end says that there will be none, or until [`Self::close`];
@@ -120,8 +138,14 @@ impl Inbox {
                 Err(error) => return Found::Broken(error),
             }
             let name = found.map(|event| event.data())[0];
-            if name == END {
-                return Found::End;
+            if name == END || name == HANDED {
+                match (self.take_handed(), patience) {
+                    (Some(ask), _) => return Found::Asks(ask),
+                    // What was taken from a socket is answered before the end.
+                    (None, _) if name == END => return Found::End,
+                    (None, Patience::Look) => return Found::Nothing,
+                    (None, Patience::Wait) => continue,
+                }
             }
             // Held by one thread at a time: the socket says nothing more until it is armed again.
             let Some(connection) = self.state().open.get(&name).map(|o| Arc::clone(&o.connection)) else {
@@ -142,6 +166,19 @@ impl Inbox {
                 (Ok(_), Err(error)) => self.remove(name, Err(error.into())),
             }
         }
+    }
+
+    /// Wakes a thread for an ask that another one took and does not finish.
+    pub(super) fn hand(&self, ask: Asks) {
+        self.state().handed.push_back(ask);
+        // Fails only when it has been written 2^64 - 2 times.
+        let _ = self.handed.write(1);
+    }
+
+    fn take_handed(&self) -> Option<Asks> {
+        // One of those that the count woke finds the last one.
+        let _ = self.handed.read();
+        self.state().handed.pop_front()
     }
 
     /// Takes nothing more than what was sent already; every thread comes back with [`Found::End`] after that.

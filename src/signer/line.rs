@@ -49,6 +49,8 @@ pub(super) struct Line {
     pub(super) writing: bool,
     pub(super) waiting: HashMap<u64, Waiter>,
     next: u64,
+    /// Of the asks that were answered the newest: those before it that still wait were overtaken.
+    newest: u64,
     /// Bytes of asks on this connection, and how many of them the socket took.
     queued: u64,
     sent: u64,
@@ -74,18 +76,19 @@ impl Line {
         write: impl FnOnce(&mut Vec<u8>, u64) -> Result<(), FrameError>,
     ) -> Result<(oneshot::Receiver<Told>, bool), FrameError> {
         // 0 is the signer's own number.
-        self.next += 1;
+        let number = self.next + 1;
         let first = self.out.is_empty() && !self.writing;
         let length = self.out.len();
-        write(&mut self.out, self.next)?;
+        write(&mut self.out, number)?;
+        self.next = number;
         self.queued += (self.out.len() - length) as u64;
         let (asked, before) = (clock::monotonic_nanos(), self.waiting.len());
-        if before == 0 {
+        if self.not_overtaken() == 1 {
             self.tempo.begins(asked);
-            if first {
-                // An error meets the task as well, which tells of it.
-                drop(self.send());
-            }
+        }
+        if before == 0 && first {
+            // An error meets the task as well, which tells of it.
+            drop(self.send());
         }
         let (tell, told) = oneshot::channel();
         self.waiting.insert(self.next, Waiter { tell, end: self.queued, asked, before });
@@ -93,7 +96,12 @@ impl Line {
     }
 
     pub(super) fn likely_time(&self, now: u64) -> Duration {
-        self.tempo.likely_time(self.waiting.len(), now)
+        self.tempo.likely_time(self.waiting.len(), self.not_overtaken() > 0, now)
+    }
+
+    /// How many asks wait that are newer than every one that was answered.
+    const fn not_overtaken(&self) -> u64 {
+        self.next - self.newest
     }
 
     /// Sends what the socket takes of `out` now.
@@ -107,6 +115,7 @@ impl Line {
 
     fn answered(&mut self, answer: Response, now: u64) {
         if let Some(waiter) = self.waiting.remove(&answer.number) {
+            self.newest = self.newest.max(answer.number);
             self.tempo.answered(now, now.saturating_sub(waiter.asked), waiter.before);
             // Whoever asked may have gone: the record stands, the answer is dropped.
             drop(waiter.tell.send(Told::Outcome(answer.outcome)));
@@ -121,7 +130,7 @@ impl Line {
                 drop(waiter.tell.send(Told::Unsent));
             }
         }
-        *self = Self { next: self.next, ..Self::default() };
+        *self = Self { next: self.next, newest: self.next, ..Self::default() };
     }
 }
 

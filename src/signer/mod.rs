@@ -19,10 +19,10 @@
 //! | `start` | from a configuration to an open token and an open log |
 //! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |
 //! | `worker`, `answer`, `pace` | the signing threads; from an ask to its answer; which of them calls the token when |
+//! | `calls`, `round` | calls into the module that hang, and the asks that do not wait for them |
 //! | `kept` | what gateway and signer remember of the log, compared with it |
 //! | `memory` | what the gateway remembers of the log, and when it believes a newer checkpoint |
 //! | `offline` | the log while no signer runs, without the token |
-//! | `calls` | calls into the module that hang |
 //! | `admin` | commands of the operator on the same machine |
 //! | `status` | what the signer says of itself each second |
 //! | `watch` | the guarded clock: what is told of it, and the operator's word that a new time is right |
@@ -51,6 +51,7 @@ pub mod message;
 mod offline;
 mod pace;
 mod record;
+mod round;
 mod rules;
 mod sealed;
 mod service;

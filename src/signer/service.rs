@@ -68,7 +68,7 @@ pub(super) struct Shared {
     pub keys: Keyring,
     pub serial: String,
     pub log: Log<Ticket>,
-    pub inbox: Inbox,
+    pub inbox: Arc<Inbox>,
     /// Of the thread that makes short calls into the token, one after the other, for asks.
     pub turn: Turn,
     /// When others begin.
@@ -113,7 +113,7 @@ impl Service {
             config: appliance.config,
             keys: appliance.keys,
             log: appliance.log,
-            inbox: Inbox::new().map_err(StartError::Thread)?,
+            inbox: Arc::new(Inbox::new().map_err(StartError::Thread)?),
             turn: Turn::default(),
             apart: Apart::default(),
             signed_metadata: appliance.signed_metadata,

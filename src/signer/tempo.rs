@@ -15,12 +15,12 @@ pub(super) struct Tempo {
     /// Of the last answers, how long each took, divided by the asks that were under way.
     each: [u64; ANSWERS],
     next: usize,
-    /// The last answer; or when an ask began with none under way.
+    /// The last answer; or when an ask began after it.
     last: u64,
 }
 
 impl Tempo {
-    /// An ask begins while no other is under way.
+    /// An ask begins, the first after the last answer.
     pub(super) fn begins(&mut self, now: u64) {
         self.last = now;
     }
@@ -35,13 +35,14 @@ impl Tempo {
     }
 
     /// How long one more ask is likely to take behind those under way. Zero behind none: else a token that was slow once
-    /// would never be asked again.
-    pub(super) fn likely_time(&self, under_way: usize, now: u64) -> Duration {
+    /// would never be asked again. That nothing is answered tells something only while an ask waits that was not
+    /// overtaken by an answer: one call that hangs is not the tempo of the others.
+    pub(super) fn likely_time(&self, under_way: usize, waits: bool, now: u64) -> Duration {
         if under_way == 0 {
             return Duration::ZERO;
         }
         let quickest = self.each.iter().copied().min().unwrap_or(0);
-        let gap = Some(now.saturating_sub(self.last)).filter(|gap| *gap > GAP).unwrap_or(0);
+        let gap = Some(now.saturating_sub(self.last)).filter(|gap| waits && *gap > GAP).unwrap_or(0);
         Duration::from_nanos(quickest.max(gap).saturating_mul(under_way as u64 + 1))
     }
 }
@@ -53,7 +54,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn millis(tempo: &Tempo, under_way: usize, now: u64) -> u128 {
-        tempo.likely_time(under_way, now).as_millis()
+        tempo.likely_time(under_way, true, now).as_millis()
     }
 
     #[test]
@@ -87,5 +88,10 @@ mod tests {
         tempo.begins(0);
         assert_eq!(millis(&tempo, 2, 3 * SECOND), 0);
         assert_eq!(millis(&tempo, 2, 4 * SECOND), 12_000);
+        assert_eq!(
+            tempo.likely_time(1, false, 9 * SECOND),
+            Duration::ZERO,
+            "one that hangs, and was overtaken"
+        );
     }
 }

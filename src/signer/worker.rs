@@ -2,19 +2,21 @@
 //!
 //! It does its share of the asks that wait in one round, so that whatever costs something each time is done once: rules
 //! and room in the log for each → signatures → each verified → records → (whoever writes them, after the sync) release.
-//! Nothing waits for a round to fill: it holds what was there when the thread came.
+//! Nothing waits for a round to fill: it holds what was there when the thread came. A call that hangs costs its own ask:
+//! the others of its round go to other threads ([`Round`]), and this one finishes only what it claims.
 //!
 //! A thread writes what it has appended by itself when the disk is quick, or when it finds nothing to sign; else the log
 //! thread does it.
 
 use super::answer::{Act, Appended, Step, Unsigned};
-use super::calls::{Caller, Doing};
+use super::calls::{Caller, Claimed, Doing};
 use super::connection::{Connection, Share};
 use super::frame;
 use super::inbox::{Asks, Found, Patience};
 use super::keyring::SigningKey;
 use super::message::{Outcome, Request, Response};
 use super::pace::ROUND;
+use super::round::Round;
 use super::sealed::Sealed;
 use super::service::{Ending, Shared};
 use crate::audit::{Queued, Receipt};
@@ -100,7 +102,7 @@ impl Worker {
                 Found::Asks(asks) => {
                     // There is something better to do than to wait for this disk: the log thread does it.
                     drop(appended.take());
-                    appended = self.round(shared, &asks);
+                    appended = self.round(shared, asks);
                     if shared.log.quickest() < QUICK {
                         appended = appended.and_then(Queued::commit);
                     }
@@ -116,7 +118,7 @@ impl Worker {
         }
     }
 
-    fn round<'s>(&mut self, shared: &'s Shared, asks: &Asks) -> Appended<'s> {
+    fn round<'s>(&mut self, shared: &'s Shared, asks: Asks) -> Appended<'s> {
         let requests: Vec<Request> = match asks.iter().map(serde_json::from_slice).collect() {
             Ok(requests) => requests,
             Err(error) => {
@@ -125,36 +127,56 @@ impl Worker {
                 return None;
             }
         };
+        let connection = Arc::clone(&asks.connection);
         let mut appended = None;
         let (mut unsigned, mut tests) = (Vec::with_capacity(requests.len()), Vec::new());
-        for request in &requests {
-            let act = Act::new(shared, &asks.connection, request);
+        for (number, request) in requests.iter().enumerate() {
+            let act = Act::new(shared, &connection, request);
             match act.begin() {
                 Step::Done(new) => appended = both(appended, new),
-                Step::Sign(waits) => unsigned.push((act, waits)),
-                Step::SelfTest => tests.push(act),
+                Step::Sign(waits) => unsigned.push(Waits { number, act, unsigned: waits }),
+                Step::SelfTest => tests.push((number, act)),
             }
         }
-        if let Some(most) = unsigned.iter().map(|(_, waits)| waits.key().pace().round()).min() {
+        if let Some(most) = unsigned.iter().map(|waits| waits.key().pace().round()).min() {
             self.share.most = most;
         }
         // Those that take turns first: they do not wait for calls that are not short.
-        unsigned.sort_by_cached_key(|(_, waits)| !waits.key().pace().is_short());
+        unsigned.sort_by_cached_key(|waits| !waits.key().pace().is_short());
+        if unsigned.len() + tests.len() > 1 {
+            let order =
+                unsigned.iter().map(|waits| waits.number).chain(tests.iter().map(|(number, _)| *number));
+            self.caller.begin(Round::new(asks, order.collect(), Arc::clone(&shared.inbox)));
+        }
         let mut lost = None;
         while !unsigned.is_empty() {
             // What is appended already does not wait for the token: the log thread writes it.
             drop(appended.take());
-            let signatures = self.sign(shared, &unsigned, &mut lost);
+            let mut signatures = self.sign(shared, &unsigned, &mut lost);
+            if let Claimed::Only(ask) = self.caller.claim(signatures.len()) {
+                unsigned = unsigned.into_iter().skip(ask).take(1).collect();
+                signatures = signatures.into_iter().skip(ask).take(1).collect();
+                tests.clear();
+            }
             // All are sealed before the first is appended: else the log thread would write that one alone.
             let sealed: Vec<_> = unsigned
                 .drain(..signatures.len())
                 .zip(signatures)
-                .map(|((act, waits), signature)| (act, waits.seal(signature)))
+                .map(|(Waits { act, unsigned, .. }, signature)| (act, unsigned.seal(signature)))
                 .collect();
             appended =
                 sealed.into_iter().fold(None, |appended, (act, sealed)| both(appended, act.finish(sealed)));
         }
-        tests.iter().fold(appended, |appended, act| both(appended, act.tested(self.self_test(shared))))
+        for (_, act) in tests {
+            drop(appended.take());
+            let tested = self.self_test(shared);
+            let claimed = self.caller.claim(1);
+            appended = act.tested(tested);
+            if claimed != Claimed::All {
+                break;
+            }
+        }
+        appended
     }
 
     /// A verified signature for each of the first of these: as many as the token makes in about [`ROUND`], and at least one.
@@ -163,17 +185,19 @@ impl Worker {
     fn sign(
         &mut self,
         shared: &Shared,
-        unsigned: &[(Act<'_, '_>, Unsigned<'_>)],
+        unsigned: &[Waits<'_, '_>],
         lost: &mut Option<SignError>,
     ) -> Vec<Result<VerifiedSignature, SignError>> {
-        let short = |waits: &Unsigned<'_>| waits.key().pace().is_short();
-        let take_turns = unsigned.first().is_some_and(|(_, waits)| short(waits));
+        let short = |waits: &Waits<'_, '_>| waits.key().pace().is_short();
+        let take_turns = unsigned.first().is_some_and(short);
         let turn = take_turns.then(|| shared.turn.take());
         let began = clock::monotonic_nanos();
         let mut signed = Vec::with_capacity(unsigned.len());
-        for (_, waits) in unsigned {
+        let mut handed_over = false;
+        for (ask, waits) in unsigned.iter().enumerate() {
             // Twice: the thread may be interrupted.
-            if !signed.is_empty() && (clock::since(began) > 2 * ROUND || short(waits) != take_turns) {
+            let ends = handed_over || clock::since(began) > 2 * ROUND || short(waits) != take_turns;
+            if ends && !signed.is_empty() {
                 break;
             }
             let signature = if let Some(error) = &*lost {
@@ -182,7 +206,9 @@ impl Worker {
                 if !take_turns {
                     shared.apart.begin(waits.key().pace(), self.share.threads);
                 }
-                self.call(waits.key(), waits.input())
+                let (signature, late) = self.call(ask, waits.key(), waits.unsigned.input());
+                handed_over = late;
+                signature
             };
             *lost = lost
                 .take()
@@ -190,28 +216,30 @@ impl Worker {
             signed.push(signature);
         }
         drop(turn);
-        let verify = |signed: Result<UnverifiedSignature<'_>, _>| {
+        let verify = |(ask, signed): (usize, Result<UnverifiedSignature<'_>, _>)| {
             let signed = signed?;
             let doing = Doing::sign(signed.key().shared_label());
-            self.caller.run(1, doing, || self.session.verify(signed))
+            self.caller.run_for(ask, doing, || self.session.verify(signed)).0
         };
-        let keys = unsigned.iter().map(|(_, waits)| waits.key());
-        signed.into_iter().map(verify).zip(keys).map(|(signed, key)| key.note(signed)).collect()
+        let keys = unsigned.iter().map(Waits::key);
+        signed.into_iter().enumerate().map(verify).zip(keys).map(|(signed, key)| key.note(signed)).collect()
     }
 
-    /// Lets the token sign; the watchdog sees how long it takes.
+    /// Lets the token sign for the ask with this place; the watch sees how long it takes. Whether the other asks were
+    /// handed over meanwhile.
     fn call<'a>(
         &mut self,
+        ask: usize,
         key: &'a SigningKey,
         input: &'a [u8],
-    ) -> Result<UnverifiedSignature<'a>, SignError> {
+    ) -> (Result<UnverifiedSignature<'a>, SignError>, bool) {
         let began = clock::monotonic_nanos();
-        let signed =
-            self.caller.run(1, Doing::sign(key.key().shared_label()), || self.session.call(key.key(), input));
+        let doing = Doing::sign(key.key().shared_label());
+        let (signed, handed_over) = self.caller.run_for(ask, doing, || self.session.call(key.key(), input));
         if signed.is_ok() {
             key.pace().took(clock::since(began));
         }
-        signed
+        (signed, handed_over)
     }
 
     fn self_test(&mut self, shared: &Shared) -> Result<(), SignError> {
@@ -220,6 +248,20 @@ impl Worker {
             key.note(self.caller.run(1, doing, || self.session.sign(key.key(), SELF_TEST)))?;
         }
         Ok(())
+    }
+}
+
+/// An ask of a round that waits for its signature.
+struct Waits<'s, 'r> {
+    /// Among the asks of the round as they came.
+    number: usize,
+    act: Act<'s, 'r>,
+    unsigned: Unsigned<'s>,
+}
+
+impl<'s> Waits<'s, '_> {
+    const fn key(&self) -> &'s SigningKey {
+        self.unsigned.key()
     }
 }
 

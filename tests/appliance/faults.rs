@@ -256,6 +256,58 @@ fn a_call_that_hangs_costs_its_own_answer_and_the_other_sessions_go_on() {
 }
 
 #[test]
+fn a_call_that_hangs_costs_no_other_request_of_its_round() {
+    let settings = Settings::new(Way::Child).with_faults("deadline = \"12s\"\nsessions = 4");
+    let appliance = Appliance::start(settings);
+    let token = appliance.token_of_the_case();
+    let signer = appliance.signer_id();
+    // So many at once that each thread takes several of them.
+    let issued = std::sync::atomic::AtomicUsize::new(0);
+    let refused: usize = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..48)
+            .map(|caller| {
+                let (appliance, token, issued) = (&appliance, &token, &issued);
+                scope.spawn(move || {
+                    let mut refused = 0;
+                    for round in 0..25 {
+                        if caller == 0 && round == 10 {
+                            appliance.fault("C_Sign", "hang once");
+                        }
+                        let answer = if caller % 2 == 0 {
+                            appliance.introspection("payments-api", token).send()
+                        } else {
+                            appliance.client_credentials("shop-jwt", &[("scope", "payments:status")])
+                        };
+                        match answer.status {
+                            200 if caller % 2 == 1 => {
+                                issued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            }
+                            200 => {}
+                            _ => {
+                                answer.is_unavailable();
+                                refused += 1;
+                            }
+                        }
+                    }
+                    assert_eq!(appliance.signer_id(), signer, "all of it before the deadline");
+                    refused
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+    });
+    assert!(appliance.has_come("C_Sign"), "a call hangs");
+    assert!(refused <= 1, "{refused} requests were refused for one call that hangs");
+    until("another signer", || (appliance.signer_id().is_some_and(|id| Some(id) != signer)).then_some(()));
+    let mut appliance = appliance;
+    appliance.wait_until_ready();
+    // An ask that was handed over has one record, for one answer.
+    let evidence = appliance.finish().evidence;
+    let signed = |record: &serde_json::Value| record["purpose"] == "access-token";
+    assert_eq!(evidence.events("signed").filter(|r| signed(r)).count(), issued.into_inner());
+}
+
+#[test]
 fn a_fault_that_goes_on_is_told_when_it_begins_and_ends_and_its_end_is_recorded() {
     let mut appliance = Appliance::start(Settings::new(Way::Child).with_faults(HSM));
     let token = appliance.token_of_the_case();
