@@ -125,13 +125,16 @@ pub struct Draft<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
 
-    /// Public; of the system. Digest of the configuration in force. It can be tried, but names parties and no persons, and its
+    /// Public; of the system. Digest of the configuration in force: of the signer, in `configuration-loaded` of the gateway. It can be tried, but names parties and no persons, and its
     /// secrets are random: an auditor compares it with the configuration that was shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_sha256: Option<Digest>,
     /// Public; of the system. Digest of the configuration that was in force before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_before_sha256: Option<Digest>,
+    /// Public; of the system; `configuration-loaded`. Digest of the configuration of the signer, which stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer_config_sha256: Option<Digest>,
     /// Public; of the system. Digest of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program_sha256: Option<Digest>,
@@ -257,6 +260,7 @@ impl Draft<'_> {
             active: None,
             config_sha256: None,
             config_before_sha256: None,
+            signer_config_sha256: None,
             program_sha256: None,
             clock_error_ns: None,
             clock_source: None,

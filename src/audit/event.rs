@@ -34,7 +34,8 @@ pub enum Event {
     KeyRefused,
     /// A generation of a key will not sign again.
     KeyRetired,
-    /// A configuration came into force.
+    /// A configuration of the gateway came into force, for the first time since the signer started or instead of another:
+    /// the answers behind this record are made with it and with the signer's, whose digest stands beside it.
     ConfigurationLoaded,
     /// The log was created: always the first record.
     LogCreated,

@@ -97,6 +97,10 @@ pub struct RecordView<'a> {
     pub token_sha256: Option<Digest>,
     /// Whether the token was active.
     pub active: Option<bool>,
+    /// Digest of a configuration: of the signer, in `configuration-loaded` of the gateway.
+    pub config_sha256: Option<Digest>,
+    /// In `configuration-loaded`, of the signer.
+    pub signer_config_sha256: Option<Digest>,
     /// The checkpoint that the event is about.
     pub checkpoint: Option<CheckpointRef>,
     /// Records of an adopted log: the memories that the decision overrides.

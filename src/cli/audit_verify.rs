@@ -2,7 +2,7 @@
 
 use crate::audit::note::VerifierKey;
 use crate::audit::tree::Hash;
-use crate::export::{Asked, Finding, Kind, Report, verify};
+use crate::export::{Asked, Configurations, Finding, Kind, Report, verify};
 use crate::jose::{from_base64url, sha256};
 use serde_json::{Value, json};
 use std::fs;
@@ -219,6 +219,10 @@ fn in_words(report: &Report, answers: &[(Answer, u64)]) -> String {
     for (event, count) in &report.events {
         line("", format!("{count:>12} {event}"));
     }
+    if let Some(Configurations { record, gateway, signer }) = &report.configurations {
+        let (gateway, signer) = (hex::encode(gateway), hex::encode(signer));
+        line("configuration", format!("gateway {gateway}, signer {signer}, from record {record} on"));
+    }
     for (answer, record) in answers {
         line("answer", format!("{}, line {}: record {record}", answer.file.display(), answer.line));
     }
@@ -249,6 +253,9 @@ fn in_json(report: &Report, answers: &[(Answer, u64)]) -> String {
         "signing_keys": report.signing_keys,
         "signed_answers": report.signed_answers,
         "events": report.events,
+        "configurations": report.configurations.map(|used| json!({
+            "from_record": used.record, "gateway": hex::encode(used.gateway), "signer": hex::encode(used.signer),
+        })),
         "answers": answers,
         "warnings": if report.key_from_bundle { vec![KEY_WARNING] } else { Vec::new() },
     });

@@ -122,7 +122,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         }
     };
     let (ask_for_a_restart, restart) = oneshot::channel();
-    tokio::spawn(reload::run(file, current, disagrees, asked_to_reload, ask_for_a_restart));
+    tokio::spawn(reload::run(file, client.clone(), current, disagrees, asked_to_reload, ask_for_a_restart));
     let gateway =
         http::Gateway { config: live, store, signer: client, clock, sockets: systemd::sockets(), listening };
     let mut served = std::pin::pin!(http::serve(gateway, http_stopped));

@@ -23,6 +23,19 @@ pub(super) struct Facts {
     released: Option<Hash>,
     /// Size and root.
     checkpoint: Option<(u64, Hash)>,
+    /// Digests of configurations: the gateway's and the signer's where both stand there.
+    configurations: Option<(Hash, Hash)>,
+}
+
+/// The configurations that answers are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Configurations {
+    /// The record from which on.
+    pub record: u64,
+    /// SHA-256 of the gateway's, as used.
+    pub gateway: Hash,
+    /// Of the signer's.
+    pub signer: Hash,
 }
 
 impl Facts {
@@ -47,6 +60,7 @@ impl Facts {
             purpose: view.purpose.map(Into::into),
             spki: view.spki.map(Into::into),
             released: view.sha256.map(|digest| digest.0),
+            configurations: view.config_sha256.zip(view.signer_config_sha256).map(|(g, s)| (g.0, s.0)),
             checkpoint: view.checkpoint.map(|checkpoint| (checkpoint.size, checkpoint.root.0)),
         })
     }
@@ -67,6 +81,7 @@ pub(super) struct Chain<'a> {
     pub(super) first_time: Option<Timestamp>,
     pub(super) last_time: Option<Timestamp>,
     pub(super) events: BTreeMap<String, u64>,
+    pub(super) configurations: Option<Configurations>,
     /// The tree of the newest checkpoint in a record, and the leaves after it.
     checkpoint: Peaks,
     after: VecDeque<Hash>,
@@ -84,6 +99,7 @@ impl<'a> Chain<'a> {
             first_time: None,
             last_time: None,
             events: BTreeMap::new(),
+            configurations: None,
             checkpoint: Peaks::new(),
             after: VecDeque::new(),
             wanted: wanted.map(|digest| (digest, None)).collect(),
@@ -117,6 +133,13 @@ impl<'a> Chain<'a> {
         if facts.event == "signed" && facts.released.is_none() {
             let message = "a record of an answer that was signed has no digest of it";
             return Err(Finding::new(Kind::RecordMalformed, message));
+        }
+        if facts.event == "configuration-loaded" {
+            let Some((gateway, signer)) = facts.configurations else {
+                let message = "a record of a configuration lacks config_sha256 or signer_config_sha256";
+                return Err(Finding::new(Kind::RecordMalformed, message));
+            };
+            self.configurations = Some(Configurations { record: place, gateway, signer });
         }
         if let Some(found) = facts.released.and_then(|digest| self.wanted.get_mut(&digest)) {
             found.get_or_insert(place);

@@ -17,6 +17,7 @@ pub(crate) mod tests;
 mod verify;
 
 pub use bundle::{ExportError, Summary, write};
+pub use chain::Configurations;
 pub use finding::{Finding, Kind};
 pub use keys::{KeyFile, SigningKey};
 pub use manifest::{Manifest, ManifestFile};

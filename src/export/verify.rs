@@ -1,6 +1,6 @@
 //! Verification of a bundle: offline, one pass, with memory that does not grow with the records.
 
-use super::chain::Chain;
+use super::chain::{Chain, Configurations};
 use super::keys::KeyFile;
 use super::manifest::{Manifest, ManifestFile, expected};
 use super::sheets::{self, Sheet};
@@ -42,6 +42,8 @@ pub struct Report {
     pub times: Option<(Timestamp, Timestamp)>,
     /// Records of each event.
     pub events: BTreeMap<String, u64>,
+    /// The configurations that the newest answers are made with; `None` in a log of a program that recorded none.
+    pub configurations: Option<Configurations>,
     /// Records of signed answers.
     pub signed_answers: u64,
     /// Keys with key records.
@@ -107,6 +109,7 @@ pub fn verify(directory: &Path, asked: &Asked, progress: Progress<'_>) -> Result
         times: chain.first_time.zip(chain.last_time),
         signed_answers: chain.events.get("signed").copied().unwrap_or(0),
         events: chain.events,
+        configurations: chain.configurations,
         signing_keys: key_file.signing_keys.len(),
         earlier: earlier.len(),
         log_keys: log_keys

@@ -5,6 +5,7 @@
 use super::connection::Connection;
 use super::content::{AccessTokenClaims, Introspection, IntrospectionClaims, SigningInput};
 use super::keyring::SigningKey;
+use super::loaded::TooOften;
 use super::message::{
     AccessTokenAsk, Ask, IntrospectionAsk, OpaqueTokenAsk, Outcome, RefusalAsk, Request, RevocationAsk,
 };
@@ -16,6 +17,7 @@ use super::worker::{Reply, Ticket};
 use crate::audit::{AppendError, Entry, Event, Full, Queued, Room, TooLong};
 use crate::claims::{AnswerFormat, NumericDate, Purpose};
 use crate::clock::InDoubt;
+use crate::config::ConfigDigest;
 use crate::hsm::{SignError, VerifiedSignature};
 use crate::jose::base64url;
 use std::sync::Arc;
@@ -89,6 +91,8 @@ pub(super) enum NotDone {
     Log(AppendError),
     /// The system's clock is in doubt: nothing that ends at a time is signed.
     Clock(InDoubt),
+    /// The gateway's configuration changes too often for the log.
+    TooOften(TooOften),
 }
 
 macro_rules! not_done_from {
@@ -100,7 +104,7 @@ macro_rules! not_done_from {
         })*
     };
 }
-not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, AppendError => Log, InDoubt => Clock);
+not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, AppendError => Log, InDoubt => Clock, TooOften => TooOften);
 
 impl From<TooLong> for NotDone {
     fn from(error: TooLong) -> Self {
@@ -140,6 +144,7 @@ impl<'s, 'r> Act<'s, 'r> {
             Ask::OpaqueToken(ask) => self.opaque_token(ask).map(Step::Done),
             Ask::Revocation(ask) => self.revocation(ask).map(Step::Done),
             Ask::Refusal(ask) => self.refusal(ask).map(Step::Done),
+            Ask::Configuration(config) => self.configuration(*config).map(Step::Done),
             Ask::SelfTest => self.self_test(),
         };
         begun.unwrap_or_else(|why| Step::Done(self.tell(why)))
@@ -232,6 +237,18 @@ impl<'s, 'r> Act<'s, 'r> {
         self.append_and_say(record::refusal(ask)?)
     }
 
+    fn configuration(&self, gateway: ConfigDigest) -> Result<Appended<'s>, NotDone> {
+        let shared = self.shared;
+        let appended = shared.loaded.record(gateway, shared.config.digest(), |entry| {
+            let room = shared.log.reserve(entry.size())?;
+            self.append(room, entry, Reply::Say(Outcome::Done { body: String::new() }))
+        })?;
+        Ok(appended.unwrap_or_else(|| {
+            self.say(Outcome::Done { body: String::new() });
+            None
+        }))
+    }
+
     fn append_and_say(&self, prepared: Prepared) -> Result<Appended<'s>, NotDone> {
         let room = self.shared.log.reserve(prepared.room(0))?;
         self.append(room, prepared.with_nothing()?, Reply::Say(Outcome::Done { body: String::new() }))
@@ -268,6 +285,10 @@ impl<'s, 'r> Act<'s, 'r> {
             }
             NotDone::Full(full) => {
                 self.say(unavailable(full.to_string()));
+                None
+            }
+            NotDone::TooOften(error) => {
+                self.say(unavailable(error.to_string()));
                 None
             }
             // The signer's own watch tells and records it, once.

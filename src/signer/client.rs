@@ -146,6 +146,19 @@ impl SignerClient {
         (connected.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
     }
 
+    /// Number of the handshake that told a signer the gateway's configuration, while that signer goes by it.
+    pub fn told(&self) -> Option<u64> {
+        self.line().told()
+    }
+
+    /// Whether the gateway may take over a configuration: no signer goes by another. There is none, and the next one hears
+    /// of it in the handshake; or the new one was `recorded` by that of this handshake, which is still there. To be asked
+    /// while no handshake can read the configuration.
+    pub fn may_take_over(&self, recorded: Option<u64>) -> bool {
+        let told = self.told();
+        told.is_none() || told == recorded
+    }
+
     /// Changes of [`Self::state`].
     pub fn watch(&self) -> watch::Receiver<SignerState> {
         self.0.state.subscribe()

@@ -54,6 +54,9 @@ pub(super) struct Line {
     /// Bytes of asks on this connection, and how many of them the socket took.
     queued: u64,
     sent: u64,
+    /// Number of the handshake that told a signer the gateway's configuration, while its connection is there or made.
+    told: Option<u64>,
+    handshakes: u64,
     /// Asks were taken until nothing was heard for too long.
     silent: bool,
     tempo: Tempo,
@@ -122,6 +125,21 @@ impl Line {
         }
     }
 
+    /// A handshake begins, in which the gateway tells its configuration.
+    pub(super) const fn tell(&mut self) {
+        self.handshakes += 1;
+        self.told = Some(self.handshakes);
+    }
+
+    /// No signer goes by what it was told.
+    pub(super) const fn untell(&mut self) {
+        self.told = None;
+    }
+
+    pub(super) const fn told(&self) -> Option<u64> {
+        self.told
+    }
+
     /// The end of the connection, and nothing of it is left.
     fn end(&mut self) {
         let sent = self.sent;
@@ -130,7 +148,7 @@ impl Line {
                 drop(waiter.tell.send(Told::Unsent));
             }
         }
-        *self = Self { next: self.next, newest: self.next, ..Self::default() };
+        *self = Self { next: self.next, newest: self.next, handshakes: self.handshakes, ..Self::default() };
     }
 }
 

@@ -50,6 +50,12 @@ fn wait_after(tries: u32) -> Duration {
 impl Link {
     /// Says hello over a fresh connection and serves it until it ends.
     pub(super) async fn serve(&mut self, stream: UnixStream) -> End {
+        let end = self.serve_told(stream).await;
+        self.client.line().untell();
+        end
+    }
+
+    async fn serve_told(&mut self, stream: UnixStream) -> End {
         let welcome = match self.handshake(stream).await {
             Ok(Some((stream, welcome))) => (stream, welcome),
             Ok(None) => return End::Broken("the gateway is stopping".to_owned()),
@@ -68,6 +74,7 @@ impl Link {
             (stream, Welcome::Unconfirmed { reason }) => {
                 tracing::error!(%reason, "the signer signs nothing until the operator has decided");
                 self.client.away(&reason, true);
+                self.client.line().untell();
                 // The signer holds the connection as long as nothing changes.
                 if let Ok(stream) = tokio::net::UnixStream::from_std(stream) {
                     tokio::select! {
@@ -107,6 +114,8 @@ impl Link {
         let kept = self.checkpoints.borrow().note().to_owned();
         let hello = {
             let config = self.config.borrow();
+            // While the configuration cannot change: see [`SignerClient::may_take_over`].
+            self.client.line().tell();
             Hello {
                 version: PROTOCOL_VERSION,
                 config: config.digest(),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// Version of these messages. Both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Bytes of the longest frame.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -149,6 +149,8 @@ pub enum Ask {
     Revocation(RevocationAsk),
     /// Record that an authenticated caller was refused for a reason worth keeping (replayed assertion, say).
     Refusal(RefusalAsk),
+    /// Record the configuration that the gateway takes over when that is done.
+    Configuration(ConfigDigest),
     /// Sign and verify with every key (not a JWS, not recorded, at most every few seconds).
     SelfTest,
 }
@@ -159,12 +161,13 @@ impl Ask {
     /// * An introspection answer that was recorded and lost was made available to nobody; its second record says the
     ///   same again, and the one that leaves is the one that is released.
     /// * A revocation is recorded again whenever its client asks again (RFC 7009 §2.2): twice is right, never is not.
+    /// * The same configuration is recorded once.
     /// * A token is not: two records, and two JWTs with one `jti`, would read as two issuances. Its client is told to
     ///   come again.
     /// * Neither is a refusal: each record of one says that a replay was tried.
     pub const fn may_repeat(&self) -> bool {
         match self {
-            Self::Introspection(_) | Self::Revocation(_) | Self::SelfTest => true,
+            Self::Introspection(_) | Self::Revocation(_) | Self::Configuration(_) | Self::SelfTest => true,
             Self::AccessToken(_) | Self::OpaqueToken(_) | Self::Refusal(_) => false,
         }
     }
@@ -177,7 +180,7 @@ impl Ask {
             Self::OpaqueToken(ask) => Some(&ask.context),
             Self::Revocation(ask) => Some(&ask.context),
             Self::Refusal(ask) => Some(&ask.context),
-            Self::SelfTest => None,
+            Self::Configuration(_) | Self::SelfTest => None,
         }
     }
 }

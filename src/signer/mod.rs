@@ -19,6 +19,7 @@
 //! | `start` | from a configuration to an open token and an open log |
 //! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |
 //! | `worker`, `answer`, `pace` | the signing threads; from an ask to its answer; which of them calls the token when |
+//! | `loaded` | which configuration the gateway has, for the record |
 //! | `calls`, `round` | calls into the module that hang, and the asks that do not wait for them |
 //! | `kept` | what gateway and signer remember of the log, compared with it |
 //! | `memory` | what the gateway remembers of the log, and when it believes a newer checkpoint |
@@ -45,6 +46,7 @@ mod kept;
 mod keyring;
 mod line;
 mod link;
+mod loaded;
 mod login;
 mod memory;
 pub mod message;

@@ -351,6 +351,21 @@ pub struct Identity {
     pub program: [u8; 32],
 }
 
+/// A gateway has another configuration than `before`, the last that was recorded, if any was.
+pub(super) fn configuration(
+    gateway: ConfigDigest,
+    before: Option<ConfigDigest>,
+    signer: ConfigDigest,
+) -> Result<Entry, RecordError> {
+    let draft = Draft {
+        config_sha256: Some(Digest(gateway.0)),
+        config_before_sha256: before.map(|before| Digest(before.0)),
+        signer_config_sha256: Some(Digest(signer.0)),
+        ..Draft::new(Event::ConfigurationLoaded, Outcome::Success)
+    };
+    Ok(Entry::plain(&draft)?)
+}
+
 /// What the watch over the clock found; the record's head has the times themselves.
 pub(super) fn clock(change: &Change) -> Result<Entry, RecordError> {
     let (event, outcome) = match change {

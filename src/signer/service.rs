@@ -6,15 +6,16 @@ use super::frame;
 use super::inbox::Inbox;
 use super::kept::{self, Basis, Memory, Refused, Why};
 use super::keyring::Keyring;
+use super::loaded::{Loaded, TooOften};
 use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, ShownCheckpoint, Welcome};
 use super::pace::Apart;
-use super::record::{self, Identity};
+use super::record::{self, Identity, RecordError};
 use super::start::{Appliance, StartError};
 use super::status::Beat;
 use super::turn::Turn;
 use super::watch;
 use super::worker::{Ticket, Worker};
-use crate::audit::{Continuity, Event, Log, Published};
+use crate::audit::{Continuity, Event, Log, LogError, Published};
 use crate::claims::Purpose;
 use crate::clock;
 use crate::config::Config;
@@ -74,6 +75,7 @@ pub(super) struct Shared {
     /// When others begin.
     pub apart: Apart,
     pub signed_metadata: String,
+    pub loaded: Loaded,
     /// Verifier keys of the log, for gateways.
     log_keys: Vec<String>,
     own: Mutex<Option<Continuity>>,
@@ -87,6 +89,17 @@ impl Shared {
         // Nobody listens any more when the process is ending already.
         let _ = self.ending.lock().unwrap_or_else(PoisonError::into_inner).send(why);
     }
+}
+
+/// Why a gateway's configuration has no record.
+#[derive(Debug, thiserror::Error)]
+enum NotRecorded {
+    #[error(transparent)]
+    TooOften(#[from] TooOften),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("the gateway's configuration was not recorded: {0}")]
+    Log(#[from] LogError),
 }
 
 /// A running signer.
@@ -117,6 +130,7 @@ impl Service {
             turn: Turn::default(),
             apart: Apart::default(),
             signed_metadata: appliance.signed_metadata,
+            loaded: Loaded::default(),
             log_keys: appliance.log_keys,
             own: appliance.own,
             memory: Mutex::new(appliance.memory),
@@ -175,6 +189,14 @@ impl Service {
                 };
             }
         };
+        // Before the first answer to this gateway.
+        let (config, note) = (&self.shared.config, |entry| Ok(self.shared.log.note(entry)?));
+        let recorded: Result<_, NotRecorded> = self.shared.loaded.record(hello.config, config.digest(), note);
+        if let Err(error) = recorded {
+            let reason = error.to_string();
+            tracing::error!(%reason, "a gateway was refused");
+            return frame::write_one(&stream, &Welcome::Refused { reason });
+        }
         // The first checkpoint covers all that was recorded until now, so that what the gateway keeps leaves no room for
         // a rollback.
         let (told, checkpoint) = match self.welcome(&basis) {

@@ -2,6 +2,7 @@
 
 use crate::harness::{Appliance, Settings, Way, send, until};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::process::Command;
 
 /// Sends SIGHUP, and waits until the gateway has done what follows.
@@ -140,4 +141,75 @@ fn sighup_takes_over_a_new_certificate_and_keeps_the_old_one_when_the_key_does_n
     let shown = Command::new("sh").args(["-c", &shown]).output().unwrap();
     assert!(shown.status.success(), "the new certificate lives for weeks: {shown:?}");
     appliance.finish();
+}
+
+#[test]
+fn the_log_names_each_configuration_of_the_gateway_before_the_first_answer_that_is_made_with_it() {
+    let mut appliance = Appliance::start(Settings::new(Way::Separate));
+    let token = appliance.client_credentials("shop", &[]).token();
+    let first = appliance.introspection("payments-api", &token).send().text().to_owned();
+    let restart = |appliance: &mut Appliance| {
+        let mut gateway = appliance.gateway.take().unwrap();
+        gateway.signal(Signal::SIGTERM);
+        assert!(gateway.wait_all().success());
+        appliance.ended(&gateway);
+        appliance.run_gateway();
+        appliance.wait_until_ready();
+    };
+    // Neither another connection nor a reload is a change by itself.
+    restart(&mut appliance);
+    reload(&mut appliance, TAKEN);
+    let before = appliance.introspection("payments-api", &token).send().text().to_owned();
+    // A secret, while the gateway runs.
+    appliance.settings.renew_secret("payments-api");
+    appliance.write_config();
+    reload(&mut appliance, TAKEN);
+    let renewed = appliance.introspection("payments-api", &token).send().text().to_owned();
+    // A key of the gateway alone, by its restart.
+    appliance.settings = appliance.settings.clone().limit("signer_wait", "\"1s\"");
+    appliance.write_config();
+    restart(&mut appliance);
+    let restarted = appliance.introspection("payments-api", &token).send().text().to_owned();
+
+    let finished = appliance.finish();
+    let evidence = &finished.evidence;
+    let digest = |record: &Value, member: &str| record[member].as_str().map(str::to_owned);
+    let loaded: Vec<_> = evidence.events("configuration-loaded").collect();
+    assert_eq!(loaded.len(), 3, "{loaded:?}");
+    let signer = digest(evidence.events("started").next().unwrap(), "config_sha256");
+    assert_eq!(digest(loaded[0], "config_sha256"), signer, "both read the same file");
+    assert_eq!(digest(loaded[0], "config_before_sha256"), None);
+    for (one, next) in loaded.iter().zip(&loaded[1..]) {
+        assert_eq!(digest(next, "config_before_sha256"), digest(one, "config_sha256"));
+        assert_ne!(digest(next, "config_sha256"), digest(one, "config_sha256"));
+    }
+    assert!(loaded.iter().all(|record| digest(record, "signer_config_sha256") == signer));
+    // Each answer stands behind the record of the configuration that it was made with.
+    let place = |record: &Value| record["seq"].as_u64().unwrap();
+    let answers = [&first, &before, &renewed, &restarted].map(|text| place(evidence.record_of(text)));
+    let [a, b, c] = [0, 1, 2].map(|n| place(loaded[n]));
+    let order = [a, answers[0], answers[1], b, answers[2], c, answers[3]];
+    assert!(order.is_sorted(), "{order:?}");
+    // Who verifies reads which are in force.
+    let (gateway, signer) = (digest(loaded[2], "config_sha256").unwrap(), signer.unwrap());
+    let said = String::from_utf8(crate::harness::verify(&evidence.directory, &[]).stdout).unwrap();
+    let words = format!("gateway {gateway}, signer {signer}, from record {c} on");
+    assert!(said.contains(&words), "{said}");
+}
+
+#[test]
+fn a_gateway_whose_configuration_changes_all_the_time_is_refused_and_the_log_does_not_grow() {
+    let mut appliance = Appliance::start(Settings::new(Way::Separate));
+    // The first was that of the start.
+    for change in 1..=20 {
+        appliance.settings.renew_secret("outsider");
+        appliance.write_config();
+        let refused = "the new configuration was not recorded, so the one before stays in use";
+        reload(&mut appliance, if change < 20 { TAKEN } else { refused });
+    }
+    // It goes on with the one before.
+    let token = appliance.token_of_the_case();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    let count = appliance.finish().evidence.events("configuration-loaded").count();
+    assert_eq!(count, 20);
 }
