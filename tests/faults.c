@@ -4,10 +4,11 @@
  * FAULTS_LOG=FILE           gets a line "CALL NAME" for each, and "fault" behind the one that failed
  * FAULTS_AT=CALL:NAME:N:HOW the N-th such call (from 1) fails: "eio", "enospc" and "eintr" without having an effect,
  *                           "done" with its effect and EIO, "short" with half of its bytes and no error
- * FAULTS_HOLD=FILE          fdatasync waits as long as the file exists
+ * FAULTS_HOLD=FILE          all of them, and opening a directory, wait as long as the file exists: a disk that hangs
  */
 #define _GNU_SOURCE
 #include <ctype.h>
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -54,6 +55,7 @@ static void tell(const char *call, const char *name) {
 static enum how of_path(const char *call, const char *path) {
   size_t above = under ? strlen(under) : 0;
   if (!under || strncmp(path, under, above) || (path[above] && path[above] != '/')) return PASS;
+  while (hold && !syscall(SYS_faccessat, AT_FDCWD, hold, F_OK)) usleep(10000);
   char name[PATH_MAX];
   size_t length = 0;
   for (const char *from = path + above; *from && length + 1 < sizeof name; from++) {
@@ -103,19 +105,17 @@ static int failed(enum how how) {
 #define PATH_(logged) of_path(logged, path)
 
 PLAIN(int, fsync, "fsync", FILE_, (int file), (file))
+PLAIN(int, fdatasync, "fdatasync", FILE_, (int file), (file))
 PLAIN(int, ftruncate, "ftruncate", FILE_, (int file, off_t length), (file, length))
 PLAIN(int, ftruncate64, "ftruncate", FILE_, (int file, off64_t length), (file, length))
 PLAIN(int, rename, "rename", PATH_, (const char *from, const char *path), (from, path))
 PLAIN(int, unlink, "unlink", PATH_, (const char *path), (path))
 PLAIN(int, mkdir, "mkdir", PATH_, (const char *path, mode_t mode), (path, mode))
 
-int fdatasync(int file) {
-  REAL(fdatasync);
-  while (hold && !syscall(SYS_faccessat, AT_FDCWD, hold, F_OK)) usleep(10000);
-  enum how how = of_file("fdatasync", file);
-  if (how == PASS || how == SHORT) return real(file);
-  if (how == DONE) real(file);
-  return failed(how);
+DIR *opendir(const char *path) {
+  REAL(opendir);
+  if (hold) of_path("opendir", path);
+  return real(path);
 }
 
 #define OPEN(name)                                              \

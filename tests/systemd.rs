@@ -210,3 +210,19 @@ fn the_signers_directories_are_made_and_configured_as_its_unit_has_them() {
     let text = fs::read_to_string(example).unwrap();
     assert!(text.contains(&format!("directory = \"{}\"", directories.first().unwrap())), "{example}");
 }
+
+#[test]
+fn a_unit_gives_its_process_the_time_that_its_longest_end_takes() {
+    use chancery::cli::{serve, signer};
+    for (name, longest) in
+        [("chancery.service", serve::LONGEST_END), ("chancery-signer.service", signer::LONGEST_END)]
+    {
+        let text = unit(name);
+        let given: Vec<u64> = values(&text, "TimeoutStopSec").iter().map(|v| v.parse().unwrap()).collect();
+        let longest = longest.as_secs();
+        assert!(
+            matches!(given[..], [given] if (longest + 5..=longest + 15).contains(&given)),
+            "{name}: {longest} s, {given:?}"
+        );
+    }
+}

@@ -12,6 +12,16 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+/// How long the signer, or the connection to it, has to end.
+const SIGNER_END: Duration = Duration::from_secs(30);
+
+/// How long the threads of the runtime have then.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// How long the gateway goes on at most once it is asked to stop: what its unit gives it, and a bit more.
+pub const LONGEST_END: Duration =
+    Duration::from_secs(http::LONGEST_END.as_secs() + SIGNER_END.as_secs() + RUNTIME_END.as_secs());
+
 /// Does it.
 pub fn run(args: &ConfigFile) -> Status {
     let config = match load(args, Process::Gateway) {
@@ -36,7 +46,7 @@ pub fn run(args: &ConfigFile) -> Status {
     };
     let file = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
     let status = runtime.block_on(gateway(config, file, store));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(RUNTIME_END);
     status
 }
 
@@ -146,8 +156,8 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         status = fail(&error, 71);
     }
     stop_signer.send_replace(true);
-    if !link.is_finished() && tokio::time::timeout(Duration::from_secs(30), link).await.is_err() {
-        tracing::error!("the signer did not end in 30 seconds");
+    if !link.is_finished() && tokio::time::timeout(SIGNER_END, link).await.is_err() {
+        tracing::error!("the signer did not end in {} seconds", SIGNER_END.as_secs());
         return status;
     }
     // Ends with the link, which was told the last checkpoint: without it a log could be rolled back to the one before.

@@ -24,6 +24,9 @@ use std::time::Duration;
 /// can; the next one reads the log from the disk as soon as it answers. Storage on a network changes paths sooner.
 const DISK_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long an end in order may take; beyond it the process ends as it is.
+pub const LONGEST_END: Duration = Duration::from_secs(45);
+
 /// Signs and records for a gateway.
 ///
 /// As a service it listens on `[signer] socket` for the user `gateway_user`; `chancery serve` without `[signer]`
@@ -89,7 +92,7 @@ pub fn run(args: &SignerArgs) -> Status {
     let why = wait(&service, &ended, &calls);
     systemd::stopping();
     let patience = match why {
-        Ending::Asked | Ending::TokenLost { .. } => Duration::from_secs(45),
+        Ending::Asked | Ending::TokenLost { .. } => LONGEST_END,
         Ending::Hung(_) | Ending::LogFailed(_) | Ending::RolledBack(_) => Duration::from_secs(5),
     };
     if let Err(error) = end_at_last(patience) {
@@ -176,15 +179,14 @@ const fn appliance_identity(identity: &Identity) -> Identity {
     Identity { config: identity.config, program: identity.program }
 }
 
-/// Until there is a reason to end; once a second new checkpoints go out and systemd hears that no call hangs, of the
-/// module or the disk.
+/// Until there is a reason to end; once a second the gateways hear how the signer is, and systemd that no call hangs, of
+/// the module or the disk. This thread waits for neither.
 fn wait(service: &Arc<Service>, ended: &mpsc::Receiver<Ending>, calls: &Calls) -> Ending {
-    let mut last = 0;
     loop {
         match ended.recv_timeout(Duration::from_secs(1)) {
             Ok(why) => return why,
             Err(RecvTimeoutError::Timeout) => {
-                service.tick(&mut last);
+                service.tick();
                 let waits = service.log().oldest_write();
                 if waits > DISK_DEADLINE {
                     let seconds = waits.as_secs();
@@ -307,11 +309,17 @@ fn meet_gateways(
     let listener = bind(socket)?;
     let (service, user) = (Arc::downgrade(service), gateway_user.clone());
     std::thread::Builder::new().name("gateways".to_owned()).spawn(move || {
+        let mut failing = false;
         for stream in listener.incoming() {
             let stream = match stream {
-                Ok(stream) => stream,
+                Ok(stream) => {
+                    failing = false;
+                    stream
+                }
                 Err(error) => {
-                    tracing::error!(%error, "a gateway could not be accepted");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "no gateway can be accepted at the moment; trying again and again");
+                    }
                     // Without file descriptors the next try fails at once as well.
                     std::thread::sleep(Duration::from_millis(100));
                     continue;

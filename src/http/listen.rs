@@ -13,12 +13,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 /// How long requests that are under way may take to end when the service stops.
-const DRAIN: Duration = Duration::from_secs(30);
+pub(super) const DRAIN: Duration = Duration::from_secs(30);
 
 /// How long to wait when the system has no socket to give: for file descriptors to come back.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// Serves `listener` until `stop` says so, then lets requests under way end, and returns: after 30 s at the latest.
+/// Serves `listener` until `stop` says so, then lets requests under way end, and returns: after [`DRAIN`] at the latest.
 pub(super) async fn listen<R: Site>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -43,7 +43,7 @@ pub(super) async fn listen<R: Site>(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted; check the limit of open files");
+                pool.not_accepted(&error);
                 tokio::time::sleep(EXHAUSTED).await;
             }
         }

@@ -20,12 +20,13 @@ const CONNECTIONS: &str = "chancery_http_connections";
 const CONNECTIONS_LIMIT: &str = "chancery_http_connections_limit";
 const CONNECTIONS_REFUSED: &str = "chancery_http_connections_refused_total";
 const CONNECTIONS_CLOSED: &str = "chancery_http_connections_closed_for_room_total";
+const ACCEPT_FAILURES: &str = "chancery_http_accept_failures_total";
 const SIGNER_CONNECTIONS: &str = "chancery_signer_connections_total";
 const SIGNER_FAILURES: &str = "chancery_signer_refused_total";
 const INFO: &str = "chancery_info";
 
 /// What a scraper reads about each of them; README.md lists them all.
-const HELP: [(&str, &str); 10] = [
+const HELP: [(&str, &str); 11] = [
     (REQUESTS, "Requests by endpoint and status."),
     (REFUSED, "Requests refused, by the rule that refused them."),
     (ABANDONED, "Requests whose client went away before the reply."),
@@ -33,6 +34,7 @@ const HELP: [(&str, &str); 10] = [
     (INACTIVE_BYTES, "Bytes of the log that inactive answers were charged for, by resource server."),
     (CONNECTIONS_REFUSED, "Connections refused, because a request was being answered on every open one."),
     (CONNECTIONS_CLOSED, "Connections closed, idle for longest, to make room for others."),
+    (ACCEPT_FAILURES, "Times that no connection could be accepted, for want of open files above all."),
     (
         SIGNER_CONNECTIONS,
         "Signers that were connected: more than one since the start is a restart of the signer.",
@@ -249,6 +251,7 @@ pub(super) struct PoolMeters {
     limit: Gauge,
     refused: Counter,
     closed_for_room: Counter,
+    not_accepted: Counter,
 }
 
 impl PoolMeters {
@@ -261,6 +264,7 @@ impl PoolMeters {
             limit: gauge(&Key::from_static_name(CONNECTIONS_LIMIT)),
             refused: counter(CONNECTIONS_REFUSED),
             closed_for_room: counter(CONNECTIONS_CLOSED),
+            not_accepted: counter(ACCEPT_FAILURES),
         }
     }
 
@@ -273,6 +277,7 @@ impl PoolMeters {
         self.limit.set(number(census.most));
         self.refused.absolute(census.refused);
         self.closed_for_room.absolute(census.closed_for_room);
+        self.not_accepted.absolute(census.not_accepted);
     }
 }
 

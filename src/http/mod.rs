@@ -69,6 +69,11 @@ use visit::{RequestNames, Visits};
 const OPERATORS: usize = 64;
 /// How long an effect that began may take to end when the service stops.
 const EFFECTS: Duration = Duration::from_secs(10);
+/// How long an operator's last request may take to end then.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+/// How long [`serve`] goes on at most once it is asked to stop.
+pub const LONGEST_END: Duration =
+    Duration::from_secs(listen::DRAIN.as_secs() + EFFECTS.as_secs() + LAST_LOOK.as_secs());
 /// How often counters are folded.
 const FOLD: Duration = Duration::from_secs(1);
 
@@ -160,7 +165,7 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
     let (header_bytes, request_time) = (http.limits.header_bytes, http.limits.request_time);
     let inside = Shape::new(operations::routes(told), header_bytes, request_time);
     let inward = listen(operations, None, inside, Pool::new(OPERATORS, OPERATORS), ended.clone());
-    let inward = tokio::spawn(inward);
+    let mut inward = tokio::spawn(inward);
     let follow = tokio::spawn(follow(live, edge.clone(), edge_of, certificate, ended.clone()));
     let upkeep = tokio::spawn(keep_house(Arc::clone(&gate), meters, ended));
 
@@ -171,7 +176,10 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
         tracing::warn!("the service ends while something is still under way at the signer");
     }
     drained.send_replace(true);
-    for task in [inward, upkeep, follow] {
+    if tokio::time::timeout(LAST_LOOK, &mut inward).await.is_err() {
+        inward.abort();
+    }
+    for task in [upkeep, follow] {
         drop(task.await);
     }
     Ok(())

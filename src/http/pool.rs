@@ -30,6 +30,7 @@ struct Shared {
     open: Mutex<Open>,
     closed_for_room: Sampled,
     refused: Sampled,
+    not_accepted: Sampled,
 }
 
 /// Where a connection comes from, and its number.
@@ -58,6 +59,8 @@ pub(super) struct Census {
     pub(super) closed_for_room: u64,
     /// Connections that were refused, since the start.
     pub(super) refused: u64,
+    /// How often the system had no socket for a connection, since the start.
+    pub(super) not_accepted: u64,
 }
 
 impl Pool {
@@ -69,6 +72,7 @@ impl Pool {
             open: Mutex::default(),
             closed_for_room: Sampled::default(),
             refused: Sampled::default(),
+            not_accepted: Sampled::default(),
         }))
     }
 
@@ -125,6 +129,18 @@ impl Pool {
         }
     }
 
+    /// The system had no socket for the next connection, which waits.
+    pub(super) fn not_accepted(&self, error: &std::io::Error) {
+        if let Some(times) = self.0.not_accepted.count(monotonic_nanos()) {
+            tracing::error!(
+                %error,
+                times,
+                "no connection can be accepted at the moment, tried so often since the last such line; check the limit of \
+                 open files"
+            );
+        }
+    }
+
     /// How things stand.
     pub(super) fn census(&self) -> Census {
         let mut phases = [0; Phase::OPEN.len()];
@@ -134,8 +150,9 @@ impl Pool {
                 *number += 1;
             }
         }
-        let (closed_for_room, refused) = (self.0.closed_for_room.total(), self.0.refused.total());
-        Census { phases, most: self.0.most, closed_for_room, refused }
+        let Shared { closed_for_room, refused, not_accepted, most, .. } = &*self.0;
+        let (closed_for_room, refused) = (closed_for_room.total(), refused.total());
+        Census { phases, most: *most, closed_for_room, refused, not_accepted: not_accepted.total() }
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

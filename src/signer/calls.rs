@@ -125,7 +125,9 @@ impl Calls {
     /// Hands the asks that wait beside a late call to other threads.
     fn hand_over(&self) {
         let now = clock::monotonic_nanos();
-        self.callers().iter().for_each(|caller| caller.hand_over(now));
+        for caller in self.callers().iter() {
+            caller.hand_over(now);
+        }
     }
 
     /// Whether a call is over its time.

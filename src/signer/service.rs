@@ -11,11 +11,11 @@ use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, ShownCheckp
 use super::pace::Apart;
 use super::record::{self, Identity, RecordError};
 use super::start::{Appliance, StartError};
-use super::status::Beat;
+use super::status::{Beat, SignerStatus};
 use super::turn::Turn;
 use super::watch;
 use super::worker::{Ticket, Worker};
-use crate::audit::{Continuity, Event, Log, LogError, Published};
+use crate::audit::{Continuity, Event, Log, LogError, OnDisk, Published};
 use crate::claims::Purpose;
 use crate::clock;
 use crate::config::Config;
@@ -30,6 +30,9 @@ use std::time::Duration;
 
 /// Gateways at once: one, and for a moment the next one beside it. Each costs two threads and some buffers.
 const MAX_GATEWAYS: usize = 8;
+
+/// How often the sizes of the log's files are asked for: there may be thousands of them.
+const SIZES: Duration = Duration::from_secs(10);
 
 /// How long other threads have to finish beside one that hangs.
 const FINISH: Duration = Duration::from_secs(2);
@@ -110,6 +113,8 @@ pub struct Service {
     gateways: AtomicUsize,
     stopping: AtomicBool,
     beat: Mutex<Beat>,
+    /// What the log takes on the disk, as the thread found it that asks the disk.
+    on_disk: Mutex<OnDisk>,
     calls: Calls,
 }
 
@@ -145,15 +150,27 @@ impl Service {
                 std::thread::Builder::new().name("sign".to_owned()).spawn(move || worker.run(&shared));
             workers.push(thread.map_err(StartError::Thread)?);
         }
-        Ok(Arc::new(Self {
+        let service = Arc::new(Self {
             shared,
             workers: Mutex::new(workers),
             connections: Mutex::default(),
             gateways: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             beat: Mutex::default(),
+            on_disk: Mutex::default(),
             calls,
-        }))
+        });
+        let kept = Arc::downgrade(&service);
+        let keep = std::thread::Builder::new().name("keep".to_owned()).spawn(move || {
+            let (mut told, mut sized) = (0, None);
+            while let Some(service) = kept.upgrade() {
+                service.keep(&mut told, &mut sized);
+                drop(service);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        keep.map_err(StartError::Thread)?;
+        Ok(service)
     }
 
     /// Serves one gateway until its socket closes. The first frame is its [`Hello`].
@@ -297,8 +314,16 @@ impl Service {
 
     /// Says why the signer ends: its last word on each connection, for the operators of the gateway.
     pub fn say_why(&self, reason: &str) {
-        let mut status = self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log);
-        status.trouble = Some(reason.to_owned());
+        let status = SignerStatus { trouble: Some(reason.to_owned()), ..self.status() };
+        self.say(&status);
+    }
+
+    fn status(&self) -> SignerStatus {
+        let on_disk = *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner);
+        self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log, on_disk)
+    }
+
+    fn say(&self, status: &SignerStatus) {
         for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             connection.answer(0, Outcome::Status(status.clone()));
         }
@@ -331,19 +356,35 @@ impl Service {
         }
     }
 
-    /// Called every second: watches the clock, keeps a new checkpoint and sends it to the gateways, and how the signer is.
-    pub fn tick(&self, last: &mut u64) {
+    /// Called every second: watches the clock, and tells the gateways how the signer is. It waits for no disk.
+    pub fn tick(&self) {
         watch::watch(&self.shared.log);
         self.tell_recoveries();
-        let status = self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log);
-        let newest = self.shared.log.newest().filter(|newest| newest.size > *last);
-        *last = newest.as_ref().map_or(*last, |newest| newest.size);
-        self.memory().follow(&self.shared.log);
-        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if let Some(newest) = &newest {
-                tell_checkpoint(&self.shared.log, connection, newest);
+        self.say(&self.status());
+    }
+
+    /// What asks the disk each second, on a thread of its own that may hang with it: keeps a new checkpoint, sends it to the
+    /// gateways, and looks at sizes now and then.
+    fn keep(&self, told: &mut u64, sized: &mut Option<u64>) {
+        if self.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        let log = &self.shared.log;
+        self.memory().follow(log);
+        if let Some(newest) = log.newest().filter(|newest| newest.size > *told) {
+            *told = newest.size;
+            // Not under the lock that the status needs.
+            let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            for connection in &connections {
+                tell_checkpoint(log, connection, &newest);
             }
-            connection.answer(0, Outcome::Status(status.clone()));
+        }
+        if sized.is_none_or(|at| clock::since(at) >= SIZES) {
+            *sized = Some(clock::monotonic_nanos());
+            match log.on_disk() {
+                Ok(found) => *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner) = found,
+                Err(error) => tracing::warn!(%error, "the size of the log cannot be read"),
+            }
         }
     }
 

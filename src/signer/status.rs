@@ -7,10 +7,6 @@ use super::worker::Ticket;
 use crate::audit::{Log, OnDisk};
 use crate::clock;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
-
-/// How often the sizes of the log's files are asked for: there may be thousands of them.
-const SIZES: Duration = Duration::from_secs(10);
 
 /// How the signer and its log are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,25 +34,16 @@ pub struct SignerStatus {
 pub(super) struct Beat {
     /// Records under the newest checkpoint, and when that was first seen.
     checkpoint: (u64, u64),
-    /// Sizes, and when they were asked for.
-    on_disk: Option<(OnDisk, u64)>,
 }
 
 impl Beat {
-    /// As things are now.
-    pub(super) fn status(&mut self, log: &Log<Ticket>) -> SignerStatus {
+    /// As things are now. It asks the disk nothing: a disk that hangs must not keep the signer from saying so.
+    pub(super) fn status(&mut self, log: &Log<Ticket>, on_disk: OnDisk) -> SignerStatus {
         let now = clock::monotonic_nanos();
         let size = log.newest().map_or(0, |newest| newest.size);
         if size != self.checkpoint.0 || self.checkpoint.1 == 0 {
             self.checkpoint = (size, now);
         }
-        if self.on_disk.is_none_or(|(_, at)| clock::since(at) >= SIZES) {
-            match log.on_disk() {
-                Ok(sizes) => self.on_disk = Some((sizes, now)),
-                Err(error) => tracing::warn!(%error, "the size of the log cannot be read"),
-            }
-        }
-        let on_disk = self.on_disk.map_or(OnDisk::default(), |(sizes, _)| sizes);
         SignerStatus {
             clock: log.clock().trusted_distance(),
             trouble: log.clock().now().err().map(|doubt| doubt.to_string()),

@@ -200,3 +200,27 @@ fn a_request_at_the_signer_keeps_its_connection_and_a_full_pool_is_not_ready() {
     until("readiness", || appliance.is_ready().then_some(()));
     appliance.finish();
 }
+
+#[test]
+fn a_gateway_without_open_files_says_so_once_and_accepts_again_when_there_are_some() {
+    let mut appliance = Appliance::prepare(Settings::new(Way::Child));
+    let command = appliance.command(&["serve"]);
+    let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+    // Enough for the gateway itself and a few connections.
+    let mut few = std::process::Command::new("sh");
+    few.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", crate::harness::CHANCERY]).args(arguments);
+    few.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    appliance.meet_gateway(crate::harness::Process::start(&mut few));
+    appliance.wait_until_ready();
+    // Operators hold their connection, and so read the metrics.
+    let failures = |appliance: &Appliance| metric(appliance, "chancery_http_accept_failures_total");
+    assert_eq!(failures(&appliance), 0);
+    let held: Vec<TcpStream> = (0..100).map(|_| from(1, &appliance)).collect();
+    until("many failures", || (failures(&appliance) > 20).then_some(()));
+    drop(held);
+    until("service", || is_served(&mut from(2, &appliance)).then_some(()));
+    appliance.wait_until_ready();
+    let said = appliance.finish().said;
+    let lines = said.lines().filter(|line| line.contains("no connection can be accepted")).count();
+    assert!((1..=3).contains(&lines), "{lines} lines");
+}

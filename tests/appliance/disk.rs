@@ -1,11 +1,13 @@
-//! A full disk under the audit log: nothing unsigned, nothing unrecorded, and service again by itself (B19, row 36).
+//! A full disk under the audit log, and one that hangs: nothing unsigned, nothing unrecorded, and service again by itself
+//! (B19, row 36).
 
-use crate::harness::{Appliance, Settings, Way, until};
+use crate::harness::{Appliance, Settings, Way, disk_faults, until};
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A file system of a few megabytes, unmounted when dropped.
 struct SmallDisk {
@@ -99,4 +101,67 @@ fn a_full_disk_stops_every_answer_and_service_returns_by_itself_when_there_is_sp
     assert_eq!(appliance.revoke("shop", &doomed).status, 200);
     let evidence = appliance.finish().evidence;
     assert!(evidence.events("disk-full").count() >= 1 && evidence.events("disk-recovered").count() >= 1);
+}
+
+#[test]
+fn a_disk_that_hangs_is_told_at_once_and_ends_the_signer_and_nothing_released_is_missing() {
+    // The log and the signer's memory of it.
+    let disk = tempfile::Builder::new().prefix("chancery-disk-").tempdir().unwrap();
+    let mut settings = Settings::new(Way::Separate);
+    settings.audit = Some(disk.path().join("audit"));
+    let mut appliance = Appliance::prepare(settings);
+    let hold = appliance.path("hold");
+    appliance.environment = [
+        ("LD_PRELOAD", disk_faults()),
+        ("FAULTS_UNDER", disk.path().to_owned()),
+        ("FAULTS_HOLD", hold.clone()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.display().to_string()))
+    .to_vec();
+    appliance.run_signer();
+    appliance.environment.clear();
+    appliance.run_gateway();
+    appliance.wait_until_ready();
+    let token = appliance.token_of_the_case();
+    let answered = AtomicUsize::new(0);
+    let refused = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    // Right up to the moment at which the disk hangs, and then until the time is over.
+                    loop {
+                        let answer = appliance.introspection("payments-api", &token).send();
+                        if answer.status != 200 {
+                            return answer;
+                        }
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        until("answers", || (answered.load(Ordering::Relaxed) > 500).then_some(()));
+        File::create(&hold).unwrap();
+        appliance.wait_until_unready_because("the disk of the audit log has not taken a record for");
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
+    });
+    refused.iter().for_each(crate::harness::Answer::is_unavailable);
+    // The signer goes on saying so, for longer than it takes to be taken for dead: sizes and memory lie on that disk too.
+    let age = || {
+        let text = appliance.operation("/metrics").send().text().to_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix("chancery_oldest_record_age_seconds "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    for seconds in [12.0, 18.0, 24.0] {
+        until("the age of the oldest record", || (age() >= seconds).then_some(()));
+        appliance.wait_until_unready_because("the disk of the audit log has not taken a record for");
+    }
+    let mut signer = appliance.signer.take().unwrap();
+    assert_eq!(signer.wait_all().code(), Some(74), "{}", signer.said());
+    appliance.ended(&signer);
+    appliance.wait_until_unready_because("its disk has not taken a batch for");
+    std::fs::remove_file(hold).unwrap();
+    appliance.run_signer();
+    appliance.wait_until_ready();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    appliance.finish();
 }

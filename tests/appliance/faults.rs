@@ -303,8 +303,8 @@ fn a_call_that_hangs_costs_no_other_request_of_its_round() {
     appliance.wait_until_ready();
     // An ask that was handed over has one record, for one answer.
     let evidence = appliance.finish().evidence;
-    let signed = |record: &serde_json::Value| record["purpose"] == "access-token";
-    assert_eq!(evidence.events("signed").filter(|r| signed(r)).count(), issued.into_inner());
+    let of_a_token = |record: &&serde_json::Value| record["purpose"] == "access-token";
+    assert_eq!(evidence.events("signed").filter(of_a_token).count(), issued.into_inner());
 }
 
 #[test]

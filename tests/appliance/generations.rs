@@ -119,3 +119,65 @@ fn an_earlier_generation_that_may_do_more_than_sign_is_not_published_and_the_new
     let why = refused["reason"].as_str().unwrap();
     assert!(why.contains("access-token-es256-2") && why.contains("CKA_SIGN_RECOVER"), "{why}");
 }
+
+#[test]
+fn a_gateway_that_runs_follows_the_checkpoint_key_to_its_next_generation_and_past_the_one_before() {
+    let mut appliance = Appliance::start(Settings::new(Way::Separate));
+    let token = appliance.token_of_the_case();
+    let pins = |appliance: &Appliance| {
+        let state = rusqlite::Connection::open(appliance.path("state.db")).unwrap();
+        state.query_row("SELECT keys FROM checkpoint", [], |row| row.get::<_, String>(0)).unwrap()
+    };
+    let first = pins(&appliance);
+    let restart = |appliance: &mut Appliance, change: &dyn Fn(&Appliance)| {
+        let mut signer = appliance.signer.take().unwrap();
+        signer.signal(nix::sys::signal::Signal::SIGTERM);
+        assert!(signer.wait_all().success(), "{}", signer.said());
+        appliance.ended(&signer);
+        change(appliance);
+        appliance.run_signer();
+        appliance.wait_until_ready();
+        assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    };
+    restart(&mut appliance, &|appliance| make(appliance, "audit-checkpoint-es256-2"));
+    // The gateway believes the new key because the one that it has pinned has signed as well.
+    crate::harness::until("both keys are pinned", || (pins(&appliance).lines().count() == 2).then_some(()));
+    assert!(pins(&appliance).contains(first.trim()), "{first} {}", pins(&appliance));
+    let keys = std::fs::read_to_string(appliance.audit().join("published/log-keys")).unwrap();
+    let pinned = appliance.path("pinned-keys");
+    std::fs::write(&pinned, &keys).unwrap();
+    // The first generation goes: the new one alone signs what the gateway believes.
+    let pin = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
+    restart(&mut appliance, &|appliance| {
+        for half in ["privkey", "pubkey"] {
+            let deleted = Command::new("pkcs11-tool")
+                .args(["--module", MODULE, "--login", "--pin", pin.trim()])
+                .args(["--delete-object", "--type", half, "--label", "audit-checkpoint-es256-1"])
+                .env("SOFTHSM2_CONF", appliance.path("token/softhsm2.conf"))
+                .output()
+                .unwrap();
+            assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
+        }
+    });
+    appliance.log_key = pinned.to_str().unwrap().to_owned();
+    let said = appliance.finish().said;
+    assert!(!said.contains("was refused"), "no handshake failed: {said}");
+}
+
+#[test]
+fn a_generation_that_did_not_pass_its_proof_at_a_start_is_named_in_the_log_when_it_is_taken_later() {
+    let mut appliance = Appliance::prepare(Settings::new(Way::Separate).with_faults("deadline = \"30s\""));
+    appliance.run();
+    appliance.stop();
+    make(&appliance, "introspection-es256-2");
+    appliance.fault("C_Sign", "lie");
+    let mut signer = appliance.process("signer");
+    assert_eq!(signer.wait_all().code(), Some(75), "{}", signer.said());
+    appliance.ended(&signer);
+    appliance.mend("C_Sign");
+    appliance.run();
+    let evidence = appliance.finish().evidence;
+    let told: Vec<_> =
+        evidence.events("token-recovered").map(|record| record["reason"].to_string()).collect();
+    assert!(told.len() == 1 && told[0].contains("does not verify"), "{told:?}");
+}

@@ -1,7 +1,7 @@
 //! A token whose functions fail as a test says: `faults.c` in front of the real module.
 
 use super::Appliance;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use tempfile::TempDir;
@@ -9,13 +9,23 @@ use tempfile::TempDir;
 /// The module, compiled once a run.
 pub(super) fn module() -> PathBuf {
     static BUILT: OnceLock<TempDir> = OnceLock::new();
-    let dir = BUILT.get_or_init(|| {
+    compiled(&BUILT, "tests/appliance/harness/faults.c")
+}
+
+/// `tests/faults.c`, to be preloaded, compiled once a run.
+pub(crate) fn disk_faults() -> PathBuf {
+    static BUILT: OnceLock<TempDir> = OnceLock::new();
+    compiled(&BUILT, "tests/faults.c")
+}
+
+fn compiled(once: &OnceLock<TempDir>, source: &str) -> PathBuf {
+    let dir = once.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/appliance/harness/faults.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
         let built = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
             .arg(dir.path().join("faults.so"))
-            .arg(source)
+            .args([source.as_os_str(), "-ldl".as_ref()])
             .output()
             .unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

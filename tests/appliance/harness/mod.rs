@@ -15,6 +15,7 @@ mod settings;
 
 pub(crate) use appliance::{Appliance, CHANCERY};
 pub(crate) use calls::{Answer, Call, basic};
+pub(crate) use faults::disk_faults;
 pub(crate) use front::{CUSTOMER, FrontServer, Grant, IBAN, Key, contract, payment, payment_at_accounts};
 pub(crate) use jwt::{Jwt, base64url, from_base64url, sha256_hex};
 pub(crate) use log::{Evidence, verify};
