@@ -68,6 +68,7 @@ impl LogLock {
     }
 
     pub(super) fn of(settings: LogSettings) -> Result<Self, LockError> {
+        crate::durable::own(&settings.directory).map_err(at(&settings.directory, "writing"))?;
         let path = settings.directory.join("lock");
         let mut open = OpenOptions::new();
         let file = open.write(true).create(true).truncate(false).mode(0o600).open(&path);

@@ -78,7 +78,7 @@ fn adopt(config: &Config, reason: &str) -> Result<Status, StartError> {
 
 /// The checkpoint in the gateway's state, where this user may read it. Elsewhere the signer knows it once it has refused
 /// the gateway.
-fn of_gateway(config: &Config) -> Option<String> {
+pub(super) fn of_gateway(config: &Config) -> Option<String> {
     if !config.store.path.exists() {
         return None;
     }

@@ -1,5 +1,6 @@
 //! `chancery audit init`: the log with its first records. Creating state is a verb of its own.
 
+use super::audit_adopt::of_gateway;
 use super::{ConfigFile, Status, fail, load, operator, watched_calls};
 use crate::config::Process;
 use crate::signer::{init_log, log_keys_path, read_log_keys};
@@ -10,6 +11,15 @@ pub fn run(args: &ConfigFile) -> Status {
         Ok(config) => config,
         Err(status) => return status,
     };
+    // A new log under a name that is known would be a fork. The signer's own memory is looked at by the signer.
+    if of_gateway(&config).is_some_and(|note| !note.is_empty()) {
+        let (origin, state) = (&config.audit.origin, config.store.path.display());
+        let found = format!(
+            "{state} remembers a log {origin} that is not in its place: put it back, or restore its newest copy; a log that \
+             is lost for good keeps its name, so give the new one another audit.origin"
+        );
+        return fail(&found, 78);
+    }
     let calls = match watched_calls(&config) {
         Ok(calls) => calls,
         Err(status) => return status,

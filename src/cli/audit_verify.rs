@@ -3,7 +3,7 @@
 use crate::audit::note::VerifierKey;
 use crate::audit::tree::Hash;
 use crate::export::{Asked, Configurations, Finding, Kind, Report, verify};
-use crate::jose::{from_base64url, sha256};
+use crate::jose::{from_base64url, other_form, sha256};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -44,6 +44,10 @@ struct Answer {
     file: PathBuf,
     line: usize,
     digest: Hash,
+    /// Of the JWT with its ECDSA signature in the other form, which any holder can write.
+    other_form: Hash,
+    /// The record is of that form.
+    is_other_form: bool,
 }
 
 /// Why it ends without a good result.
@@ -120,11 +124,13 @@ fn check(args: &Args) -> Result<(Report, Vec<(Answer, u64)>), Stop> {
     for file in &args.jwt {
         answers.extend(self::answers(file)?);
     }
-    asked.answers = answers.iter().map(|answer: &Answer| answer.digest).collect();
+    let forms = answers.iter().flat_map(|answer: &Answer| [answer.digest, answer.other_form]);
+    asked.answers = forms.collect();
     let report = verify(&args.dir, &asked, &mut progress())?;
     let mut found = Vec::new();
-    for (answer, record) in answers.into_iter().zip(&report.answers) {
-        let Some(record) = record else {
+    for (mut answer, records) in answers.into_iter().zip(report.answers.chunks(2)) {
+        answer.is_other_form = matches!(records, [None, Some(_)]);
+        let Some(record) = records.iter().flatten().next() else {
             let line = answer.line;
             let message =
                 format!("no record in this export is of the JWT in line {line}; the export itself is sound");
@@ -171,7 +177,9 @@ fn answers(file: &Path) -> Result<Vec<Answer>, Stop> {
             let message = format!("line {line} is no signed JWT in compact form{encrypted}");
             return Err(Finding::new(Kind::JwtNotFound, message).at(file).into());
         }
-        out.push(Answer { file: file.to_owned(), line, digest: sha256(jwt.as_bytes()) });
+        let digest = sha256(jwt.as_bytes());
+        let other_form = other_form(jwt).map_or(digest, |other| sha256(other.as_bytes()));
+        out.push(Answer { file: file.to_owned(), line, digest, other_form, is_other_form: false });
     }
     if out.is_empty() {
         return Err(Finding::new(Kind::JwtNotFound, "expected a JWT, found none").at(file).into());
@@ -196,6 +204,9 @@ fn progress() -> impl FnMut(u64, u64) {
         }
     }
 }
+
+const OTHER_FORM: &str =
+    ", whose ECDSA signature (r, s) somebody wrote as (r, n - s); it verifies too, and says the same";
 
 const KEY_WARNING: &str = "the key came from the export itself. This shows that the export is whole and \
     consistent, not who made it: compare the key with the one that the operator published, or give it with --key";
@@ -224,7 +235,8 @@ fn in_words(report: &Report, answers: &[(Answer, u64)]) -> String {
         line("configuration", format!("gateway {gateway}, signer {signer}, from record {record} on"));
     }
     for (answer, record) in answers {
-        line("answer", format!("{}, line {}: record {record}", answer.file.display(), answer.line));
+        let form = if answer.is_other_form { OTHER_FORM } else { "" };
+        line("answer", format!("{}, line {}: record {record}{form}", answer.file.display(), answer.line));
     }
     if report.key_from_bundle {
         out.push(format!("warning: {KEY_WARNING}"));
@@ -237,7 +249,8 @@ fn in_json(report: &Report, answers: &[(Answer, u64)]) -> String {
     let answers: Vec<Value> = answers
         .iter()
         .map(|(answer, record)| {
-            json!({ "file": answer.file, "line": answer.line, "sha256": hex::encode(answer.digest), "record": record })
+            json!({ "file": answer.file, "line": answer.line, "sha256": hex::encode(answer.digest), "record": record,
+                "other_form": answer.is_other_form })
         })
         .collect();
     let value = json!({

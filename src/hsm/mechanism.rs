@@ -4,7 +4,7 @@
 //! looked up: the list of a module's mechanisms lacks those that cryptoki does not know.
 
 use super::HsmError;
-use crate::jose::{Algorithm, PublicKey, ToBeSigned, VerifyError};
+use crate::jose::{Algorithm, PublicKey, ToBeSigned, VerifyError, to_low_s};
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
@@ -21,12 +21,13 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
 pub(super) struct Unverified(Vec<u8>);
 
 impl Unverified {
-    /// The signature in JWS form, if `key` verifies it over the same `message`.
+    /// The signature in JWS form and with the smaller s, if `key` verifies it over the same `message`.
     pub(super) fn verified_by(
-        self,
+        mut self,
         key: &PublicKey,
         message: &ToBeSigned<'_>,
     ) -> Result<Vec<u8>, VerifyError> {
+        to_low_s(message.algorithm(), &mut self.0);
         key.verify_prepared(message, &self.0)?;
         Ok(self.0)
     }

@@ -116,7 +116,7 @@ impl Front {
             && let Some(peer) = visit.peer()
             && !self.failures.take(Source::of(peer), claimed, clock::monotonic_nanos())
         {
-            return Reply::too_many("failed-authentications", RETRY_FAILED).in_floods();
+            return Reply::too_many("failed-authentications", RETRY_FAILED);
         }
         match error {
             AuthError::Missing | AuthError::Several | AuthError::Malformed => {

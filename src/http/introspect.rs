@@ -115,8 +115,8 @@ impl Introspection {
     fn spend_inactive(&self, rs: &ResourceServer) -> Result<(), Reply> {
         let Some(budget) = self.inactive.get(&rs.client_id) else { return Ok(()) };
         let now = clock::monotonic_nanos();
-        budget.rate.take(now).map_err(|wait| Reply::too_many("token-scanning", wait).in_floods())?;
-        budget.day.take(now).map_err(|wait| Reply::too_many("inactive-bytes", wait).in_floods())?;
+        budget.rate.take(now).map_err(|wait| Reply::too_many("token-scanning", wait))?;
+        budget.day.take(now).map_err(|wait| Reply::too_many("inactive-bytes", wait))?;
         self.visits.meters().inactive.increment(1);
         budget.log_bytes.increment(LOG_BYTES);
         Ok(())

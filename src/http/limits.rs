@@ -5,18 +5,24 @@
 //! is paid for. Time comes as an argument, in nanoseconds of the monotonic clock, so that no step of the wall clock
 //! gives or takes anything; a restart forgets what was taken.
 
+use crate::claims::ClientId;
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// In nanoseconds.
 pub(super) const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
 
-/// How often a flood writes a line.
+/// How often a flood of connections writes a line.
 const LINE: u64 = 10 * SECOND;
+
+/// Lines a second for one rule. At 250 bytes a line, all rules together write less than 100 kB a second.
+const LINES: u32 = 10;
 
 /// Cells of one table of failures. An address takes from at most `address_failures_per_second` of them, so that few
 /// others ever share a cell with it; they lose no more than a 401 that becomes 429.
@@ -166,6 +172,29 @@ impl Sampled {
     }
 }
 
+/// Log lines about requests of which one caller can make any number. For each proven caller, and for all strangers
+/// together, some lines a second and rule stand for the rest.
+#[derive(Debug, Default)]
+pub(super) struct Floods(Mutex<HashMap<(Option<ClientId>, &'static str), Lines>>);
+
+#[derive(Debug)]
+struct Lines {
+    budget: Bucket,
+    untold: u64,
+}
+
+impl Floods {
+    /// Counts one request that ended by this rule; `Some` when a line is due, with the number that it stands for.
+    pub(super) fn count(&self, caller: Option<&ClientId>, rule: &'static str, now: u64) -> Option<u64> {
+        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Lines { budget: Bucket::per_second(LINES), untold: 0 };
+        let lines = rules.entry((caller.cloned(), rule)).or_insert_with(new);
+        lines.untold += 1;
+        lines.budget.take(now).ok()?;
+        Some(std::mem::take(&mut lines.untold))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +276,19 @@ mod tests {
         assert!((0..99).all(|_| sampled.count(START + LINE - 1).is_none()));
         assert_eq!(sampled.count(START + LINE), Some(100));
         assert_eq!(sampled.total(), 101);
+    }
+
+    #[test]
+    fn of_each_rule_some_lines_a_second_stand_for_all_requests() {
+        let floods = Floods::default();
+        let told = |rule, requests: u32, now| -> Vec<u64> {
+            (0..requests).filter_map(|_| floods.count(None, rule, now)).collect()
+        };
+        assert_eq!(told("host", 1_000, START), [1; LINES as usize]);
+        assert_eq!(told("unknown-path", 2, START), [1, 1], "another rule has its own lines");
+        let caller: ClientId = "shop".parse().unwrap();
+        assert_eq!(floods.count(Some(&caller), "host", START), Some(1), "a proven caller has its own lines");
+        let later = told("host", 1, START + SECOND);
+        assert_eq!(later, [1_000 - u64::from(LINES) + 1]);
     }
 }

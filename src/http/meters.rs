@@ -2,7 +2,7 @@
 //!
 //! The recorder belongs to one [`Meters`] and is no global, so that two gateways in one process count apart.
 
-use super::limits::Sampled;
+use super::limits::Floods;
 use super::pool::Census;
 use super::progress::Phase;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
@@ -141,8 +141,8 @@ pub(super) struct Meters {
     pub(super) abandoned: Counter,
     /// Inactive answers.
     pub(super) inactive: Counter,
-    /// Refusals of which one in many writes a line.
-    pub(super) floods: Sampled,
+    /// Which requests of strangers write a line.
+    pub(super) floods: Floods,
     /// The pool of the public listener.
     pub(super) pool: PoolMeters,
     /// Signers that were connected, set when read.
@@ -181,7 +181,7 @@ impl Meters {
             refused: RwLock::default(),
             abandoned: recorder.register_counter(&Key::from_static_name(ABANDONED), &METADATA),
             inactive: recorder.register_counter(&Key::from_static_name(INACTIVE), &METADATA),
-            floods: Sampled::default(),
+            floods: Floods::default(),
             pool: PoolMeters::new(&recorder),
             signer_connections: recorder
                 .register_counter(&Key::from_static_name(SIGNER_CONNECTIONS), &METADATA),

@@ -39,7 +39,6 @@ pub(super) struct Reply {
     varies: bool,
     close: bool,
     rule: Option<&'static str>,
-    floods: bool,
 }
 
 /// The header that belongs to a status.
@@ -246,16 +245,7 @@ impl Reply {
 impl Reply {
     fn new(status: StatusCode, content_type: Option<&'static str>, body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        Self {
-            status,
-            content_type,
-            body,
-            more: More::None,
-            varies: false,
-            close: false,
-            rule: None,
-            floods: false,
-        }
+        Self { status, content_type, body, more: More::None, varies: false, close: false, rule: None }
     }
 
     fn json(status: StatusCode, value: &Value) -> Self {
@@ -281,18 +271,6 @@ impl Reply {
     pub(super) fn varying_with_accept(mut self) -> Self {
         self.varies = true;
         self
-    }
-
-    /// Says that a stranger can make any number of these: they are all counted, and written down now and then.
-    #[must_use]
-    pub(super) fn in_floods(mut self) -> Self {
-        self.floods = true;
-        self
-    }
-
-    /// Whether a line is written for one of many only.
-    pub(super) fn comes_in_floods(&self) -> bool {
-        self.floods
     }
 
     /// The status, for the log line and the counters.

@@ -117,21 +117,16 @@ impl Visit {
         self.note(reply).into_response()
     }
 
-    /// The counters and the one log line. Refusals that come in floods write a line now and then, for all of them.
+    /// The counters and the one log line. Answers to proven callers have one each; of what strangers send and of
+    /// refusals, some lines a second stand for all.
     pub(super) fn note(mut self, reply: Reply) -> Reply {
         self.ended = true;
         let nanos = clock::monotonic_nanos().saturating_sub(self.began);
         let (status, rule) = (reply.status(), reply.rule());
         let seconds = std::time::Duration::from_nanos(nanos).as_secs_f64();
         self.meters.replied(self.endpoint, status, rule, seconds);
-        let stands_for = if reply.comes_in_floods() {
-            match self.meters.floods.count(clock::monotonic_nanos()) {
-                None => return reply,
-                requests => requests,
-            }
-        } else {
-            None
-        };
+        let ended = if self.caller.is_none() { rule.or(Some("answered")) } else { rule };
+        let Some(stands_for) = self.line(ended) else { return reply };
         // The address only where somebody may have to be found: in the line of a failure.
         let peer = if status >= 400 { self.peer } else { None };
         tracing::info!(
@@ -142,10 +137,18 @@ impl Visit {
             rule,
             peer = peer.map(display),
             microseconds = nanos / 1_000,
-            stands_for,
+            stands_for = (stands_for > 1).then_some(stands_for),
             "request"
         );
         reply
+    }
+
+    /// How many requests that ended by this rule the line stands for; `None` when none is due.
+    fn line(&self, rule: Option<&'static str>) -> Option<u64> {
+        match rule {
+            Some(rule) => self.meters.floods.count(self.caller.as_ref(), rule, clock::monotonic_nanos()),
+            None => Some(1),
+        }
     }
 }
 
@@ -155,11 +158,13 @@ impl Drop for Visit {
             return;
         }
         self.meters.abandoned.increment(1);
+        let Some(stands_for) = self.line(Some("abandoned")) else { return };
         tracing::info!(
             request_id = %self.request_id,
             endpoint = self.endpoint.name(),
             client_id = self.caller.as_ref().map(display),
             microseconds = clock::monotonic_nanos().saturating_sub(self.began) / 1_000,
+            stands_for = (stands_for > 1).then_some(stands_for),
             "the client went away before the reply"
         );
     }

@@ -4,7 +4,7 @@
 //! are not looked at: a key from the message would prove nothing (§3.10), and nothing is ever fetched. Claims cannot
 //! be read before the signature has verified; the one exception is `iss`, which chooses the keys.
 
-use super::{Algorithm, KeyKind, PublicKey, from_base64url, strict_json};
+use super::{Algorithm, KeyKind, PublicKey, from_base64url, is_low_s, strict_json};
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
@@ -86,6 +86,11 @@ impl<'a> Received<'a> {
     /// Who the JWT says it is from, not yet proved: good for choosing keys and nothing else.
     pub fn claimed_issuer(&self) -> Option<&str> {
         self.claims.get("iss").and_then(Value::as_str)
+    }
+
+    /// Whether the signature has the one form that ours have ([`is_low_s`]).
+    pub fn has_low_s(&self) -> bool {
+        from_base64url(self.signature).is_some_and(|signature| is_low_s(self.algorithm, &signature))
     }
 
     /// Verifies with those of `keys` that have the header's `alg` and `kid`. A key without `kid` fits any `kid`, and

@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod inbound;
+mod one_form;
 mod public_key;
 mod strict;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod to_be_signed;
 
 pub use algorithm::{Algorithm, KeyKind, UnknownAlgorithm};
 pub use inbound::{InboundError, MAX_COMPACT, Received, Verified};
+pub use one_form::{is_low_s, other_form, to_low_s};
 pub use public_key::{Jwk, PublicKey, PublicKeyError, VerifyError};
 pub use strict::{StrictError, strict_json};
 pub use to_be_signed::ToBeSigned;

@@ -1,6 +1,6 @@
 //! Keys that sign in memory, for the tests of every room that reads JWTs.
 
-use super::{Algorithm, PublicKey, base64url};
+use super::{Algorithm, PublicKey, base64url, to_low_s};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaPair, KeySize};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
@@ -69,7 +69,11 @@ impl TestKey {
     pub(crate) fn signature(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match self {
-            Self::Ec(_, pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
+            Self::Ec(algorithm, pair) => {
+                let mut signature = pair.sign(&random, message).unwrap().as_ref().to_vec();
+                to_low_s(*algorithm, &mut signature);
+                signature
+            }
             Self::Rsa(algorithm, pair) => {
                 let padding: &'static dyn signature::RsaEncoding = match algorithm {
                     Algorithm::PS256 => &signature::RSA_PSS_SHA256,

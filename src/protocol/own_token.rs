@@ -12,7 +12,8 @@ use serde_json::Value;
 /// inactive, whoever signed it.
 pub fn own_access_token(config: &Config, keys: &[PublicKey], jwt: &str) -> Option<Jti> {
     let received = Received::parse(jwt, config.http.limits.json_depth).ok()?;
-    if received.claimed_issuer() != Some(config.issuer.as_str()) {
+    // An ES256 signature has a second form, which anybody can write: that JWT is not the one that was issued.
+    if received.claimed_issuer() != Some(config.issuer.as_str()) || !received.has_low_s() {
         return None;
     }
     let verified = received.verify(keys.iter().map(|key| (Some(key.kid()), key))).ok()?;
@@ -26,8 +27,8 @@ pub fn own_access_token(config: &Config, keys: &[PublicKey], jwt: &str) -> Optio
 mod tests {
     use super::super::testing::bank;
     use super::*;
-    use crate::jose::Algorithm;
     use crate::jose::testing::TestKey;
+    use crate::jose::{Algorithm, other_form};
     use serde_json::json;
 
     #[test]
@@ -56,6 +57,7 @@ mod tests {
             assert_eq!(name(&ours.sign(Some("at+jwt"), &claims)), None, "{claims}");
         }
         let good = ours.sign(Some("at+jwt"), &claims);
+        assert_eq!(name(&other_form(&good).unwrap()), None, "the other form of our signature");
         for bad in
             ["", "x", "a.b.c", &good[1..], &good[..good.len() - 1], &format!("{good}A"), &"x".repeat(100_000)]
         {

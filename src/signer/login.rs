@@ -2,20 +2,32 @@
 //!
 //! Every process that logs in comes through [`open_token`]: the signer, and each command that needs a key. A PIN that was
 //! refused leaves the file `pin-refused` in the signer's state directory. As long as it lies there the same PIN is not
-//! given to the token again, whoever starts what how often. The mark goes when another PIN was accepted, or by
+//! given to the token again, whatever is started how often. The mark goes when another PIN was accepted, or by
 //! `chancery pin clear`.
+//!
+//! The place of the mark is reserved on the disk before the PIN is given to the token: a full disk refuses the start, not
+//! the mark. The reservation is a lock too, so that of two processes that start at once one tries the PIN and the other
+//! finds the mark.
 
 use super::calls::{Caller, Doing};
 use super::start::StartError;
-use super::state::StateDirectory;
+use super::state::{Reservation, StateDirectory};
 use crate::clock;
 use crate::config::{Config, PinSource};
 use crate::hsm::{self, Hsm, Pin, PinProblem, PinRefused, TokenUri};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Name of the mark.
 const MARK: &str = "pin-refused";
+
+/// Its place on the disk until a PIN is refused.
+const PLACE: &str = "pin-place";
+
+/// How long another process's login is waited for. Longer than a login may take, since a login that hangs ends its process.
+const OTHERS: Duration = Duration::from_secs(60);
 
 /// Deadlines that opening a token has: it initializes the module, looks at every slot and logs in.
 const CALLS_TO_OPEN: u32 = 3;
@@ -76,11 +88,13 @@ fn may_be_tried(state: &StateDirectory, pin: &Pin) -> Result<bool, StartError> {
     }
 }
 
-/// Leaves the mark: durable when it comes back.
+/// Leaves the mark: durable when it comes back. From the first step on there is one, which counts for every PIN as long as
+/// it cannot be read: to stretch the PIN takes a while.
 fn leave_mark(state: &StateDirectory, pin: &Pin, problem: PinProblem) {
-    let written = serde_json::to_vec(&Mark::new(pin, problem))
-        .map_err(std::io::Error::other)
-        .and_then(|mark| state.write(MARK, &mark));
+    let written = state.take_place(PLACE, MARK).and_then(|()| {
+        let mark = serde_json::to_vec(&Mark::new(pin, problem)).map_err(std::io::Error::other)?;
+        state.fill_place(MARK, &mark)
+    });
     if let Err(error) = written {
         let path = state.path(MARK);
         tracing::error!(%error, path = %path.display(), "the refused PIN leaves no mark: start nothing before the PIN was looked after");
@@ -99,6 +113,21 @@ pub fn clear_refused_pin(config: &Config) -> std::io::Result<Option<String>> {
     Ok(Some(said))
 }
 
+/// Reserves the place of the mark, once no other process is about to log in.
+fn reserve(state: &StateDirectory) -> Result<Reservation, StartError> {
+    let begin = Instant::now();
+    loop {
+        match state.reserve(PLACE) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && begin.elapsed() < OTHERS => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            reserved => {
+                return reserved.map_err(|error| StartError::State { path: state.path(PLACE), error });
+            }
+        }
+    }
+}
+
 /// The token alone, logged in.
 pub(super) fn open_token(config: &Config, caller: &Caller) -> Result<Hsm, StartError> {
     let pin = match &config.hsm.pin {
@@ -111,6 +140,9 @@ pub(super) fn open_token(config: &Config, caller: &Caller) -> Result<Hsm, StartE
     let settings =
         hsm::Settings { module: config.hsm.module.clone(), token: config.hsm.token.parse::<TokenUri>()? };
     let state = StateDirectory::of(config);
+    may_be_tried(&state, &pin)?;
+    let _alone = reserve(&state)?;
+    // Once more: the process that was waited for may have left the mark.
     let another_was_refused = may_be_tried(&state, &pin)?;
     let refused: PinRefused = {
         let (state, pin) = (state.clone(), pin.share());
@@ -134,7 +166,9 @@ mod tests {
         let state = StateDirectory::at(dir.path().join("signer"));
         let (wrong, right) = (Pin::from_bytes(b"1234"), Pin::from_bytes(b"1235"));
         assert!(!may_be_tried(&state, &wrong).unwrap());
+        let held = state.reserve(PLACE).unwrap();
         leave_mark(&state, &wrong, PinProblem::Incorrect);
+        drop(held);
         let error = may_be_tried(&state, &wrong).unwrap_err();
         assert_eq!(error.exit_status(), 77);
         assert!(error.to_string().contains("chancery pin clear"), "{error}");
@@ -148,9 +182,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDirectory::at(dir.path().to_path_buf());
         let pin = Pin::from_bytes(b"1234");
+        let held = state.reserve(PLACE).unwrap();
         leave_mark(&state, &pin, PinProblem::Locked);
+        drop(held);
         let whole = std::fs::read(state.path(MARK)).unwrap();
-        for broken in [&b""[..], b"{}", &whole[..whole.len() - 1]] {
+        for broken in [&b""[..], b"{}", &whole[..whole.trim_ascii_end().len() - 1]] {
             std::fs::write(state.path(MARK), broken).unwrap();
             assert_eq!(may_be_tried(&state, &pin).unwrap_err().exit_status(), 77);
         }

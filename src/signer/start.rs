@@ -115,7 +115,8 @@ pub enum StartError {
     },
     /// A log is to be created where one is remembered.
     #[error(
-        "{} remembers a log that is not in its place: put it back; to begin a new log nevertheless, remove this file",
+        "{} remembers a log that is not in its place: put it back, or restore its newest copy; a log that is lost for good \
+         keeps its name, so give the new one another audit.origin and another state_directory",
         .0.display()
     )]
     Remembered(PathBuf),

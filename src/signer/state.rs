@@ -5,11 +5,21 @@
 
 use crate::config::Config;
 use crate::durable;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 /// The most that is read from one of its files, in bytes.
 const MOST: u64 = 64 << 10;
+
+/// What is reserved for a fact, in bytes: one block of the disk.
+const RESERVED: usize = 4096;
+
+/// The place of a fact, and the right to be the one process that keeps it.
+#[derive(Debug)]
+pub struct Reservation(#[expect(dead_code, reason = "its drop unlocks the file")] Flock<File>);
 
 /// `[signer] state_directory`.
 #[derive(Clone, Debug)]
@@ -34,7 +44,7 @@ impl StateDirectory {
 
     /// What was kept under this name; `None` when nothing was, or when the directory was never made.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let file = match std::fs::File::open(self.path(name)) {
+        let file = match File::open(self.path(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -49,8 +59,41 @@ impl StateDirectory {
 
     /// Keeps `contents` under this name, durably; makes the directory (mode 0700) when it is missing.
     pub fn write(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+        durable::own(&self.0)?;
         durable::create_dir(&self.0, 0o700)?;
         durable::write(&self.path(name), contents, 0o600)
+    }
+
+    /// Reserves the place on the disk of a fact that must be kept however full the disk is by then, and keeps every
+    /// other process out that reserves the same, as long as the result lives. `WouldBlock` when one is at work.
+    pub fn reserve(&self, name: &str) -> io::Result<Reservation> {
+        durable::own(&self.0)?;
+        durable::create_dir(&self.0, 0o700)?;
+        let path = self.path(name);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+        if file.metadata()?.len() < RESERVED as u64 {
+            file.write_all_at(&[b' '; RESERVED], 0)?;
+            file.sync_all()?;
+            durable::sync_dir(&self.0)?;
+        }
+        Ok(Reservation(file))
+    }
+
+    /// Gives a reserved place the name of its fact, which takes no room on the disk; what it holds is blank.
+    pub fn take_place(&self, reserved: &str, name: &str) -> io::Result<()> {
+        durable::rename(&self.path(reserved), &self.path(name))
+    }
+
+    /// Writes a fact over the blanks of its place, durably.
+    pub fn fill_place(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+        let mut padded = [b' '; RESERVED];
+        let begin = padded.get_mut(..contents.len()).ok_or(ErrorKind::FileTooLarge)?;
+        begin.copy_from_slice(contents);
+        let file = OpenOptions::new().write(true).open(self.path(name))?;
+        file.write_all_at(&padded, 0)?;
+        file.sync_all()
     }
 
     /// Forgets a fact, durably; nothing happens when there is none.
@@ -78,6 +121,22 @@ mod tests {
         assert_eq!(state.read("mark").unwrap().as_deref(), Some(&b"two"[..]));
         state.remove("mark").unwrap();
         assert_eq!(state.read("mark").unwrap(), None);
+    }
+
+    #[test]
+    fn a_reserved_place_has_one_holder_and_keeps_its_fact() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDirectory(dir.path().join("signer"));
+        let held = state.reserve("trial").unwrap();
+        assert_eq!(state.reserve("trial").unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(held);
+        let held = state.reserve("trial").unwrap();
+        state.take_place("trial", "mark").unwrap();
+        assert_eq!(state.read("mark").unwrap().unwrap(), [b' '; RESERVED]);
+        state.fill_place("mark", b"refused").unwrap();
+        assert_eq!(state.read("mark").unwrap().unwrap().trim_ascii_end(), b"refused");
+        assert_eq!(state.read("trial").unwrap(), None);
+        drop(held);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A full disk under the audit log, and one that hangs: nothing unsigned, nothing unrecorded, and service again by itself
 //! (B19, row 36).
 
-use crate::harness::{Appliance, Settings, Way, disk_faults, until};
+use crate::harness::{Appliance, Settings, Way, copy, disk_faults, until};
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
@@ -163,5 +163,50 @@ fn a_disk_that_hangs_is_told_at_once_and_ends_the_signer_and_nothing_released_is
     appliance.run_signer();
     appliance.wait_until_ready();
     assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    appliance.finish();
+}
+
+#[test]
+fn a_pin_is_given_to_the_token_only_where_its_refusal_can_be_kept_however_full_the_disk_is() {
+    const WRONG: &str = "00000000000000000000000000000000";
+    let disk = SmallDisk::of_megabytes(6);
+    let mut settings = Settings::new(Way::Separate).with_faults("deadline = \"30s\"");
+    settings.audit = Some(disk.path().join("audit"));
+    let mut appliance = Appliance::prepare(settings);
+    let right = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
+    let signer_ends = |appliance: &mut Appliance| {
+        let mut signer = appliance.process("signer");
+        let status = signer.wait_all().code();
+        appliance.ended(&signer);
+        (status, signer.said())
+    };
+    std::fs::write(appliance.path("token/pin"), WRONG).unwrap();
+    let before = appliance.calls_of("C_Login");
+    let place = disk.path().join("signer/pin-place");
+    std::fs::remove_file(&place).unwrap();
+    let ballast = disk.fill();
+    let (status, said) = signer_ends(&mut appliance);
+    assert_eq!((status, appliance.calls_of("C_Login") - before), (Some(74), 0), "{said}");
+    std::fs::remove_file(ballast).unwrap();
+
+    // With the right PIN once, so that the place is there.
+    std::fs::write(appliance.path("token/pin"), &right).unwrap();
+    appliance.must(&["key", "generate"]);
+    let (tokens, fresh) = (appliance.path("token/tokens"), appliance.path("token/fresh"));
+    copy(&tokens, &fresh);
+    std::fs::write(appliance.path("token/pin"), WRONG).unwrap();
+    let (before, ballast) = (appliance.calls_of("C_Login"), disk.fill());
+    for _ in 0..2 {
+        let (status, said) = signer_ends(&mut appliance);
+        assert_eq!(status, Some(77), "{said}");
+    }
+    assert_eq!(appliance.calls_of("C_Login") - before, 1, "the mark was kept on the full disk");
+    std::fs::remove_file(ballast).unwrap();
+    appliance.must(&["pin", "clear"]);
+    // A token that does not warn of the wrong PIN.
+    std::fs::remove_dir_all(&tokens).unwrap();
+    copy(&fresh, &tokens);
+    std::fs::write(appliance.path("token/pin"), &right).unwrap();
+    appliance.run();
     appliance.finish();
 }

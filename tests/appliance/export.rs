@@ -120,6 +120,11 @@ fn whatever_is_changed_in_an_export_is_found_and_named() {
     let file = scratch.path().join("jwt");
     std::fs::write(&file, &jwt).unwrap();
     assert!(verify(export, &["--jwt", file.to_str().unwrap()]).status.success());
+    // Any holder can write an ECDSA signature in its other form: the record is found, and the form is named.
+    std::fs::write(&file, chancery::jose::other_form(&jwt).unwrap()).unwrap();
+    let output = verify(export, &["--json", "--jwt", file.to_str().unwrap()]);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && said["answers"][0]["other_form"] == true, "{said}");
     let forged = crate::harness::FrontServer::get().sign_as_stranger(
         &serde_json::json!({"alg": "ES256"}),
         &serde_json::json!({"iss": "https://as.bank.example"}),

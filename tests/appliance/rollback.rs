@@ -138,6 +138,36 @@ fn a_signer_that_remembers_more_than_its_log_holds_does_not_start_and_adds_nothi
 }
 
 #[test]
+fn no_second_log_begins_under_a_name_that_the_gateway_or_the_signer_remembers() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child));
+    appliance.token_of_the_case();
+    appliance.stop();
+    let (audit, state) = (appliance.audit(), appliance.path("signer"));
+    let away = [audit.with_extension("away"), state.with_extension("away")];
+    std::fs::rename(&audit, &away[0]).unwrap();
+    let begin = |appliance: &Appliance, memory: &str| {
+        let output = appliance.output(&["audit", "init"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(memory) && said.contains("audit.origin"), "{said}");
+        assert!(!audit.join("segments").exists());
+    };
+    let database = appliance.path("state.db");
+    let hidden = database.with_extension("hidden");
+    std::fs::rename(&database, &hidden).unwrap();
+    begin(&appliance, "signer/checkpoint");
+    std::fs::rename(&hidden, &database).unwrap();
+    std::fs::rename(&state, &away[1]).unwrap();
+    begin(&appliance, "state.db");
+    for (from, to) in away.iter().zip([&audit, &state]) {
+        let _ = std::fs::remove_dir_all(to);
+        std::fs::rename(from, to).unwrap();
+    }
+    appliance.run();
+    appliance.finish();
+}
+
+#[test]
 fn an_export_beside_a_stopped_service_signs_nothing_and_needs_no_token() {
     let mut appliance = Appliance::start(Settings::new(Way::Child));
     let before = copied_and_gone_on(&mut appliance);

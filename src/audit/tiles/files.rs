@@ -4,9 +4,8 @@
 use super::TileError;
 use crate::durable;
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Published files may be read by the gateway and by auditors, as far as the umask lets them.
@@ -37,21 +36,11 @@ impl Batch {
     /// of tiles in few directories.
     pub(super) fn put(&mut self, path: &Path, bytes: &[u8]) -> Result<(), TileError> {
         let failed = |action| move |source| TileError::Io { action, path: path.to_owned(), source };
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        let Some(parent) = path.parent() else {
             return Err(failed("write")(std::io::ErrorKind::InvalidInput.into()));
         };
         durable::create_dir(parent, DIRECTORY_MODE).map_err(failed("create the directories of"))?;
-        let mut gathering = std::ffi::OsString::from(".");
-        gathering.push(name);
-        gathering.push(".new");
-        let gathering = parent.join(gathering);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(MODE)
-            .open(&gathering)
-            .map_err(failed("create a new file for"))?;
+        let (mut file, gathering) = durable::gather(path, MODE).map_err(failed("create a new file for"))?;
         file.write_all(bytes).map_err(failed("write"))?;
         self.directories.insert(parent.to_owned());
         self.written.push(Written { file, gathering, path: path.to_owned() });

@@ -48,6 +48,7 @@ fn whatever_is_no_active_token_of_the_caller_is_inactive_and_nothing_else_is_sai
         ("revoked", revoked),
         ("revoked at+jwt", revoked_jwt),
         ("a signature with one bit changed", format!("{}.{}.{}", parts[0], parts[1], base64url(&signature))),
+        ("the other form of its signature", chancery::jose::other_form(&at_jwt).unwrap()),
         (
             "other claims under the same signature",
             format!("{}.{}.{}", parts[0], base64url(later.to_string()), parts[2]),
