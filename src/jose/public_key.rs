@@ -150,10 +150,12 @@ impl PublicKey {
         let part = |p: &Option<String>| p.as_deref().and_then(from_base64url).ok_or(PublicKeyError::Encoding);
         match (algorithm.kind(), jwk.kty.as_str(), jwk.crv.as_deref()) {
             (KeyKind::P256, "EC", Some("P-256")) | (KeyKind::P384, "EC", Some("P-384")) => {
-                let mut point = vec![4];
-                point.extend(part(&jwk.x)?);
-                point.extend(part(&jwk.y)?);
-                Self::from_ec_point(algorithm, &point)
+                let (x, y) = (part(&jwk.x)?, part(&jwk.y)?);
+                // Both are as long as the curve's field (RFC 7518 §6.2.1.2): no byte moves from one to the other.
+                if x.len() != y.len() {
+                    return Err(PublicKeyError::Encoding);
+                }
+                Self::from_ec_point(algorithm, &[&[4], x.as_slice(), &y].concat())
             }
             (KeyKind::Ed25519, "OKP", Some("Ed25519")) => Self::from_ed25519(&part(&jwk.x)?),
             (KeyKind::Rsa, "RSA", _) => Self::from_rsa(algorithm, &part(&jwk.n)?, &part(&jwk.e)?),
@@ -295,6 +297,27 @@ mod tests {
         let mut point = vec![4];
         point.extend([1; 64]);
         assert_eq!(PublicKey::from_ec_point(Algorithm::ES256, &point).unwrap_err(), PublicKeyError::Value);
+    }
+
+    #[test]
+    fn a_coordinate_of_another_length_is_refused() {
+        use crate::jose::testing::TestKey;
+        for algorithm in [Algorithm::ES256, Algorithm::ES384] {
+            let jwk = TestKey::new(algorithm).public().jwk().clone();
+            let [x, y] = [&jwk.x, &jwk.y].map(|part| from_base64url(part.as_deref().unwrap()).unwrap());
+            let read = |x: &[u8], y: &[u8]| {
+                let jwk = Jwk { x: Some(base64url(x)), y: Some(base64url(y)), ..jwk.clone() };
+                PublicKey::from_jwk(algorithm, &jwk)
+            };
+            assert!(read(&x, &y).is_ok());
+            let longer = [x.as_slice(), &y[..1]].concat();
+            assert!(read(&longer, &y[1..]).is_err(), "the same bytes, cut in another place");
+            for (x, y) in
+                [(&x[1..], &y[..]), (&x[..], &y[1..]), (&x[1..], &y[1..]), (&longer, &longer), (&[], &[])]
+            {
+                assert!(read(x, y).is_err(), "{} and {} bytes", x.len(), y.len());
+            }
+        }
     }
 
     #[test]
