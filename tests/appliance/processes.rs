@@ -1,8 +1,10 @@
 //! Two processes, in both ways of running: one of them dies, or they do not agree.
 
-use crate::harness::{Appliance, Process, Settings, Way, unique, until};
+use crate::harness::{Appliance, Process, Settings, Way, basic, unique, until};
 use nix::sys::signal::Signal;
 use serde_json::json;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// Asks until the answer is "not now"; whatever comes before is a whole answer.
@@ -216,4 +218,44 @@ fn many_callers_at_once_get_their_own_answers() {
         let evidence = appliance.finish().evidence;
         assert!(evidence.events("signed").count() >= 320);
     }
+}
+
+#[test]
+fn callers_that_go_away_cost_no_other_caller_its_answer() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let token = appliance.token_of_the_case();
+    let jwks = appliance.jwks();
+    let body = format!("token={token}");
+    let ask = format!(
+        "POST /introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Accept: application/token-introspection+jwt\r\nAuthorization: {}\r\nContent-Length: {}\r\n\r\n{body}",
+        basic("payments-api", &appliance.settings.party("payments-api").secret),
+        body.len()
+    );
+    let address = appliance.public.trim_start_matches("http://");
+    std::thread::scope(|scope| {
+        for i in 0..64 {
+            let (appliance, token, jwks, ask) = (&appliance, &token, &jwks, &ask);
+            scope.spawn(move || {
+                for round in 0..8_u64 {
+                    if i % 2 == 0 {
+                        let jwt = appliance.introspection("signing-service", token).send().jwt();
+                        jwt.verify(jwks);
+                        assert_eq!(jwt.claims["aud"], json!("signing-service"), "B12");
+                    } else {
+                        let mut stream = TcpStream::connect(address).unwrap();
+                        stream.write_all(ask.as_bytes()).unwrap();
+                        // At another moment of the way to the signature each time.
+                        std::thread::sleep(Duration::from_micros(150 * round));
+                    }
+                }
+            });
+        }
+    });
+    let finished = appliance.finish();
+    assert!(
+        finished.evidence.events("signed").count() > 256,
+        "asks of callers that went away were signed too"
+    );
+    assert!(!finished.said.contains("CKR_"), "{}", finished.said);
 }

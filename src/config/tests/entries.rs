@@ -130,6 +130,12 @@ fn resource_servers() {
         ),
         (
             PAY,
+            "client_id = \"pay\"\ntoken_endpoint_auth_method = \"none\"\n",
+            "resource_servers[0].token_endpoint_auth_method",
+            "found \"none\"",
+        ),
+        (
+            PAY,
             "client_id = \"pay\"\nintrospection_encrypted_response_alg = \"ECDH-ES\"\n",
             "resource_servers[0].introspection_encrypted_response_alg",
             "a later version reads it",

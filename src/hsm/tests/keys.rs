@@ -5,7 +5,7 @@ use crate::hsm::generate::{private_template, public_template};
 use crate::hsm::{FindError, GenerateError, KeyLabel, Refusal};
 use crate::jose::Algorithm;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::Attribute;
+use cryptoki::object::{Attribute, ObjectClass};
 
 const LABEL: &str = "introspection-es256-1";
 
@@ -182,5 +182,23 @@ test! {
         let series = KeyLabel::series(labels.iter().map(String::as_str), "introspection", Algorithm::ES256);
         assert_eq!(series.iter().map(KeyLabel::generation).collect::<Vec<_>>(), [1, 2]);
         assert!(hsm.find(&series[1].to_string(), Algorithm::ES256).is_ok());
+    }
+}
+
+test! {
+    fn a_generation_whose_private_half_is_gone_is_no_generation(token) {
+        let hsm = token.open();
+        hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
+        let next = "introspection-es256-2";
+        hsm.generate(&spec(next, Algorithm::ES256)).unwrap();
+        assert_eq!(hsm.labels().unwrap().len(), 2);
+        let raw = token.raw(&hsm);
+        let private = [Attribute::Label(next.into()), Attribute::Class(ObjectClass::PRIVATE_KEY)];
+        raw.destroy_object(raw.find_objects(&private).unwrap()[0]).unwrap();
+        assert_eq!(raw.find_objects(&[Attribute::Label(next.into())]).unwrap().len(), 1, "the public half is there");
+        // The newest of these signs.
+        assert_eq!(hsm.labels().unwrap(), [LABEL]);
+        let error = hsm.find(next, Algorithm::ES256).unwrap_err();
+        assert_eq!(error, FindError::NotFound { label: next.to_owned(), half: "private" });
     }
 }

@@ -1,4 +1,4 @@
-//! `{"active":false}` and no word more: rows 2, 14, 28, 45, 46, 49, 104; B1, B2, B4, B5, B7.
+//! `{"active":false}` and no word more: rows 2, 14, 28, 40, 41, 45, 46, 49, 104; B1, B2, B4, B5, B7.
 
 use crate::harness::{Appliance, Grant, Settings, Way, base64url, from_base64url, now, unique, until};
 use serde_json::{Value, json};
@@ -129,5 +129,25 @@ fn an_at_jwt_is_introspected_like_any_other_token() {
     }
     assert_eq!(inner["active"], true, "B7");
     assert_eq!(inner.get("jti"), None, "D21");
+    appliance.finish();
+}
+
+#[test]
+fn a_token_whose_state_cannot_be_read_is_called_neither_active_nor_inactive() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let (token, lost) = (appliance.token_of_the_case(), appliance.token_of_the_case());
+    let state = rusqlite::Connection::open(appliance.path("state.db")).unwrap();
+    state.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let digest = crate::harness::sha256_hex(lost.as_bytes());
+    let damaged = state.execute("UPDATE token SET scope = 'a  b' WHERE hex(hash) = upper(?1)", [&digest]);
+    assert_eq!(damaged.unwrap(), 1);
+    // The gateway looks at the file once a second.
+    until("row 41: a state that cannot be read", || {
+        let answer = appliance.introspection("payments-api", &lost).send();
+        (answer.status != 200).then(|| answer.is_unavailable())
+    });
+    let endpoint = appliance.endpoint("introspect");
+    appliance.call("POST", &endpoint).by("accounts-api").form("token", &lost).send().is_unavailable();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true, "another token");
     appliance.finish();
 }
