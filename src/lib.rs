@@ -35,9 +35,10 @@
 //! | [`audit`] | the log: records, batches, segments, tree, checkpoints, recovery |
 //! | [`export`] | bundles for auditors, and their verification offline |
 //! | [`durable`], [`clock`], [`random`], [`telemetry`], [`systemd`] | leaves |
-//! | [`manual`] | why: threats, crashes, defaults |
+//! | [`manual`] | why: threats, crashes, defaults, decisions where specifications disagree; the glossary |
 //!
-//! `tests/architecture.rs` reads `src` and fails on an arrow that this map forbids.
+//! `tests/architecture.rs` reads `src` and fails on an arrow that this map forbids. `tests/conformance.md` lists what the
+//! protocols require, each line with the tests that show it.
 //!
 //! # Invariants, and where each is kept
 //!

@@ -160,7 +160,7 @@ impl Authentication {
 pub struct TokenFacts {
     /// How it looks.
     pub format: TokenFormat,
-    /// Its own name; never told to a resource server (D21).
+    /// Its own name; never told to a resource server ([D21](crate::manual::decisions#d21)).
     pub jti: Jti,
     /// Whom it was issued to.
     pub client_id: ClientId,
@@ -193,7 +193,7 @@ pub struct TokenFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActiveToken {
-    /// The caller's own resource, and no other (D21).
+    /// The caller's own resource, and no other ([D21](crate::manual::decisions#d21)).
     pub aud: Resource,
     /// When the token was issued.
     pub iat: NumericDate,

@@ -292,9 +292,9 @@ pub struct ResourceServer {
     pub introspection_alg: Algorithm,
     /// Never JSON.
     pub require_signed_response: bool,
-    /// Whether answers carry a `jti` (D12).
+    /// Whether answers carry a `jti` ([D12](crate::manual::decisions#d12)).
     pub response_jti: bool,
-    /// `aud` of answers (D4).
+    /// `aud` of answers ([D4](crate::manual::decisions#d4)).
     pub response_audience: ResponseAudience,
     /// Formats that it takes, the first by default. Never empty.
     pub access_token_formats: Vec<TokenFormat>,
@@ -304,11 +304,11 @@ pub struct ResourceServer {
     pub scopes: BTreeSet<ScopeToken>,
     /// Types that it owns.
     pub authorization_details_types: BTreeSet<DetailType>,
-    /// Claims that it may see beyond those of D22.
+    /// Claims that it may see beyond those of [D22](crate::manual::decisions#d22).
     pub claims: BTreeSet<ClaimName>,
 }
 
-/// `aud` of an introspection answer (D4).
+/// `aud` of an introspection answer ([D4](crate::manual::decisions#d4)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseAudience {
     /// The resource server's `client_id`.
@@ -354,7 +354,7 @@ pub struct Client {
     pub scope: crate::claims::Scope,
     /// Types that it may ask for.
     pub authorization_details_types: BTreeSet<DetailType>,
-    /// Its choice among the formats that its resource servers take (D27).
+    /// Its choice among the formats that its resource servers take ([D27](crate::manual::decisions#d27)).
     pub access_token_format: Option<TokenFormat>,
     /// Lifetime of its tokens.
     pub access_token_lifetime: Duration,

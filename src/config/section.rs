@@ -16,7 +16,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Keys that DESIGN names and that no version reads yet: refused like any unknown key, with a clearer word.
+/// Keys of later versions: refused like any unknown key, with a clearer word.
 const LATER: [&str; 9] = [
     "http.tls.client_ca",
     "keys.uri",

@@ -1,6 +1,7 @@
 //! The first beat of every endpoint with callers: who is it, and may it come now?
 //!
-//! In this order (D2): type and size of the body, its form, authentication, the caller's rate. What follows (required parameters, `Accept`, the token) is the endpoint's.
+//! In this order ([D2](crate::manual::decisions#d2)): type and size of the body, its form, authentication, the caller's
+//! rate. What follows (required parameters, `Accept`, the token) is the endpoint's.
 
 use super::limits::{Bucket, Failures, Source};
 use super::meters::Endpoint;
@@ -109,8 +110,9 @@ impl Front {
             .map_err(|error| self.unproved(visit, error, claimed_client_id(&presented).as_deref()))
     }
 
-    /// 400 without usable credentials and 401 with wrong ones (RFC 9701 §5, RFC 7662 §2.3, D2), or 429 when its address
-    /// has failed too often. The secret was compared before, so that no caller with the right one comes here.
+    /// 400 without usable credentials and 401 with wrong ones (RFC 9701 §5, RFC 7662 §2.3,
+    /// [D2](crate::manual::decisions#d2)), or 429 when its address has failed too often. The secret was
+    /// compared before, so that no caller with the right one comes here.
     fn unproved(&self, visit: &Visit, error: AuthError, claimed: Option<&str>) -> Reply {
         if matches!(error, AuthError::Bearer | AuthError::Wrong { .. })
             && let Some(peer) = visit.peer()

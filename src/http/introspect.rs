@@ -72,7 +72,7 @@ impl Introspection {
     }
 
     async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
-        // Who: a resource server, identified and authorized (RFC 9701 §3, D5).
+        // Who: a resource server, identified and authorized (RFC 9701 §3; decision D5, manual/decisions.rs).
         let most = self.config.http.limits.introspection_body_bytes;
         let Admitted { caller, parameters, headers } = self.front.admit(visit, request, most).await?;
         let Party::ResourceServer(rs) = caller.party() else { return Err(Reply::not_a_resource_server()) };
@@ -123,7 +123,7 @@ impl Introspection {
     }
 }
 
-/// JWT or JSON (RFC 9110 §12.5.1, D24).
+/// JWT or JSON (RFC 9110 §12.5.1, [D24](crate::manual::decisions#d24)).
 fn wanted(headers: &HeaderMap, rs: &ResourceServer) -> Result<AnswerFormat, NegotiationError> {
     let lines: Vec<&str> = headers
         .get_all(ACCEPT)

@@ -104,7 +104,7 @@ impl Reply {
     }
 }
 
-/// Refusals: always JSON (row 35), whatever was asked for.
+/// Refusals: always JSON (`tests/conformance.md`, row 35), whatever was asked for.
 impl Reply {
     /// What a rule of the protocol refused (RFC 6749 §5.2).
     pub(super) fn refused(error: &OAuthError) -> Self {
@@ -227,7 +227,7 @@ impl Reply {
         reply.because(rule)
     }
 
-    /// Signer or store cannot serve now; nothing signed, nothing told (row 36).
+    /// Signer or store cannot serve now; nothing signed, nothing told (`tests/conformance.md`, row 36).
     pub(super) fn unavailable(rule: &'static str) -> Self {
         let text = "the service cannot answer now; wait as long as Retry-After says";
         let mut reply = Self::error(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text);
@@ -294,7 +294,8 @@ impl Reply {
         Some([before, fields.as_bytes(), after, &self.body].concat())
     }
 
-    /// In HTTP's words. `Cache-Control: no-store` stands on everything (RFC 6749 §5.1, RFC 7662 §4, D10).
+    /// In HTTP's words. `Cache-Control: no-store` stands on everything (RFC 6749 §5.1, RFC 7662 §4,
+    /// [D10](crate::manual::decisions#d10)).
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;

@@ -158,7 +158,7 @@ impl Effects {
         }
     }
 
-    /// A second use may be an attack: it is recorded before it is refused (B18).
+    /// A second use may be an attack: it is recorded before it is refused (`tests/conformance.md`, row B18).
     async fn replayed(&self, jti: Option<Jti>) -> Reply {
         let rule = "assertion-replayed";
         let record = RefusalAsk { context: self.context.clone(), rule: rule.to_owned(), jti };
@@ -188,7 +188,8 @@ impl Effects {
         }
     }
 
-    /// `None` when the grant does not name exactly one known audience (D20), which the rules refuse long before.
+    /// `None` when the grant does not name exactly one known audience
+    /// ([D20](crate::manual::decisions#d20)), which the rules refuse long before.
     fn at_jwt(&self, issue: &Issue) -> Option<AccessTokenAsk> {
         let facts = &issue.facts;
         let [audience] = facts.audience.as_slice() else { return None };

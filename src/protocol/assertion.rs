@@ -120,7 +120,8 @@ impl Claims<'_> {
         }
     }
 
-    /// `aud` names us and nobody else (D3): an assertion that others may use too could be handed on by them.
+    /// `aud` names us and nobody else ([D3](crate::manual::decisions#d3)): an assertion that others may use too could be
+    /// handed on by them.
     fn check_audience(&self, config: &Config) -> Result<(), OAuthError> {
         let token_endpoint = endpoint_url(&config.issuer, "token");
         let ours = |value: &Value| {

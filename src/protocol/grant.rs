@@ -1,5 +1,6 @@
 //! What a token request is given: audience, scope, details and format, from what may be given and what is asked
-//! (RFC 8707 §2, RFC 9068 §3, RFC 9396 §6; decisions D20, D23, D25, D27).
+//! (RFC 8707 §2, RFC 9068 §3, RFC 9396 §6; [D20](crate::manual::decisions#d20), [D23](crate::manual::decisions#d23),
+//! [D25](crate::manual::decisions#d25), [D27](crate::manual::decisions#d27)).
 //!
 //! Asking beyond what may be given is refused, never cut down in silence. What is not asked for is filled in with
 //! everything that may be given and concerns the audience. Whatever could be meant for two resource servers is
@@ -224,7 +225,7 @@ fn place_granted(
     Ok((!places.is_empty()).then(|| detail.with_locations(places)))
 }
 
-/// Whether one of the audience owns the type; two are an error (D25).
+/// Whether one of the audience owns the type; two are an error ([D25](crate::manual::decisions#d25)).
 fn one_owner(detail: &AuthorizationDetail, audience: &[&ResourceServer]) -> Result<bool, OAuthError> {
     match audience.iter().filter(|rs| owns(rs, detail)).count() {
         0 => Ok(false),
@@ -253,7 +254,8 @@ fn refused_detail(rule: &'static str, detail: &AuthorizationDetail, why: &str) -
 }
 
 /// How the token looks: the client's choice among what all of the audience take, else the first of the first
-/// resource server that all take (D27). Several audiences get one opaque token or none (D20).
+/// resource server that all take ([D27](crate::manual::decisions#d27)). Several audiences get one opaque token or none
+/// ([D20](crate::manual::decisions#d20)).
 fn format(client: &Client, audience: &[&ResourceServer]) -> Result<TokenFormat, OAuthError> {
     let all_take = |format: TokenFormat| audience.iter().all(|rs| rs.access_token_formats.contains(&format));
     let several = audience.len() > 1;

@@ -17,8 +17,10 @@ pub struct View {
 
 /// What `rs` is told at `now` of the token with these `facts`; `None` is a token that nobody knows.
 ///
-/// Unknown, revoked, expired, not yet valid and meant for others look alike from outside (D5). An active token shows
-/// `rs` alone as its audience (D21) and of the rest only what the configuration gives `rs` (D22).
+/// Unknown, revoked, expired, not yet valid and meant for others look alike from outside
+/// ([D5](crate::manual::decisions#d5)). An active token shows `rs` alone as its audience
+/// ([D21](crate::manual::decisions#d21)) and of the rest only what the configuration gives `rs`
+/// ([D22](crate::manual::decisions#d22)).
 pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, now: NumericDate) -> View {
     let Some(facts) = facts else {
         return View { active: None, rules: vec!["unknown-token"] };

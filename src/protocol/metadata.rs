@@ -34,7 +34,7 @@ pub fn metadata(config: &Config) -> Map<String, Value> {
         ("introspection_endpoint", json!(url("introspect"))),
         ("revocation_endpoint", json!(url("revoke"))),
         ("jwks_uri", json!(url("jwks"))),
-        // Required and not to be empty, though no authorization endpoint is here (D8).
+        // Required and not to be empty, though no authorization endpoint is here (decision D8, manual/decisions.rs).
         ("response_types_supported", json!(["none"])),
         ("grant_types_supported", json!(grants)),
         ("token_endpoint_auth_methods_supported", json!(methods)),

@@ -27,7 +27,7 @@ pub(super) fn scope(rs: &ResourceServer, granted: &Scope, rules: &mut Rules) -> 
 
 /// The details that are meant for `rs`: its own type, and its resource among the locations, which are cut to it.
 /// Without locations the type decides, if nobody else of the audience owns it too: that could be so where the
-/// configuration has changed since the token was issued (D25).
+/// configuration has changed since the token was issued ([D25](crate::manual::decisions#d25)).
 pub(super) fn details(
     config: &Config,
     rs: &ResourceServer,

@@ -156,7 +156,7 @@ fn issue(
 /// What an `at+jwt` says beside `iss` and `client_id` (RFC 9068 §2.2), narrowed to its one audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenClaims {
-    /// `aud`: the one audience (D20).
+    /// `aud`: the one audience ([D20](crate::manual::decisions#d20)).
     pub aud: Resource,
     /// `sub`; required by RFC 9068 whatever the audience may otherwise see.
     pub sub: Subject,

@@ -1,4 +1,4 @@
-//! A second generation of a key (DESIGN.md, keys): what the first one signed lives on.
+//! A second generation of a key: what the first one signed lives on.
 
 use crate::harness::{Appliance, Settings, Way};
 use chancery::hsm::{Hsm, KeyLabel, KeySpec, Pin};

@@ -10,8 +10,9 @@
 //! | `generations` | keys that follow each other |
 //! | `export`, `guess` | what auditors get, and what they do not |
 //!
-//! Rows (`row 31`), decisions (`D24`) and regressions (`B6`) are those of the checklist. Every test ends with
-//! [`harness::Appliance::finish`], which verifies the whole log and compares it with every answer that was received.
+//! Rows (`row 31`, `P4`, `B6`) stand in `tests/conformance.md`, decisions (`D24`) in `src/manual/decisions.rs`. Every
+//! test ends with [`harness::Appliance::finish`], which verifies the whole log and compares it with every answer that was
+//! received.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

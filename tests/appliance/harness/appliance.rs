@@ -141,7 +141,8 @@ impl Appliance {
         Process::start(&mut self.command(&[command]))
     }
 
-    /// Starts the service, one process after the other (HSM.md, rule 13), and waits until it is ready.
+    /// Starts the service and waits until it is ready. One process after the other: each login makes SoftHSM rewrite
+    /// its token file, which another that starts meanwhile may find empty.
     pub(crate) fn run(&mut self) {
         if self.settings.way == Way::Separate && self.signer.is_none() {
             self.run_signer();
