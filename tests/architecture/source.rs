@@ -46,7 +46,8 @@ pub(crate) fn read_all(src: &Path) -> io::Result<Vec<Source>> {
         .collect())
 }
 
-fn collect(root: &Path, directory: &Path, into: &mut Vec<(String, String)>) -> io::Result<()> {
+/// Every `.rs` file below `directory`: its path from `root`, and its text.
+pub(crate) fn collect(root: &Path, directory: &Path, into: &mut Vec<(String, String)>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {
