@@ -72,7 +72,8 @@ impl SigningInput {
     }
 }
 
-/// RFC 9701 §5: `iss`, `aud`, `iat`, `jti` (D12) and `token_introspection`; never `sub`, `exp`, `nbf`.
+/// RFC 9701 §5: `iss`, `aud`, `iat`, `jti` ([D12](crate::manual::decisions#d12)) and `token_introspection`;
+/// never `sub`, `exp`, `nbf`.
 #[derive(Serialize)]
 pub(super) struct IntrospectionClaims<'a> {
     iss: &'a Issuer,
@@ -97,7 +98,7 @@ impl<'a> IntrospectionClaims<'a> {
     }
 }
 
-/// `aud` of answers to `rs` (D4).
+/// `aud` of answers to `rs` ([D4](crate::manual::decisions#d4)).
 pub(super) fn answer_audience(rs: &ResourceServer) -> &str {
     match rs.response_audience {
         ResponseAudience::ClientId => rs.client_id.as_str(),

@@ -212,7 +212,7 @@ pub struct IntrospectionAsk {
 pub struct AccessTokenAsk {
     /// For the record; `caller` is the client.
     pub context: Context,
-    /// Exactly one audience (D20).
+    /// Exactly one audience ([D20](crate::manual::decisions#d20)).
     pub aud: Resource,
     /// Subject.
     pub sub: Subject,

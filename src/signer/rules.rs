@@ -159,7 +159,8 @@ fn new_token<'a>(config: &'a Config, token: &NewToken<'_>, now: NumericDate) -> 
     Ok(client)
 }
 
-/// RFC 9068, D20, D27: one audience that takes `at+jwt`, and nothing in it that this audience may not see.
+/// RFC 9068, [D20](crate::manual::decisions#d20), [D27](crate::manual::decisions#d27): one audience that takes
+/// `at+jwt`, and nothing in it that this audience may not see.
 pub(super) fn access_token<'a>(
     config: &'a Config,
     ask: &AccessTokenAsk,
