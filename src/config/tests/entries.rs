@@ -130,12 +130,6 @@ fn resource_servers() {
         ),
         (
             PAY,
-            "client_id = \"pay\"\ntoken_endpoint_auth_method = \"none\"\n",
-            "resource_servers[0].token_endpoint_auth_method",
-            "found \"none\"",
-        ),
-        (
-            PAY,
             "client_id = \"pay\"\nintrospection_encrypted_response_alg = \"ECDH-ES\"\n",
             "resource_servers[0].introspection_encrypted_response_alg",
             "a later version reads it",
@@ -172,6 +166,16 @@ fn resource_servers() {
             "RFC 6749",
         ),
     ]);
+}
+
+#[test]
+fn no_caller_is_without_credentials() {
+    for (caller, key) in [(PAY, "resource_servers[0]"), (SHOP, "clients[0]")] {
+        let text = GOOD.replace(caller, &format!("{caller}token_endpoint_auth_method = \"none\"\n"));
+        let mistakes = read(&text).unwrap_err().to_string();
+        assert!(mistakes.contains(&format!("{key}.token_endpoint_auth_method: ")), "{mistakes}");
+        assert!(mistakes.contains("found \"none\""), "{mistakes}");
+    }
 }
 
 #[test]
