@@ -207,7 +207,8 @@ impl Caller {
     }
 
     fn hand_over(&self, now: u64) {
-        let late = u64::try_from(LATE.as_nanos()).unwrap_or(u64::MAX);
+        // Before the process ends because of it.
+        let late = u64::try_from(LATE.min(self.deadline).as_nanos()).unwrap_or(u64::MAX);
         let mut state = self.state();
         let State { running: Some(Running { began, ask, doing, .. }), asks } = &mut *state else { return };
         if now.saturating_sub(*began) < late || !matches!(asks, Beside::Round(_)) {

@@ -172,18 +172,28 @@ impl Tries {
 pub async fn keep_separate(mut link: Link, socket: PathBuf, signer_user: String) {
     let mut tries = Tries::default();
     let mut told = String::new();
+    // Why the last connection ended: it tells more than that nothing listens since then.
+    let mut ended: Option<String> = None;
     loop {
         let began = tokio::time::Instant::now();
         // Names of users may be looked up over a network: not on a thread that serves requests.
         let (path, user) = (socket.clone(), signer_user.clone());
         let connected = tokio::task::spawn_blocking(move || connect(&path, &user)).await;
         let (reason, lasting, wait) = match connected.unwrap_or_else(|e| Err(e.to_string())) {
-            Ok(stream) => match link.serve(stream).await {
-                End::Broken(reason) => (reason, false, tries.wait(began)),
-                End::Refused(reason) => (reason, true, tries.wait(began)),
-            },
+            Ok(stream) => {
+                let (reason, lasting) = match link.serve(stream).await {
+                    End::Broken(reason) => (reason, false),
+                    End::Refused(reason) => (reason, true),
+                };
+                ended = Some(reason.clone());
+                (reason, lasting, tries.wait(began))
+            }
             // Nothing listens: to look again costs little, and requests are waiting.
-            Err(reason) => (reason, false, FIRST_WAIT),
+            Err(reason) => {
+                let reason =
+                    ended.as_ref().map_or(reason.clone(), |ended| format!("{ended}; since then {reason}"));
+                (reason, false, FIRST_WAIT)
+            }
         };
         link.client.away(&reason, lasting);
         if link.is_stopping() {

@@ -176,12 +176,12 @@ impl Appliance {
         self.gateway = Some(gateway);
     }
 
-    /// Waits until `/readyz` says no, with these words.
-    pub(crate) fn wait_until_unready_because(&self, words: &str) {
+    /// Waits until `/readyz` says no, with these words; all that it says.
+    pub(crate) fn wait_until_unready_because(&self, words: &str) -> String {
         until(&format!("/readyz says: {words}"), || {
             let answer = self.operation("/readyz").send();
-            (answer.status == 503 && answer.text().contains(words)).then_some(())
-        });
+            (answer.status == 503 && answer.text().contains(words)).then(|| answer.text().to_owned())
+        })
     }
 
     /// The value of a metric without labels, which is a whole number.
