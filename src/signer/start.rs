@@ -427,9 +427,22 @@ fn record_keys(
 /// Name of the word that a process leaves that lost the token.
 const TOKEN_LOST: &str = "token-lost";
 
-/// Leaves word that the token is lost, for the start that finds it again.
+/// Bytes of that word: what goes on and on says nothing new in the end.
+const TOKEN_LOST_MAX: usize = 4096;
+
+/// Leaves word that the token is lost, for the start that finds it again. What earlier runs left stays: a key that one of
+/// them refused is not taken without a word because the next one failed for another reason.
 pub fn remember_lost_token(config: &Config, reason: &str) {
-    if let Err(error) = StateDirectory::of(config).write(TOKEN_LOST, reason.as_bytes()) {
+    let state = StateDirectory::of(config);
+    let kept = state.read(TOKEN_LOST).and_then(|before| {
+        let before = before.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        if before.contains(reason) || before.len() + reason.len() > TOKEN_LOST_MAX {
+            return Ok(());
+        }
+        let then = if before.is_empty() { "" } else { "; then: " };
+        state.write(TOKEN_LOST, format!("{before}{then}{reason}").as_bytes())
+    });
+    if let Err(error) = kept {
         tracing::warn!(%error, "the recovery of the token will not be recorded");
     }
 }

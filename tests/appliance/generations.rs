@@ -171,13 +171,23 @@ fn a_generation_that_did_not_pass_its_proof_at_a_start_is_named_in_the_log_when_
     appliance.stop();
     make(&appliance, "introspection-es256-2");
     appliance.fault("C_Sign", "lie");
-    let mut signer = appliance.process("signer");
-    assert_eq!(signer.wait_all().code(), Some(75), "{}", signer.said());
-    appliance.ended(&signer);
+    let fails = |appliance: &mut Appliance| {
+        let mut signer = appliance.process("signer");
+        assert_eq!(signer.wait_all().code(), Some(75), "{}", signer.said());
+        appliance.ended(&signer);
+    };
+    fails(&mut appliance);
     appliance.mend("C_Sign");
+    // Another failure does not make this one forgotten.
+    appliance.fault("C_OpenSession", "fail 30");
+    fails(&mut appliance);
+    appliance.mend("C_OpenSession");
     appliance.run();
     let evidence = appliance.finish().evidence;
     let told: Vec<_> =
         evidence.events("token-recovered").map(|record| record["reason"].to_string()).collect();
-    assert!(told.len() == 1 && told[0].contains("does not verify"), "{told:?}");
+    assert_eq!(told.len(), 1, "{told:?}");
+    for why in ["introspection-es256-2", "CKR_DEVICE_ERROR to C_OpenSession"] {
+        assert!(told[0].contains(why), "{told:?}");
+    }
 }
