@@ -11,10 +11,16 @@ use std::time::Duration;
 const LATE: Duration = ROUND.saturating_mul(5);
 
 /// See the file.
-#[derive(Default)]
 pub(super) struct Turn {
     state: Mutex<State>,
     free: Condvar,
+    late: Duration,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { state: Mutex::default(), free: Condvar::new(), late: LATE }
+    }
 }
 
 #[derive(Default)]
@@ -39,7 +45,7 @@ impl Turn {
             let waited_for = state.on;
             state.waiting += 1;
             let (woken, timeout) =
-                self.free.wait_timeout(state, LATE).unwrap_or_else(PoisonError::into_inner);
+                self.free.wait_timeout(state, self.late).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.waiting -= 1;
             if timeout.timed_out() && state.on == waited_for {
@@ -81,7 +87,9 @@ mod tests {
 
     #[test]
     fn one_thread_at_a_time_has_the_turn() {
-        let (turn, inside) = (Arc::new(Turn::default()), Arc::new(AtomicUsize::new(0)));
+        // However long the machine lets a thread wait that has the turn.
+        let turn = Turn { late: Duration::from_secs(3600), ..Turn::default() };
+        let (turn, inside) = (Arc::new(turn), Arc::new(AtomicUsize::new(0)));
         let threads = [(); 4].map(|()| {
             let (turn, inside) = (Arc::clone(&turn), Arc::clone(&inside));
             thread::spawn(move || {
