@@ -4,7 +4,8 @@
 //!
 //! Asking beyond what may be given is refused, never cut down in silence. What is not asked for is filled in with
 //! everything that may be given and concerns the audience. Whatever could be meant for two resource servers is
-//! refused: a token must not say more than one thing.
+//! refused: a token must not say more than one thing. Each of the audience has a part of what is given: a `resource`
+//! parameter or claim narrows a grant and gives nothing by itself.
 
 use super::error::{ErrorCode, OAuthError};
 use super::reduction;
@@ -54,6 +55,14 @@ pub(super) fn decide<'a>(
             "no scope and no authorization_details of this request may be given for a resource of this client",
         ));
     }
+    // Invariant 5: a resource server of which the grant says nothing is no audience, whoever asks for it (RFC 8707 §2).
+    if let Some(rs) = audience.iter().find(|rs| !has_part(rs, &scope, &details)) {
+        return Err(OAuthError::new(
+            ErrorCode::InvalidTarget,
+            "resource-without-grant",
+            format!("no scope and no authorization_details of this request are given for {}", rs.resource),
+        ));
+    }
     let format = format(client, &audience)?;
     Ok(Given { audience, scope, details, format })
 }
@@ -98,14 +107,13 @@ fn audience<'a>(ceiling: &Ceiling<'a>, wanted: &Wanted) -> Result<Vec<&'a Resour
         }
     }
     if audience.is_empty() {
+        let none = Scope::default();
         let open = wanted.scope.is_none() && wanted.authorization_details.is_none();
         let scope = wanted.scope.as_ref().or(open.then_some(&ceiling.scope));
         let details = wanted.authorization_details.as_deref().or(ceiling.details.filter(|_| open));
-        let concerned = |rs: &&&ResourceServer| {
-            scope.is_some_and(|scope| scope.iter().any(|token| rs.scopes.contains(token)))
-                || details.is_some_and(|details| details.iter().any(|detail| is_meant_for(detail, rs)))
-        };
-        audience = ceiling.resource_servers.iter().filter(concerned).copied().collect();
+        let (scope, details) = (scope.unwrap_or(&none), details.unwrap_or_default());
+        audience =
+            ceiling.resource_servers.iter().filter(|rs| has_part(rs, scope, details)).copied().collect();
     }
     Ok(audience)
 }
@@ -115,8 +123,12 @@ fn owns(rs: &ResourceServer, detail: &AuthorizationDetail) -> bool {
     rs.authorization_details_types.contains(&detail.detail_type())
 }
 
-fn is_meant_for(detail: &AuthorizationDetail, rs: &ResourceServer) -> bool {
-    owns(rs, detail) && (detail.locations().is_empty() || detail.locations().contains(&rs.resource))
+/// Whether one of `scope` or `details` is the business of `rs`.
+fn has_part(rs: &ResourceServer, scope: &Scope, details: &[AuthorizationDetail]) -> bool {
+    let is_meant = |detail: &AuthorizationDetail| {
+        owns(rs, detail) && (detail.locations().is_empty() || detail.locations().contains(&rs.resource))
+    };
+    scope.iter().any(|token| rs.scopes.contains(token)) || details.iter().any(is_meant)
 }
 
 /// The scopes asked for, each with one owner in the audience; or all that may be given and have one.
@@ -204,7 +216,8 @@ fn place_asked(
 }
 
 /// An object of the grant that the client did not ask for by itself is cut to the audience; nothing of it may be left.
-/// A place that nobody here has ever heard of is a mistake of the issuer, and is said instead of dropped.
+/// A place that is no resource server here, or whose resource server does not take the type, is a mistake of the
+/// issuer, and is said instead of dropped.
 fn place_granted(
     config: &Config,
     detail: &AuthorizationDetail,
@@ -213,15 +226,16 @@ fn place_granted(
     if detail.locations().is_empty() {
         return Ok(one_owner(detail, audience)?.then(|| detail.clone()));
     }
-    if detail.locations().iter().any(|place| config.resource_server_of(place).is_none()) {
+    let takes = |place: &Resource| config.resource_server_of(place).is_some_and(|rs| owns(rs, detail));
+    if !detail.locations().iter().all(takes) {
         return Err(refused_detail(
             "detail-location-unknown",
             detail,
-            "locations of the grant name a place that is no resource here",
+            "locations of the grant name a place that is no resource here or does not take this type",
         ));
     }
     let mut places = each_once(detail.locations());
-    places.retain(|place| audience.iter().any(|rs| rs.resource == *place && owns(rs, detail)));
+    places.retain(|place| audience.iter().any(|rs| rs.resource == *place));
     Ok((!places.is_empty()).then(|| detail.with_locations(places)))
 }
 

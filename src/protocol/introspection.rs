@@ -17,7 +17,7 @@ pub struct View {
 
 /// What `rs` is told at `now` of the token with these `facts`; `None` is a token that nobody knows.
 ///
-/// Unknown, revoked, expired, not yet valid and meant for others look alike from outside
+/// Unknown, revoked, expired, not yet valid, meant for others and without a part for `rs` look alike from outside
 /// ([D5](crate::manual::decisions#d5)). An active token shows `rs` alone as its audience
 /// ([D21](crate::manual::decisions#d21)) and of the rest only what the configuration gives `rs`
 /// ([D22](crate::manual::decisions#d22)).
@@ -31,6 +31,13 @@ pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, no
         return View { active: None, rules };
     }
     let rules_of = &mut rules;
+    let scope = narrow::scope(rs, &facts.scope, rules_of);
+    let authorization_details = narrow::details(owners, rs, facts, rules_of);
+    if scope.is_empty() && authorization_details.is_empty() {
+        // Invariant 5: of the audience, and by the configuration of today nothing of the grant is its own.
+        narrow::note(rules_of, "audience-without-grant");
+        return View { active: None, rules };
+    }
     let authentication = narrow::authentication(rs, facts, rules_of);
     // The signer tells it where the entry of `rs` names it.
     narrow::sees(rs, "client_id", true, "claim-withheld:client_id", rules_of);
@@ -41,8 +48,8 @@ pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, no
         exp: end.unwrap_or(facts.expires_at),
         nbf: facts.not_before,
         token_type: TokenType::Bearer,
-        scope: narrow::scope(rs, &facts.scope, rules_of),
-        authorization_details: narrow::details(owners, rs, facts, rules_of),
+        scope,
+        authorization_details,
         sub: narrow::sees(rs, "sub", true, "claim-withheld:sub", rules_of).then(|| facts.subject.clone()),
         client_id: facts.client_id.clone(),
         acr: authentication.acr,
@@ -105,7 +112,7 @@ mod tests {
         );
         assert_eq!(
             rules,
-            ["claim-withheld:amr", "scope-withheld", "detail-type-withheld", "claim-withheld:extra"]
+            ["scope-withheld", "detail-type-withheld", "claim-withheld:amr", "claim-withheld:extra"]
         );
         let (signing, rules) = told("signing-api", |_| ());
         assert_eq!(
@@ -216,18 +223,35 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_server_without_anything_configured_learns_only_that_the_token_is_active() {
+    fn a_resource_server_of_the_audience_without_a_scope_or_a_detail_of_its_own_sees_no_token() {
+        let only_payments: fn(&mut TokenFacts) = |f| {
+            f.scope = "payments:initiate".parse().unwrap();
+            f.authorization_details.truncate(1);
+        };
+        let (answer, rules) = told("signing-api", only_payments);
+        assert_eq!(answer, Value::Null);
+        assert_eq!(rules, ["scope-withheld", "detail-type-withheld", "audience-without-grant"]);
+        assert_ne!(told("payments-api", only_payments).0, Value::Null);
+        // What it owned is taken from its entry after the token was issued.
         let mut config = bank();
         let rs = server(&mut config, 0);
         rs.scopes.clear();
         rs.authorization_details_types.clear();
-        rs.claims.clear();
+        let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
+        assert!(view.active.is_none());
+        assert!(view.rules.contains(&"audience-without-grant"));
+    }
+
+    #[test]
+    fn a_resource_server_that_may_see_no_claim_learns_only_its_scope_and_details() {
+        let mut config = bank();
+        server(&mut config, 0).claims.clear();
         let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
         let answer = serde_json::to_value(view.active).unwrap();
         let members: Vec<_> = answer.as_object().unwrap().keys().collect();
         assert_eq!(
             members,
-            ["aud", "client_id", "exp", "iat", "token_type"],
+            ["aud", "authorization_details", "client_id", "exp", "iat", "scope", "token_type"],
             "the signer tells no client_id"
         );
     }
@@ -254,10 +278,12 @@ mod tests {
             facts.authorization_details =
                 facts.authorization_details.iter().map(|d| d.with_locations(places.clone())).collect();
             let rs = &config.resource_servers[caller];
-            let Some(told) = view(rs, &config, Some(&facts), NOW).active else {
-                prop_assert!(!facts.audience.contains(&rs.resource));
+            let view = view(rs, &config, Some(&facts), NOW);
+            let Some(told) = view.active else {
+                prop_assert!(!facts.audience.contains(&rs.resource) || view.rules.contains(&"audience-without-grant"));
                 return Ok(());
             };
+            prop_assert!(!told.scope.is_empty() || !told.authorization_details.is_empty());
             prop_assert!(facts.audience.contains(&rs.resource) && told.aud == rs.resource);
             prop_assert!(told.scope.iter().all(|s| rs.scopes.contains(s) && facts.scope.contains(s)));
             for detail in &told.authorization_details {

@@ -78,8 +78,8 @@ fn the_scope_is_what_was_asked_or_all_that_concerns_the_audience() {
         (&[][..], "payments:initiate payments:status sign:contracts", &[PAYMENTS, SIGNING][..], true),
         (&[("resource", SIGNING)], "sign:contracts", &[SIGNING], true),
         (
-            &[("resource", SIGNING), ("resource", PAYMENTS), ("scope", "payments:status")],
-            "payments:status",
+            &[("resource", SIGNING), ("resource", PAYMENTS), ("scope", "payments:status sign:contracts")],
+            "payments:status sign:contracts",
             &[SIGNING, PAYMENTS],
             false,
         ),
@@ -125,6 +125,7 @@ fn asking_for_more_is_refused_and_not_cut_down() {
             &[("resource", PAYMENTS), ("resource", "https://else.example")],
             ("invalid_target", "resource-not-allowed"),
         ),
+        (&[("resource", PAYMENTS), ("resource", SIGNING)], ("invalid_target", "resource-without-grant")),
     ] {
         assert_eq!(refusal(own(&config, pairs)), expected, "{pairs:?}");
     }
@@ -135,6 +136,33 @@ fn asking_for_more_is_refused_and_not_cut_down() {
         ("invalid_scope", "scope-without-resource")
     );
     assert_eq!(refusal(own(&config, &[])), ("invalid_scope", "nothing-granted"));
+}
+
+#[test]
+fn a_resource_is_no_audience_without_a_scope_or_a_detail_of_its_own() {
+    let both = &[("resource", SIGNING), ("resource", PAYMENTS)][..];
+    let without = ("invalid_target", "resource-without-grant");
+    let none = || ("authorization_details", Value::Null);
+    let scope = |scope: &str| ("scope", json!(scope));
+    for changes in [
+        vec![scope("payments:status"), none()],
+        vec![scope("sign:contracts"), none()],
+        vec![scope(""), ("authorization_details", json!([payment()]))],
+        // The issuer names both resources, and grants nothing at one of them.
+        vec![scope("sign:contracts"), none(), ("resource", json!([PAYMENTS, SIGNING]))],
+    ] {
+        assert_eq!(refusal(granted(&bank(), &changes, both)), without, "{changes:?}");
+    }
+    let details = array(&[contract()]);
+    for (pairs, expected) in [
+        (vec![both[0], both[1], ("scope", "sign:contracts"), ("authorization_details", &details)], without),
+        (vec![both[1], ("scope", "sign:contracts")], ("invalid_scope", "scope-without-resource")),
+    ] {
+        assert_eq!(refusal(granted(&bank(), &[], &pairs)), expected, "{pairs:?}");
+        assert_eq!(refusal(own(&bank(), &pairs)), expected, "{pairs:?}");
+    }
+    let changes = [scope("payments:status"), ("authorization_details", json!([contract()]))];
+    assert_eq!(audience(&granted(&bank(), &changes, both).unwrap()), [SIGNING, PAYMENTS]);
 }
 
 #[test]
@@ -263,10 +291,16 @@ fn a_grant_is_cut_to_the_resource_asked_for() {
 #[test]
 fn locations_of_a_grant_are_cut_to_the_audience_and_unknown_ones_are_said() {
     let details = |places: &[&str]| [("authorization_details", json!([located(payment(), places)]))];
-    let issue = granted(&bank(), &details(&[PAYMENTS, SIGNING]), &[]).unwrap();
+    let mut shared = bank();
+    server(&mut shared, 1).authorization_details_types = crate::claims::DetailType::ALL.into();
+    let issue = granted(&shared, &details(&[PAYMENTS, SIGNING]), &[("resource", PAYMENTS)]).unwrap();
     assert_eq!(json!(issue.facts.authorization_details), json!([located(payment(), &[PAYMENTS])]));
     let unknown = granted(&bank(), &details(&[PAYMENTS, "https://bank.example/payments"]), &[]);
     assert_eq!(refusal(unknown), ("invalid_authorization_details", "detail-location-unknown"));
+    for places in [&[SIGNING][..], &[PAYMENTS, SIGNING]] {
+        let not_taken = granted(&bank(), &details(places), &[]);
+        assert_eq!(refusal(not_taken), ("invalid_authorization_details", "detail-location-unknown"));
+    }
     let elsewhere = granted(&bank(), &details(&[PAYMENTS]), &[("resource", SIGNING)]).unwrap();
     assert_eq!(elsewhere.facts.authorization_details, []);
 }

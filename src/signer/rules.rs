@@ -70,6 +70,7 @@ fn active(config: &Config, rs: &ResourceServer, token: &ActiveToken, iat: Numeri
     lifetime(client, token.iat, token.exp)?;
     rule(token.scope.iter().all(|s| rs.scopes.contains(s)), "scope-of-another")?;
     details(rs, &token.authorization_details)?;
+    has_part(rs, &token.scope, &token.authorization_details)?;
     let may = |name: &str| rs.claims.contains(name);
     rule(token.sub.is_none() || may("sub"), "claim-not-configured")?;
     let authentication =
@@ -97,6 +98,18 @@ fn details(rs: &ResourceServer, details: &[AuthorizationDetail]) -> Verdict {
         "location-of-another",
     )?;
     rule(check_authorization_details(details).is_ok(), "details-not-valid")
+}
+
+/// Invariant 5: a resource server sees a token only if a scope or a detail of it is its own.
+fn has_part(rs: &ResourceServer, scope: &Scope, details: &[AuthorizationDetail]) -> Verdict {
+    let is_meant = |detail: &AuthorizationDetail| {
+        rs.authorization_details_types.contains(&detail.detail_type())
+            && (detail.locations().is_empty() || detail.locations().contains(&rs.resource))
+    };
+    rule(
+        scope.iter().any(|token| rs.scopes.contains(token)) || details.iter().any(is_meant),
+        "audience-without-grant",
+    )
 }
 
 fn claims(rs: &ResourceServer, authentication: &Authentication, extra: &ExtraClaims) -> Verdict {
@@ -186,11 +199,13 @@ pub(super) fn access_token<'a>(
     rule(rs.access_token_formats.contains(&TokenFormat::AtJwt), "format-not-taken")?;
     rule(ask.scope.iter().all(|s| rs.scopes.contains(s)), "scope-of-another")?;
     details(rs, &ask.authorization_details)?;
+    has_part(rs, &ask.scope, &ask.authorization_details)?;
     claims(rs, &ask.authentication, &ask.extra)?;
     Ok(rs)
 }
 
-/// An opaque token: each scope and each type is owned by one of its audience, and each of those takes this form.
+/// An opaque token: each scope and each type is owned by one of its audience, and each of those has one and takes this
+/// form.
 pub(super) fn opaque_token(config: &Config, ask: &OpaqueTokenAsk, now: NumericDate) -> Verdict {
     new_token(
         config,
@@ -212,6 +227,7 @@ pub(super) fn opaque_token(config: &Config, ask: &OpaqueTokenAsk, now: NumericDa
     for resource in &ask.audience {
         let rs = config.resource_server_of(resource).ok_or("unknown-resource")?;
         rule(rs.access_token_formats.contains(&TokenFormat::Opaque), "format-not-taken")?;
+        has_part(rs, &ask.scope, &ask.authorization_details)?;
         owners.push(rs);
     }
     rule(ask.scope.iter().all(|s| owners.iter().any(|rs| rs.scopes.contains(s))), "scope-of-another")?;

@@ -114,7 +114,7 @@ fn extra(name: &str) -> ExtraClaims {
 fn an_answer_holds_what_its_resource_server_may_see_and_nothing_else() {
     type Change = fn(&mut IntrospectionAsk, &mut ActiveToken);
     assert_eq!(answer(|_, _| ()), Ok(()));
-    let table: [(Change, Broken); 21] = [
+    let table: [(Change, Broken); 22] = [
         (|a, _| a.context.caller = "shop".parse().unwrap(), "caller-is-no-resource-server"),
         (|a, _| a.context.caller = "nobody".parse().unwrap(), "caller-is-no-resource-server"),
         (|a, _| a.context.method = AuthMethod::ClientSecretPost, "method-not-registered"),
@@ -141,6 +141,13 @@ fn an_answer_holds_what_its_resource_server_may_see_and_nothing_else() {
             "location-of-another",
         ),
         (|_, t| t.authorization_details = vec![t.authorization_details[0].clone(); 17], "details-not-valid"),
+        (
+            |_, t| {
+                t.scope = Scope::default();
+                t.authorization_details.clear();
+            },
+            "audience-without-grant",
+        ),
         (|_, t| t.amr = vec!["pwd".parse().unwrap()], "claim-not-configured"),
         (|_, t| t.extra = extra("given_name"), "claim-not-configured"),
         // Configured for this resource server, and still no further claims: the JWT would hold them twice.
@@ -195,7 +202,7 @@ fn iat_is_near_the_clock_whatever_number_the_gateway_says() {
 fn a_client_that_speaks_for_itself_is_nobody_else() {
     type Change = fn(&mut AccessTokenAsk);
     assert_eq!(own_token(|_| ()), Ok(()));
-    let table: [(Change, Broken); 14] = [
+    let table: [(Change, Broken); 15] = [
         (|a| a.context.caller = "payments-api".parse().unwrap(), "caller-is-no-client"),
         (|a| a.sub = "alice".parse().unwrap(), "subject-is-not-the-client"),
         (|a| a.authentication.acr = Some("psd2_sca".parse().unwrap()), "nobody-signed-in"),
@@ -208,6 +215,7 @@ fn a_client_that_speaks_for_itself_is_nobody_else() {
         (|a| a.exp = NumericDate(i64::MIN), "lifetime-too-long"),
         (|a| a.aud = "https://unknown.example".parse().unwrap(), "resource-not-registered"),
         (|a| a.aud = SIGNING.parse().unwrap(), "scope-of-another"),
+        (|a| a.scope = Scope::default(), "audience-without-grant"),
         (|a| a.scope = "admin".parse().unwrap(), "scope-not-registered"),
         (|a| a.authorization_details = vec![serde_json::from_value(contract()).unwrap()], "type-of-another"),
     ];
@@ -236,8 +244,23 @@ fn a_granted_token_carries_no_claim_twice() {
 fn an_opaque_token_keeps_to_its_audience() {
     type Change = fn(&mut OpaqueTokenAsk);
     assert_eq!(opaque(|_| ()), Ok(()));
-    let table: [(Change, Broken); 6] = [
+    let table: [(Change, Broken); 8] = [
         (|a| a.audience.clear(), "no-audience"),
+        (
+            |a| {
+                a.scope = "payments:initiate".parse().unwrap();
+                a.authorization_details.truncate(1);
+            },
+            "audience-without-grant",
+        ),
+        (
+            |a| {
+                a.scope = "sign:contracts".parse().unwrap();
+                let place = vec![SIGNING.parse().unwrap()];
+                a.authorization_details = vec![a.authorization_details[0].with_locations(place)];
+            },
+            "audience-without-grant",
+        ),
         (|a| a.audience.truncate(1), "scope-of-another"),
         (|a| a.scope = "payments:refund".parse().unwrap(), "scope-not-registered"),
         (

@@ -167,3 +167,33 @@ fn details_that_two_of_the_audience_could_mean_are_refused_unless_they_say_where
     }
     appliance.finish();
 }
+
+#[test]
+fn a_client_cannot_widen_a_grant_to_a_resource_for_which_nothing_was_granted() {
+    let appliance = Appliance::start(Settings::new(Way::Child));
+    let grant =
+        |scope: &str| appliance.the_case().with("scope", json!(scope)).without("authorization_details");
+    let ask = |grant: &Grant, resources: &[&str]| {
+        let resources: Vec<_> = resources.iter().map(|resource| ("resource", *resource)).collect();
+        appliance.assert("shop", &grant.text(), &resources)
+    };
+    for (scope, own, other) in [("payments:status", PAYMENTS, SIGNING), ("credential", SIGNING, PAYMENTS)] {
+        ask(&grant(scope), &[other]).is_refused(400, "invalid_scope", "nothing granted there");
+        ask(&grant(scope), &[other, own]).is_refused(400, "invalid_target", "nothing granted at one of them");
+        let named = grant(scope).with("resource", json!([own, other]));
+        ask(&named, &[own, other]).is_refused(400, "invalid_target", "named, and nothing granted there");
+        let token = ask(&named, &[]).token();
+        for (rs, resource) in [("payments-api", PAYMENTS), ("signing-service", SIGNING)] {
+            let inner = appliance.introspect(rs, &token).inner().clone();
+            assert_eq!(inner["active"], resource == own, "{scope} at {rs}");
+        }
+    }
+    // A place that does not take the type is a mistake of the issuer, and nothing of it is dropped in silence.
+    let mut elsewhere = payment();
+    elsewhere["locations"] = json!([SIGNING]);
+    let grant = appliance.the_case().with("authorization_details", json!([elsewhere]));
+    for resources in [&[][..], &[SIGNING], &[SIGNING, PAYMENTS]] {
+        ask(&grant, resources).is_refused(400, "invalid_authorization_details", "a place of another type");
+    }
+    appliance.finish();
+}
