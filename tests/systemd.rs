@@ -183,12 +183,29 @@ fn every_directory_that_a_unit_writes_is_made_before_it_starts() {
     for name in ["chancery.service", "chancery-signer.service"] {
         let text = unit(name);
         for path in values(&text, "ReadWritePaths").iter().flat_map(|paths| paths.split_whitespace()) {
+            // A leading dash: the unit starts without it too.
+            let path = path.trim_start_matches('-');
             let declared = |line: &&str| line.split_whitespace().take(2).eq(["d", path]);
             assert!(
                 made.lines().any(|line| declared(&line)),
                 "{name} writes {path}, which tmpfiles does not make"
             );
         }
+    }
+}
+
+#[test]
+fn the_auditors_socket_lies_where_their_group_alone_may_enter() {
+    let tmpfiles = unit("chancery.tmpfiles");
+    let directory = "/run/chancery-auditors";
+    let line = tmpfiles.lines().find(|line| line.split_whitespace().nth(1) == Some(directory));
+    let fields: Vec<&str> = line.unwrap_or_default().split_whitespace().skip(2).collect();
+    assert_eq!(fields, ["0710", "chancery-signer", "chancery-auditors"]);
+    assert!(unit("chancery.sysusers").lines().any(|line| line == "g chancery-auditors -"));
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/chancery.toml");
+    let text = fs::read_to_string(example).unwrap();
+    for line in [&format!("socket = \"{directory}/auditors.sock\""), "group  = \"chancery-auditors\""] {
+        assert!(text.lines().any(|found| found == line), "{example} has no line {line}");
     }
 }
 

@@ -1,11 +1,13 @@
 //! `chancery audit export`: a directory that an auditor verifies offline. The export is a record itself.
 
+use super::auditor::{self, Shown};
 use super::{ConfigFile, Status, fail, operator, read};
 use crate::clock;
 use crate::config::Config;
 use crate::export;
 use crate::signer::{
-    AdminAnswer, AdminAsk, AdminError, Offline, StartError, ask_admin, log_keys_path, read_log_keys,
+    AdminAnswer, AdminAsk, AdminError, AuditorAsk, Offline, StartError, ask_admin, log_keys_path,
+    read_log_keys,
 };
 use clap::Args;
 use serde_json::json;
@@ -16,6 +18,9 @@ use std::path::PathBuf;
 ///
 /// A running signer first makes a checkpoint that covers the record. When it is stopped, this command appends the record
 /// and signs nothing: it needs no token, and says how many records wait for the next checkpoint.
+///
+/// For root, for the signer's user and, while the signer runs, for members of the group in [auditors]: 12 exports of one
+/// account in an hour. Every auditor reads in the log which account made an export.
 #[derive(Args)]
 pub struct AuditExport {
     #[command(flatten)]
@@ -28,25 +33,29 @@ pub struct AuditExport {
     json: bool,
 }
 
-/// The record, durable; by the running signer, which makes a checkpoint over it, or else by this process, which signs
-/// nothing. Its number.
-fn record(config: &Config, directory: &str) -> Result<Option<u64>, (String, Status)> {
-    match ask_admin(config, &AdminAsk::Export { directory: directory.to_owned() }) {
-        Ok(AdminAnswer::Checkpoint { sequence, .. }) => return Ok(sequence),
+/// The export, recorded: by the running signer, which makes a checkpoint over the record, or else by this process, which
+/// signs nothing. An auditor gets it from the running signer alone.
+fn record(config: &Config, directory: &str) -> Result<Shown, (String, Status)> {
+    let sequence = match ask_admin(config, &AdminAsk::Export { directory: directory.to_owned() }) {
+        Ok(AdminAnswer::Checkpoint { sequence, .. }) => sequence,
         Ok(AdminAnswer::Failed { reason }) => return Err((reason, 69)),
         Ok(AdminAnswer::ClockAccepted {}) => {
             return Err(("the signer answered something else".to_owned(), 69));
         }
-        Err(AdminError::Stopped) => {}
-        Err(error) => return Err((error.to_string(), 69)),
-    }
-    let recorded = || {
-        let log = Offline::open(config)?;
-        let sequence = log.record_export(directory, &operator())?;
-        log.close()?;
-        Ok(sequence)
+        Err(AdminError::Denied) => return auditor::ask(config, &AuditorAsk::Export),
+        Err(AdminError::Stopped) => {
+            let failed = |e: StartError| (e.to_string(), e.exit_status());
+            let log = Offline::open(config).map_err(failed)?;
+            let sequence = log.record_export(directory, &operator()).map_err(failed)?;
+            log.close().map_err(failed)?;
+            Some(sequence)
+        }
+        Err(error) => return Err((error.to_string(), error.exit_status())),
     };
-    recorded().map(Some).map_err(|e: StartError| (e.to_string(), e.exit_status()))
+    let keys = read_log_keys(&log_keys_path(config)).map_err(|e| (e.to_string(), e.exit_status()))?;
+    let published = config.audit.directory.join("published");
+    let log = export::Source::published(&published).map_err(|e| (e.to_string(), 74))?;
+    Ok(Shown { log, keys, sequence })
 }
 
 /// Does it.
@@ -62,29 +71,24 @@ pub fn run(args: &AuditExport) -> Status {
         );
     }
     let out = std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone());
-    let recorded = match record(&config, &out.display().to_string()) {
+    let Shown { log, keys, sequence } = match record(&config, &out.display().to_string()) {
         Ok(recorded) => recorded,
         Err((reason, status)) => return fail(&reason, status),
     };
-    let keys = match read_log_keys(&log_keys_path(&config)) {
-        Ok(keys) => keys,
-        Err(error) => return fail(&error, error.exit_status()),
-    };
-    let published = config.audit.directory.join("published");
     let show = std::io::stderr().is_terminal() && !args.json;
     let mut progress = |done: u64, of: u64| {
         if show {
             eprint!("\r{done} of {of} records");
         }
     };
-    match export::write(&out, &published, &keys, clock::wall_unchecked(), &mut progress) {
+    match export::write(&out, log, &keys, clock::wall_unchecked(), &mut progress) {
         Ok(summary) => {
             if show {
                 complain!("");
             }
             let root = hex::encode(summary.root);
             // Records behind the newest checkpoint, down to that of this export.
-            let uncovered = recorded.map_or(0, |sequence| (sequence + 1).saturating_sub(summary.size));
+            let uncovered = sequence.map_or(0, |sequence| (sequence + 1).saturating_sub(summary.size));
             if args.json {
                 let shown = json!({"directory": out, "origin": summary.origin, "size": summary.size,
                     "root": root, "files": summary.files, "bytes": summary.bytes, "uncovered": uncovered});

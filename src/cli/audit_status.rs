@@ -1,10 +1,10 @@
 //! `chancery audit status`: how the log stands, from the running signer or else from the published files.
 
-use super::{ConfigFile, Status, fail, read};
+use super::{ConfigFile, Status, auditor, fail, read};
 use crate::audit::note::VerifierKey;
 use crate::audit::tiles::TileReader;
 use crate::config::Config;
-use crate::signer::{AdminAnswer, AdminAsk, AdminError, ask_admin, log_keys_path, read_log_keys};
+use crate::signer::{AdminAnswer, AdminAsk, AdminError, AuditorAsk, ask_admin, log_keys_path, read_log_keys};
 use clap::Args;
 use serde_json::json;
 
@@ -18,20 +18,37 @@ pub struct AuditStatus {
     json: bool,
 }
 
-/// The newest checkpoint as a note, and whether the signer gave it.
-fn newest(config: &Config) -> Result<(Vec<u8>, bool), String> {
-    match ask_admin(config, &AdminAsk::Status) {
-        Ok(AdminAnswer::Checkpoint { note, .. }) => Ok((note.into_bytes(), true)),
-        Ok(AdminAnswer::Failed { reason }) => Err(reason),
-        Ok(AdminAnswer::ClockAccepted {}) => Err("the signer answered something else".to_owned()),
+/// The newest checkpoint.
+struct Newest {
+    /// The signed note.
+    note: Vec<u8>,
+    /// The keys to verify it with.
+    keys: Vec<VerifierKey>,
+    /// The signer gave it.
+    running: bool,
+}
+
+fn newest(config: &Config) -> Result<Newest, (String, Status)> {
+    let (note, running) = match ask_admin(config, &AdminAsk::Status) {
+        Ok(AdminAnswer::Checkpoint { note, .. }) => (note.into_bytes(), true),
+        Ok(AdminAnswer::Failed { reason }) => return Err((reason, 69)),
+        Ok(AdminAnswer::ClockAccepted {}) => {
+            return Err(("the signer answered something else".to_owned(), 69));
+        }
+        Err(AdminError::Denied) => {
+            let shown = auditor::ask(config, &AuditorAsk::Status)?;
+            return Ok(Newest { note: shown.log.note, keys: shown.keys, running: true });
+        }
         Err(AdminError::Stopped) => {
             let published = config.audit.directory.join("published");
-            let note = TileReader::open(&published).checkpoint().map_err(|e| e.to_string())?;
+            let note = TileReader::open(&published).checkpoint().map_err(|e| (e.to_string(), 69))?;
             let missing = "there is no audit log; create it once with `chancery audit init`";
-            Ok((note.ok_or(missing)?, false))
+            (note.ok_or((missing.to_owned(), 69))?, false)
         }
-        Err(error) => Err(error.to_string()),
-    }
+        Err(error) => return Err((error.to_string(), error.exit_status())),
+    };
+    let keys = read_log_keys(&log_keys_path(config)).map_err(|e| (e.to_string(), e.exit_status()))?;
+    Ok(Newest { note, keys, running })
 }
 
 /// Does it.
@@ -40,13 +57,9 @@ pub fn run(args: &AuditStatus) -> Status {
         Ok(config) => config,
         Err(status) => return status,
     };
-    let keys = match read_log_keys(&log_keys_path(&config)) {
-        Ok(keys) => keys,
-        Err(error) => return fail(&error, error.exit_status()),
-    };
-    let (note, running) = match newest(&config) {
+    let Newest { note, keys, running } = match newest(&config) {
         Ok(newest) => newest,
-        Err(reason) => return fail(&reason, 69),
+        Err((reason, status)) => return fail(&reason, status),
     };
     match VerifierKey::open(&keys, &note) {
         Ok(checkpoint) if args.json => {

@@ -27,7 +27,7 @@ fn accept(config: &Config, reason: &str) -> Result<(), (String, Status)> {
             return Err(("the signer answered something else".to_owned(), 69));
         }
         Err(AdminError::Stopped) => {}
-        Err(error) => return Err((error.to_string(), 69)),
+        Err(error) => return Err((error.to_string(), error.exit_status())),
     }
     let failed = |e: StartError| (e.to_string(), e.exit_status());
     let log = Offline::open(config).map_err(failed)?;

@@ -6,8 +6,8 @@
 use super::{Status, fail};
 use crate::clock;
 use crate::config::{
-    Config, HostProblem, Mistakes, PinSource, Process, SignerMode, check_certificate, check_host, find_lines,
-    load,
+    Config, HostProblem, Mistakes, PinSource, Process, SignerMode, check_auditors, check_certificate,
+    check_host, find_lines, load,
 };
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,9 @@ fn see(config: &Config, process: Process) -> Seen {
         let (problems, notes) = check_certificate(tls, clock::wall_unchecked().unix_seconds());
         seen.problems.extend(problems);
         seen.notes.extend(notes);
+    }
+    if let (Some(auditors), Process::Signer | Process::Both) = (&config.auditors, process) {
+        seen.problems.extend(check_auditors(auditors));
     }
     if let (PinSource::Credential(name), Process::Signer | Process::Both) = (&config.hsm.pin, process) {
         seen.notes.push(format!(
@@ -232,6 +235,9 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "token             {} in {}", config.hsm.token, config.hsm.module.display())?;
     writeln!(out, "keys              {}", keys(config).join(", "))?;
     writeln!(out, "audit log         {} in {}", config.audit.origin, config.audit.directory.display())?;
+    if let Some(auditors) = &config.auditors {
+        writeln!(out, "auditors          group {} at {}", auditors.group, auditors.socket.display())?;
+    }
     for issuer in &config.grant_issuers {
         writeln!(out, "grant issuer      {} ({} keys)", issuer.issuer, issuer.keys.len())?;
     }
@@ -256,6 +262,7 @@ fn summary_json(config: &Config) -> Value {
         "tls": config.http.tls.is_some(),
         "signer": signer(config),
         "keys": keys(config),
+        "auditors": config.auditors.as_ref().map(|auditors| &auditors.group),
         "grant_issuers": config.grant_issuers.iter().map(|g| g.issuer.as_str()).collect::<Vec<_>>(),
         "resource_servers": config.resource_servers.iter().map(|r| r.client_id.as_str()).collect::<Vec<_>>(),
         "clients": config.clients.iter().map(|c| c.client_id.as_str()).collect::<Vec<_>>(),

@@ -23,6 +23,7 @@ pub mod audit_export;
 pub mod audit_init;
 pub mod audit_status;
 pub mod audit_verify;
+mod auditor;
 pub mod clock_accept;
 pub mod config_check;
 pub mod key_generate;

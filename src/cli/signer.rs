@@ -6,15 +6,13 @@ use crate::audit::{Event, Outcome};
 use crate::config::{Config, Process, SignerMode};
 use crate::hsm::leave;
 use crate::signer::{
-    Appliance, Calls, Ending, Identity, Service, check_peer, listen, record_event, refuse,
-    remember_lost_token,
+    Appliance, Calls, Ending, Identity, Service, bind, check_peer, listen, listen_for_auditors, record_event,
+    refuse, remember_lost_token,
 };
 use crate::{clock, systemd, telemetry};
 use clap::Args;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -84,6 +82,9 @@ pub fn run(args: &SignerArgs) -> Status {
     if let Err(error) = listen(&config, &service, appliance_identity(&identity)) {
         tracing::error!(%error, "no operator can reach the signer; admin.sock in the audit directory");
     }
+    if let Err(error) = listen_for_auditors(&config, &service, appliance_identity(&identity)) {
+        tracing::error!(%error, "no auditor can reach the signer; auditors.socket in the configuration");
+    }
     if !args.child {
         systemd::ready();
         systemd::status("ready");
@@ -150,7 +151,7 @@ fn last_words(child: bool, config: &Config, reason: &str) {
     if UnixStream::connect(socket).is_ok() {
         return;
     }
-    let told = bind(socket).and_then(|listener| {
+    let told = bind(socket, 0o666).and_then(|listener| {
         listener.set_nonblocking(true)?;
         let began = clock::monotonic_nanos();
         while clock::since(began) < LAST_WORDS {
@@ -306,7 +307,8 @@ fn meet_gateways(
             "the configuration has no [signer] socket; `chancery serve` starts its signer by itself",
         ));
     };
-    let listener = bind(socket)?;
+    // Peer credentials decide which process may connect, not the file's mode.
+    let listener = bind(socket, 0o666)?;
     let (service, user) = (Arc::downgrade(service), gateway_user.clone());
     std::thread::Builder::new().name("gateways".to_owned()).spawn(move || {
         let mut failing = false;
@@ -338,15 +340,4 @@ fn meet_gateways(
         }
     })?;
     Ok(())
-}
-
-fn bind(socket: &Path) -> std::io::Result<UnixListener> {
-    match std::fs::remove_file(socket) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let listener = UnixListener::bind(socket)?;
-    // Who may connect is decided by peer credentials, not by the file's mode.
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
-    Ok(listener)
 }

@@ -7,10 +7,10 @@ use super::parties::{self, ClientEntry, GrantIssuerEntry, KeyEntry, ResourceServ
 use super::place::Placed;
 use super::section::{Need, Section};
 use super::values;
-use super::{Audit, Hsm, Http, Limits, LogLines, PinSource, SignerMode, Store, Tls};
+use super::{Audit, Auditors, Hsm, Http, Limits, LogLines, PinSource, SignerMode, Store, Tls};
 use crate::claims::Issuer;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `sun_path` of a Unix socket address holds 108 bytes, the last a zero (unix(7)).
@@ -25,6 +25,8 @@ pub(super) struct File {
     pub(super) hsm: Option<Hsm>,
     pub(super) keys: Vec<KeyEntry>,
     pub(super) audit: Option<Audit>,
+    /// Also `None` where the file has no such table.
+    pub(super) auditors: Option<Auditors>,
     pub(super) store: Option<Store>,
     pub(super) log: Option<LogLines>,
     pub(super) grant_issuers: Vec<GrantIssuerEntry>,
@@ -45,6 +47,11 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> File {
     let hsm = top.table("hsm", Need::Required, hsm).flatten();
     let keys = top.tables("keys", parties::key);
     let audit = top.table("audit", Need::Required, audit).flatten();
+    let gateways = match &signer {
+        Some(SignerMode::Separate { socket, .. }) => Some(socket.as_path()),
+        _ => None,
+    };
+    let auditors = top.table("auditors", Need::Optional, |s| auditors(s, gateways)).flatten();
     File {
         issuer,
         http,
@@ -55,6 +62,7 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> File {
         hsm,
         keys,
         audit,
+        auditors,
         store: top.table("store", Need::Required, store).flatten(),
         log: top.table("log", Need::Default("{}"), log).flatten(),
         grant_issuers: top.tables("grant_issuers", parties::grant_issuer),
@@ -164,13 +172,7 @@ fn signer(s: &mut Section<'_, '_, '_>) -> Option<(SignerMode, Option<PathBuf>)> 
     let name = "the name of a user of this system";
     let gateway = s.get("gateway_user", need, name, values::user);
     let signer = s.get("signer_user", need, name, values::user);
-    if let Some(socket) = &socket {
-        let length = socket.value.as_os_str().len();
-        if length > SOCKET_PATH {
-            let expected = format!("a path of at most {SOCKET_PATH} bytes (unix(7))");
-            s.mistake(&socket.place, expected, format!("{length} bytes"));
-        }
-    }
+    fits(s, socket.as_ref());
     if named && state.is_none() {
         return None;
     }
@@ -183,6 +185,17 @@ fn signer(s: &mut Section<'_, '_, '_>) -> Option<(SignerMode, Option<PathBuf>)> 
         signer_user: signer?.value,
     };
     Some((mode, state))
+}
+
+/// The path of a socket is one that the system can bind to.
+fn fits(s: &mut Section<'_, '_, '_>, socket: Option<&Placed<PathBuf>>) {
+    if let Some(socket) = socket
+        && let length = socket.value.as_os_str().len()
+        && length > SOCKET_PATH
+    {
+        let expected = format!("a path of at most {SOCKET_PATH} bytes (unix(7))");
+        s.mistake(&socket.place, expected, format!("{length} bytes"));
+    }
 }
 
 fn hsm(s: &mut Section<'_, '_, '_>) -> Option<Hsm> {
@@ -235,6 +248,19 @@ fn audit(s: &mut Section<'_, '_, '_>) -> Option<Audit> {
         origin: origin?,
         segment_bytes: segment?,
     })
+}
+
+/// Which accounts may make exports, and where they ask. `gateways` is the socket of the gateway.
+fn auditors(s: &mut Section<'_, '_, '_>, gateways: Option<&Path>) -> Option<Auditors> {
+    let socket = s.path("socket", "the path of a Unix socket");
+    let group = s.get("group", Need::Required, "the name of a group of this system", values::user);
+    fits(s, socket.as_ref());
+    if let Some(socket) = &socket
+        && gateways == Some(&socket.value)
+    {
+        s.mistake(&socket.place, "another path than signer.socket", "the same");
+    }
+    Some(Auditors { socket: socket?.value, group: group?.value })
 }
 
 fn store(s: &mut Section<'_, '_, '_>) -> Option<Store> {

@@ -1,11 +1,11 @@
 //! What only this machine can tell: whether the files and directories that a configuration names are there.
 
-use super::{Config, Mistake, Mistakes, PinSource, SignerMode};
-use nix::unistd::{AccessFlags, eaccess};
+use super::{Auditors, Config, Mistake, Mistakes, PinSource, SignerMode};
+use nix::unistd::{AccessFlags, Group, eaccess};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Which process asks: each needs its own part of the machine and may be kept from the other's.
@@ -56,6 +56,15 @@ impl HostProblem {
             denied: false,
         };
         mistakes.list().iter().map(problem).collect()
+    }
+
+    fn no_group(name: &str) -> Self {
+        Self::new(
+            "auditors.group",
+            Path::new(name),
+            "a group of this machine".to_owned(),
+            "none of this name".to_owned(),
+        )
     }
 
     /// `key` names a user that this machine does not know.
@@ -115,6 +124,37 @@ pub fn check_host(config: &Config, process: Process) -> Vec<HostProblem> {
         {
             look(writable("signer.socket", directory, "a directory that the signer can write to"));
         }
+    }
+    problems
+}
+
+/// What keeps the members of the auditors' group from the signer's socket for them, or lets others near it. Apart from
+/// [`check_host`]: the service goes on without auditors.
+pub fn check_auditors(auditors: &Auditors) -> Vec<HostProblem> {
+    const KEY: &str = "auditors.socket";
+    let mut problems = Vec::new();
+    let group = Group::from_name(&auditors.group).ok().flatten();
+    if group.is_none() {
+        problems.push(HostProblem::no_group(&auditors.group));
+    }
+    let Some(directory) = auditors.socket.parent() else { return problems };
+    problems.extend(writable(KEY, directory, "a directory that the signer can write to"));
+    let Ok(about) = std::fs::metadata(directory) else { return problems };
+    if let Some(group) = group
+        && about.gid() != group.gid.as_raw()
+    {
+        let expected = format!("a directory of the group {0} (chgrp {0})", group.name);
+        let found = match Group::from_gid(about.gid().into()) {
+            Ok(Some(other)) => format!("one of {}", other.name),
+            _ => format!("one of gid {}", about.gid()),
+        };
+        problems.push(HostProblem::new(KEY, directory, expected, found));
+    }
+    let mode = about.permissions().mode() & 0o7777;
+    if mode & 0o037 != 0o010 {
+        let expected = "a directory that its group may enter and not write to, and that others may not enter \
+            (chmod g=x,o=)";
+        problems.push(HostProblem::new(KEY, directory, expected.to_owned(), format!("mode {mode:04o}")));
     }
     problems
 }
@@ -185,6 +225,28 @@ mod tests {
         let (home, config) = machine();
         assert!(!home.path().join("audit").exists());
         assert_eq!(keys(&config, Process::Both), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_auditors_directory_is_for_the_signer_and_their_group_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let own = Group::from_gid(nix::unistd::getegid()).unwrap().unwrap().name;
+        let auditors =
+            |group: &str| Auditors { socket: home.path().join("auditors.sock"), group: group.to_owned() };
+        let wrong = |mode, group| {
+            fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let found = check_auditors(&auditors(group)).into_iter();
+            found.map(|p| format!("{}: {}", p.key, p.found)).collect::<Vec<_>>()
+        };
+        for mode in [0o710, 0o750, 0o2710] {
+            assert_eq!(wrong(mode, &own), Vec::<String>::new(), "{mode:o}");
+        }
+        for mode in [0o700, 0o711, 0o755, 0o770, 0o777] {
+            assert_eq!(wrong(mode, &own), [format!("auditors.socket: mode {mode:04o}")]);
+        }
+        assert_eq!(wrong(0o710, "no-such-group"), ["auditors.group: none of this name"]);
+        let other = if own == "root" { "daemon" } else { "root" };
+        assert_eq!(wrong(0o710, other), [format!("auditors.socket: one of {own}")]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod values;
 mod tests;
 
 pub use certificate::check_certificate;
-pub use host::{HostProblem, Process, check_host};
+pub use host::{HostProblem, Process, check_auditors, check_host};
 pub use load::{ReadFile, find_lines, load, parse};
 pub use mistake::{Mistake, Mistakes};
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub keys: Vec<KeySeries>,
     /// The log.
     pub audit: Audit,
+    /// Which accounts may make exports over a socket of their own; none unless given.
+    pub auditors: Option<Auditors>,
     /// State of tokens.
     pub store: Store,
     /// Who may hand over approved grants.
@@ -204,6 +206,15 @@ pub struct Audit {
     pub node: String,
     /// Size of one segment file (64 MiB).
     pub segment_bytes: u64,
+}
+
+/// `[auditors]`.
+#[derive(Debug, Clone)]
+pub struct Auditors {
+    /// Unix socket that the signer listens on, in a directory that the group alone may enter.
+    pub socket: PathBuf,
+    /// Group whose members may make exports.
+    pub group: String,
 }
 
 /// `[store]`.

@@ -18,6 +18,7 @@ impl Config {
             hsm: self.hsm.clone(),
             keys: ruling.keys.clone(),
             audit: self.audit.clone(),
+            auditors: self.auditors.clone(),
             store: self.store.clone(),
             grant_issuers: old.grant_issuers.iter().map(|old| grant_issuer(old, new)).collect(),
             resource_servers: old.resource_servers.iter().map(|old| resource_server(old, new)).collect(),

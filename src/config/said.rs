@@ -5,8 +5,8 @@
 //! Every structure is taken apart by name, so that a new setting cannot be forgotten here.
 
 use super::{
-    Audit, Authentication, Client, Config, ConfigDigest, GrantIssuer, GrantKey, Hsm, Http, KeySeries, Limits,
-    PinSource, ResourceServer, SignerMode, Store, Tls,
+    Audit, Auditors, Authentication, Client, Config, ConfigDigest, GrantIssuer, GrantKey, Hsm, Http,
+    KeySeries, Limits, PinSource, ResourceServer, SignerMode, Store, Tls,
 };
 use crate::claims::ScopeToken;
 use crate::jose::sha256;
@@ -41,6 +41,7 @@ pub(super) fn said(config: &Config) -> Vec<Said> {
         hsm,
         keys,
         audit,
+        auditors,
         store,
         grant_issuers,
         resource_servers,
@@ -70,6 +71,10 @@ pub(super) fn said(config: &Config) -> Vec<Said> {
     list.put(Use::Rules, "audit.origin", origin);
     list.put(Use::Start, "audit.node", node);
     list.put(Use::Start, "audit.segment_bytes", segment_bytes);
+    if let Some(Auditors { socket, group }) = auditors {
+        list.put(Use::Start, "auditors.socket", socket.display());
+        list.put(Use::Start, "auditors.group", group);
+    }
     let Store { path } = store;
     list.put(Use::Start, "store.url", path.display());
     list.put(Use::Start, "log.lines", format!("{log:?}"));

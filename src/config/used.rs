@@ -30,6 +30,7 @@ pub(super) fn config(file: File, keys: Vec<Option<Vec<GrantKey>>>) -> Option<Con
         hsm: file.hsm?,
         keys: series,
         audit: file.audit?,
+        auditors: file.auditors,
         store: file.store?,
         grant_issuers,
         resource_servers: file.resource_servers.into_iter().map(server).collect::<Option<_>>()?,

@@ -181,7 +181,7 @@ pub(super) fn sqlite(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong>
     Ok(base.join(file))
 }
 
-/// A Unix user: its name.
+/// A Unix user or group: its name.
 pub(super) fn user(value: &DeValue<'_>) -> Result<String, Wrong> {
     let text = text(value)?;
     let right = text.len() <= 32

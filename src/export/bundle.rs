@@ -5,12 +5,12 @@ use super::keys::{KeyBook, KeyFile};
 use super::manifest::{Manifest, ManifestFile};
 use super::{KEYS, MANIFEST, Progress};
 use crate::audit::note::{NoteError, VerifierKey};
-use crate::audit::tiles::{CHECKPOINT, Kind as TileKind, Tile, TileError, TileReader, WIDTH};
+use crate::audit::tiles::{Bundle, CHECKPOINT, Kind as TileKind, Tile, TileError, TileReader, WIDTH};
 use crate::audit::tree::{Edge, Hash, leaf_hash};
 use crate::clock::Timestamp;
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What was exported.
@@ -73,28 +73,47 @@ pub enum ExportError {
     },
 }
 
-/// Copies what the newest checkpoint in `published` covers into the new directory `out`, with the keys that the log's
-/// own key records tell of and those of `log_keys` among them.
+/// A log of which a bundle is made.
+pub struct Source<'a> {
+    /// Where the checkpoint is from, for errors.
+    pub place: PathBuf,
+    /// The newest checkpoint, a signed note.
+    pub note: Vec<u8>,
+    /// Gives the bundles in order: their number, and how many records are wanted of it.
+    pub bundle: Box<dyn FnMut(u64, u64) -> Result<Bundle, TileError> + 'a>,
+}
+
+impl Source<'_> {
+    /// The log that is published in a directory. The checkpoint is read first: whatever the daemon adds meanwhile lies
+    /// beyond it.
+    pub fn published(directory: &Path) -> Result<Self, ExportError> {
+        let reader = TileReader::open(directory);
+        let note = reader.checkpoint()?.ok_or_else(|| ExportError::Unpublished(directory.to_owned()))?;
+        let bundle = Box::new(move |index, width| reader.bundle(index, width));
+        Ok(Self { place: directory.join(CHECKPOINT), note, bundle })
+    }
+}
+
+/// Writes what the source's checkpoint covers into the new directory `out`, with the keys that the log's own key records
+/// tell of and those of `log_keys` among them.
 ///
-/// The checkpoint is read first: whatever the daemon adds meanwhile lies beyond it. All hashes are computed anew from
-/// the records, so that a published log that does not fit its checkpoint is noticed here.
+/// All hashes are computed anew from the records, so that a source that does not fit its checkpoint is noticed here.
 pub fn write(
     out: &Path,
-    published: &Path,
+    source: Source<'_>,
     log_keys: &[VerifierKey],
     made_at: Timestamp,
     progress: Progress<'_>,
 ) -> Result<Summary, ExportError> {
-    let reader = TileReader::open(published);
-    let note = reader.checkpoint()?.ok_or_else(|| ExportError::Unpublished(published.to_owned()))?;
-    let checkpoint = VerifierKey::open(log_keys, &note)
-        .map_err(|why| ExportError::Checkpoint { path: published.join(CHECKPOINT), why })?;
+    let Source { place: path, note, bundle: mut next } = source;
+    let checkpoint =
+        VerifierKey::open(log_keys, &note).map_err(|why| ExportError::Checkpoint { path, why })?;
     let mut copy = Copy::begin(out)?;
     let mut edge = Edge::new();
     let mut book = KeyBook::default();
     while edge.size() < checkpoint.size {
         let index = edge.size() / WIDTH;
-        let bundle = reader.bundle(index, (checkpoint.size - edge.size()).min(WIDTH))?;
+        let bundle = next(index, (checkpoint.size - edge.size()).min(WIDTH))?;
         copy.tile(Tile { kind: TileKind::Entries, index, width: bundle.len() }, bundle.as_bytes())?;
         for record in bundle.records() {
             let sequence = edge.size();
@@ -156,7 +175,7 @@ struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    /// Creates the directory for its owner alone: the records tell who used which service when.
+    /// Creates the directory for its owner alone, as all that is in it: the records tell who used which service when.
     fn begin(out: &'a Path) -> Result<Self, ExportError> {
         let failed = |source| ExportError::Write { path: out.to_owned(), source };
         DirBuilder::new().mode(0o700).create(out).map_err(failed)?;
@@ -170,9 +189,11 @@ impl<'a> Copy<'a> {
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
         let path = self.out.join(name);
         let parent = path.parent().unwrap_or(self.out);
-        fs::create_dir_all(parent)
-            .and_then(|()| fs::write(&path, bytes))
-            .map_err(|source| ExportError::Write { path: path.clone(), source })?;
+        let create = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(bytes)
+        };
+        create().map_err(|source| ExportError::Write { path: path.clone(), source })?;
         self.files.push(ManifestFile::new(name.to_owned(), bytes));
         self.bytes += bytes.len() as u64;
         Ok(())

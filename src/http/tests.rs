@@ -76,6 +76,7 @@ fn config() -> Config {
             algorithm: Algorithm::ES256,
             rsa_bits: 3_072,
         }],
+        auditors: None,
         audit: Audit {
             directory: "/nowhere".into(),
             origin: "as.example/audit".to_owned(),

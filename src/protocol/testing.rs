@@ -106,6 +106,7 @@ pub(crate) fn bank() -> Config {
             series(Purpose::Introspection, Algorithm::RS256),
             series(Purpose::Metadata, Algorithm::ES256),
         ],
+        auditors: None,
         audit: Audit {
             directory: "/dev/null".into(),
             origin: "as.bank.example/audit/test".to_owned(),

@@ -2,16 +2,16 @@
 //! root alone (peer credentials). Each act is recorded before it is done.
 
 use super::frame::{self, FrameError};
+use super::link::bind;
 use super::record::{self, Identity};
 use super::service::Service;
 use super::watch;
 use super::worker::Ticket;
-use crate::audit::{Event, Log, LogError, Outcome};
+use crate::audit::{Event, Log, LogError, Outcome, Published};
 use crate::config::Config;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -61,9 +61,31 @@ pub enum AdminError {
     /// None listens: it is stopped.
     #[error("no signer is running")]
     Stopped,
+    /// This account may not reach the socket.
+    #[error("this account may not reach the signer's socket")]
+    Denied,
     /// It does not answer as it should.
     #[error("the signer's admin socket: {0}")]
     Broken(#[from] FrameError),
+}
+
+impl AdminError {
+    pub(super) fn of_connect(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+        match error.kind() {
+            NotFound | ConnectionRefused => Self::Stopped,
+            PermissionDenied => Self::Denied,
+            _ => Self::Broken(error.into()),
+        }
+    }
+
+    /// Of sysexits(3).
+    pub const fn exit_status(&self) -> u8 {
+        match self {
+            Self::Denied => 77,
+            Self::Stopped | Self::Broken(_) => 69,
+        }
+    }
 }
 
 /// Where the socket lies.
@@ -73,13 +95,7 @@ fn path(config: &Config) -> PathBuf {
 
 /// Listens for operators until the process ends.
 pub fn listen(config: &Config, service: &Arc<Service>, identity: Identity) -> std::io::Result<()> {
-    let path = path(config);
-    match std::fs::remove_file(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let listener = bind(&path(config), 0o600)?;
     let service = Arc::downgrade(service);
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         for stream in listener.incoming() {
@@ -122,35 +138,43 @@ fn act(
     operator: &str,
     identity: &Identity,
 ) -> Result<AdminAnswer, String> {
-    let newest = || log.newest().ok_or_else(|| "the log has no checkpoint".to_owned());
     match ask {
-        AdminAsk::Status => Ok(AdminAnswer::Checkpoint { note: newest()?.note.clone(), sequence: None }),
+        AdminAsk::Status => Ok(AdminAnswer::Checkpoint { note: newest(log)?.note.clone(), sequence: None }),
         AdminAsk::AcceptClock { reason } => {
             watch::accept(log, reason, operator).map(|()| AdminAnswer::ClockAccepted {})
         }
         AdminAsk::Export { directory } => {
-            let entry = record::system(
-                Event::Export,
-                Outcome::Success,
-                Some(directory),
-                Some(operator),
-                identity,
-                None,
-            )
-            .map_err(|e| e.to_string())?;
-            let sequence = log.record(entry).map_err(|e| e.to_string())?.sequence();
-            let covering = match log.checkpoint() {
-                Err(LogError::Unconfirmed) => newest()?,
-                made => made.map_err(|e| e.to_string())?,
-            };
+            let (covering, sequence) = record_export(log, directory, operator, identity)?;
             Ok(AdminAnswer::Checkpoint { note: covering.note.clone(), sequence: Some(sequence) })
         }
     }
 }
 
+/// The newest checkpoint.
+pub(super) fn newest(log: &Log<Ticket>) -> Result<Arc<Published>, String> {
+    log.newest().ok_or_else(|| "the log has no checkpoint".to_owned())
+}
+
+/// Records an export; then a checkpoint, which covers the record unless none may be signed yet.
+pub(super) fn record_export(
+    log: &Log<Ticket>,
+    reason: &str,
+    operator: &str,
+    identity: &Identity,
+) -> Result<(Arc<Published>, u64), String> {
+    let entry = record::system(Event::Export, Outcome::Success, Some(reason), Some(operator), identity, None)
+        .map_err(|e| e.to_string())?;
+    let sequence = log.record(entry).map_err(|e| e.to_string())?.sequence();
+    let covering = match log.checkpoint() {
+        Err(LogError::Unconfirmed) => newest(log)?,
+        made => made.map_err(|e| e.to_string())?,
+    };
+    Ok((covering, sequence))
+}
+
 /// Asks the running signer.
 pub fn ask_admin(config: &Config, ask: &AdminAsk) -> Result<AdminAnswer, AdminError> {
-    let stream = UnixStream::connect(path(config)).map_err(|_| AdminError::Stopped)?;
+    let stream = UnixStream::connect(path(config)).map_err(AdminError::of_connect)?;
     stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(FrameError::from)?;
     frame::write_one(&stream, ask)?;
     Ok(frame::read_one(&stream)?)

@@ -6,7 +6,8 @@ use super::memory::{LogMemory, follow};
 use super::message::{Hello, PROTOCOL_VERSION, Welcome};
 use crate::config::{Config, ConfigDigest};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -230,6 +231,17 @@ pub fn check_peer(stream: &UnixStream, user: &str) -> Result<(), String> {
             peer.uid()
         ))
     }
+}
+
+/// Listens on a socket at `path`, in place of one that an earlier process left there.
+pub fn bind(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {

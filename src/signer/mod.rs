@@ -25,12 +25,14 @@
 //! | `memory` | what the gateway remembers of the log, and when it believes a newer checkpoint |
 //! | `offline` | the log while no signer runs, without the token |
 //! | `admin` | commands of the operator on the same machine |
+//! | `auditors` | exports for members of a group, over a socket of their own |
 //! | `status` | what the signer says of itself each second |
 //! | `watch` | the guarded clock: what is told of it, and the operator's word that a new time is right |
 //! | `state` | what the signer keeps outside the log: its memory of it, and marks for later processes |
 
 mod admin;
 mod answer;
+mod auditors;
 mod calls;
 mod checkpoint_key;
 mod child;
@@ -71,13 +73,14 @@ mod wire;
 mod worker;
 
 pub use admin::{AdminAnswer, AdminAsk, AdminError, ask_admin, listen};
+pub use auditors::{AuditorAnswer, AuditorAsk, ask_auditor, listen_for_auditors};
 pub use calls::Calls;
 pub use checkpoint_key::{log_keys_path, read_log_keys};
 pub use child::keep_child;
 pub use client::{AskError, Outage, Published, Recorded, SignerClient, SignerState};
 pub use kept::Refused;
 pub use keyring::KeyringError;
-pub use link::{Link, check_peer, keep_separate};
+pub use link::{Link, bind, check_peer, keep_separate};
 pub use login::clear_refused_pin;
 pub use memory::{Distrust, LogMemory};
 pub use offline::{Offline, Remembered};

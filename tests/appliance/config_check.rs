@@ -14,6 +14,9 @@ const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"MKBCTNIc
 const GATEWAY: (&str, u32) = ("www-data", 33);
 const SIGNER: (&str, u32) = ("backup", 34);
 
+/// The group `games`, which every Debian has.
+const AUDITORS: u32 = 60;
+
 /// The example for two services, on a machine in `home` where everything is as it should be.
 fn machine(home: &Path) {
     let at = |name: &str| home.join(name);
@@ -23,11 +26,12 @@ fn machine(home: &Path) {
         .replace("/run/chancery", at("run").to_str().unwrap())
         .replace("/usr/lib/softhsm/libsofthsm2.so", at("module.so").to_str().unwrap())
         .replace("\"chancery\"\n", "\"www-data\"\n")
-        .replace("\"chancery-signer\"\n", "\"backup\"\n");
+        .replace("\"chancery-signer\"\n", "\"backup\"\n")
+        .replace("\"chancery-auditors\"\n", "\"games\"\n");
     fs::write(at("chancery.toml"), example).unwrap();
     fs::write(at("login.jwks"), KEYS).unwrap();
     fs::write(at("module.so"), "").unwrap();
-    let script = "mkdir tls run state state/audit state/signer
+    let script = "mkdir tls run run-auditors state state/audit state/signer
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj /CN=as.bank.example \
             -keyout tls/server.key -out tls/server.pem";
     let output = Command::new("sh").args(["-ec", script]).current_dir(home).output().unwrap();
@@ -43,6 +47,7 @@ fn machine(home: &Path) {
         ("state/audit", 0o700, Some((SIGNER.1, SIGNER.1))),
         ("state/signer", 0o700, Some((SIGNER.1, SIGNER.1))),
         ("run", 0o750, Some((SIGNER.1, GATEWAY.1))),
+        ("run-auditors", 0o710, Some((SIGNER.1, AUDITORS))),
     ] {
         fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
         if let Some((user, group)) = owner {
@@ -111,13 +116,34 @@ fn root_checks_each_file_as_the_user_of_the_service_that_needs_it() {
     );
     assert!(out.contains(&says), "{out}");
 
+    // Other accounts could enter, and the auditors could not.
+    machine_again(home);
+    fs::set_permissions(home.join("run-auditors"), Permissions::from_mode(0o701)).unwrap();
+    chown(home.join("run-auditors"), None, Some(0)).unwrap();
+    let socket = 1 + fs::read_to_string(home.join("chancery.toml"))
+        .unwrap()
+        .lines()
+        .position(|l| l.contains("auditors.sock"))
+        .unwrap();
+    assert_eq!(wrong(home), vec![format!("{socket} auditors.socket backup"); 2]);
+    let (_, out) = check(home, false);
+    assert!(
+        out.contains("expected a directory of the group games (chgrp games), found one of root"),
+        "{out}"
+    );
+    assert!(out.contains("(chmod g=x,o=), found mode 0701"), "{out}");
+
     // The configuration itself, hidden from one of the two.
     machine_again(home);
     fs::set_permissions(home.join("login.jwks"), Permissions::from_mode(0o640)).unwrap();
     chown(home.join("login.jwks"), Some(0), Some(GATEWAY.1)).unwrap();
     assert_eq!(wrong(home), [format!("{} grant_issuers[0].jwks_file backup", line("jwks_file"))]);
 
-    // A user that this machine does not have.
+    // A group and a user that this machine does not have.
+    machine_again(home);
+    let text = fs::read_to_string(home.join("chancery.toml")).unwrap();
+    fs::write(home.join("chancery.toml"), text.replace("\"games\"\n", "\"no-such-group\"\n")).unwrap();
+    assert_eq!(wrong(home), [format!("{} auditors.group backup", line("group"))]);
     machine_again(home);
     let text = fs::read_to_string(home.join("chancery.toml")).unwrap();
     fs::write(home.join("chancery.toml"), text.replace("\"backup\"\n", "\"no-such-user\"\n")).unwrap();
@@ -126,7 +152,7 @@ fn root_checks_each_file_as_the_user_of_the_service_that_needs_it() {
 
 /// As [`machine`], over what an earlier part of the test left.
 fn machine_again(home: &Path) {
-    for name in ["tls", "run", "state"] {
+    for name in ["tls", "run", "run-auditors", "state"] {
         fs::remove_dir_all(home.join(name)).unwrap();
     }
     machine(home);

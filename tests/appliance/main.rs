@@ -8,7 +8,7 @@
 //! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback`, `clock` | what goes wrong |
 //! | `outages`, `reload` | restarts and new configurations that callers do not feel |
 //! | `generations` | keys that follow each other |
-//! | `export`, `guess` | what auditors get, and what they do not |
+//! | `auditors`, `export`, `guess` | what auditors get, and what they do not |
 //!
 //! Rows (`row 31`, `P4`, `B6`) stand in `tests/conformance.md`, decisions (`D24`) in `src/manual/decisions.rs`. Every
 //! test ends with [`harness::Appliance::finish`], which verifies the whole log and compares it with every answer that was
@@ -21,6 +21,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod auditors;
 mod authentication;
 mod bad_input;
 mod clock;

@@ -153,6 +153,21 @@ impl Bundle {
         parts.0.is_empty().then_some(bundle)
     }
 
+    /// The next `count` records of a stream that holds one bundle after the other.
+    pub fn read_from(mut stream: impl Read, count: u64) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            bytes.extend_from_slice(&length);
+            let length = u64::from(u16::from_be_bytes(length));
+            if (&mut stream).take(length).read_to_end(&mut bytes)? as u64 != length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(Self { bytes, count })
+    }
+
     /// The bundle of the first `width` records.
     fn cut(mut self, width: u64) -> Self {
         if width < self.count {

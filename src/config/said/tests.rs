@@ -51,6 +51,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("origin        = \"as.example/audit/node-a\"", "origin        = \"as.example/audit/other\""),
     ("node          = \"node-a\"", "node          = \"other\""),
     ("segment_bytes = \"64MiB\"", "segment_bytes = \"65MiB\""),
+    ("\"/run/chancery-auditors/auditors.sock\"", "\"/run/other/auditors.sock\""),
+    ("group  = \"chancery-auditors\"", "group  = \"other\""),
     ("url = \"sqlite:///var/lib/chancery/state.db\"", "url = \"sqlite:///var/lib/other.db\""),
     ("lines = \"auto\"", "lines = \"json\""),
     ("issuer                      = \"https://login.example\"", "issuer = \"https://other.example\""),

@@ -140,6 +140,21 @@ fn signer_token_log_and_store() {
             "signer.socket",
             "found nothing",
         ),
+        ("[hsm]\n", "[auditors]\nsocket = \"/s\"\n[hsm]\n", "auditors.group", "the name of a group"),
+        ("[hsm]\n", "[auditors]\ngroup = \"g\"\n[hsm]\n", "auditors.socket", "found nothing"),
+        (
+            "[hsm]\n",
+            "[auditors]\nsocket = \"/s\"\ngroup = \"g h\"\n[hsm]\n",
+            "auditors.group",
+            "found \"g h\"",
+        ),
+        (
+            "[hsm]\n",
+            "[signer]\nsocket = \"/s\"\ngateway_user = \"a\"\nsigner_user = \"b\"\n\
+             [auditors]\nsocket = \"/s\"\ngroup = \"g\"\n[hsm]\n",
+            "auditors.socket",
+            "another path than signer.socket",
+        ),
         ("\"/usr/lib/softhsm/libsofthsm2.so\"", "\"libsofthsm2.so\"", "hsm.module", "the absolute path"),
         ("\"pkcs11:token=chancery\"", "\"chancery\"", "hsm.token", "another scheme"),
         ("\"pkcs11:token=chancery\"", "\"pkcs11:token=c?pin-value=1\"", "hsm.token", "a pin attribute"),

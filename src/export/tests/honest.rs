@@ -1,11 +1,15 @@
 use super::*;
 use crate::audit::tiles::{Tile, TileReader};
-use crate::export::{ExportError, find, write};
+use crate::export::{ExportError, Source, find, write};
 use signed_note::Verifier;
 use std::collections::HashMap;
 use tlog_tiles::tlog;
 
 const MADE_AT: Timestamp = Timestamp::from_unix_seconds(1_790_000_200);
+
+fn source(published: &TempDir) -> Source<'static> {
+    Source::published(published.path()).unwrap()
+}
 
 /// Tiles of a bundle behind the oracle's trait.
 struct Oracle<'a>(&'a Path);
@@ -44,7 +48,7 @@ fn seventy_thousand_records_are_exported_and_verified_by_us_and_by_others() {
     let out = out.path().join("bundle");
     let mut told = 0;
     let summary =
-        write(&out, published.path(), &[log.checkpoints.vkey()], MADE_AT, &mut |done, _| told = done)
+        write(&out, source(&published), &[log.checkpoints.vkey()], MADE_AT, &mut |done, _| told = done)
             .unwrap();
     assert_eq!((summary.size, told, summary.origin.as_str()), (70_000, 70_000, ORIGIN));
 
@@ -79,7 +83,7 @@ fn an_export_of_a_log_that_grew_meanwhile_holds_exactly_what_its_checkpoint_cove
         // Tiles that were partial under this checkpoint have become full and replaced their partial forms.
         log.publish(published.path(), 600, covered);
         let out = out.path().join("bundle");
-        write(&out, published.path(), &[log.checkpoints.vkey()], MADE_AT, &mut |_, _| ()).unwrap();
+        write(&out, source(&published), &[log.checkpoints.vkey()], MADE_AT, &mut |_, _| ()).unwrap();
         let report = verify(&out, &Asked::default(), &mut |_, _| ()).unwrap();
         assert_eq!((report.size, report.key_from_bundle), (covered as u64, true));
         for tile in Tile::all(covered as u64) {
@@ -92,7 +96,9 @@ fn an_export_of_a_log_that_grew_meanwhile_holds_exactly_what_its_checkpoint_cove
 fn an_export_is_refused_over_an_existing_directory_and_without_a_true_checkpoint() {
     let log = Log::new(300);
     let published = TempDir::new().unwrap();
-    let export = |out: &Path, key| write(out, published.path(), &[key], MADE_AT, &mut |_, _| ());
+    let export = |out: &Path, key| {
+        Source::published(published.path()).and_then(|log| write(out, log, &[key], MADE_AT, &mut |_, _| ()))
+    };
     let out = TempDir::new().unwrap();
     let new = out.path().join("bundle");
     assert!(matches!(export(&new, log.checkpoints.vkey()), Err(ExportError::Unpublished(_))));
@@ -110,7 +116,7 @@ fn an_export_is_refused_over_an_existing_directory_and_without_a_true_checkpoint
     };
     let other = TempDir::new().unwrap();
     wrong.publish(other.path(), 300, 300);
-    let refused = write(&new, other.path(), &[wrong.checkpoints.vkey()], MADE_AT, &mut |_, _| ());
+    let refused = write(&new, source(&other), &[wrong.checkpoints.vkey()], MADE_AT, &mut |_, _| ());
     assert!(matches!(refused, Err(ExportError::KeyNotRecorded)));
 }
 
@@ -125,7 +131,7 @@ fn an_export_of_records_that_do_not_fit_their_checkpoint_is_refused() {
     fs::write(&path, bytes).unwrap();
     let out = TempDir::new().unwrap();
     let refused =
-        write(&out.path().join("b"), published.path(), &[log.checkpoints.vkey()], MADE_AT, &mut |_, _| ());
+        write(&out.path().join("b"), source(&published), &[log.checkpoints.vkey()], MADE_AT, &mut |_, _| ());
     assert!(matches!(refused, Err(ExportError::Inconsistent(300))));
 }
 
@@ -165,7 +171,7 @@ fn a_key_file_holds_each_recorded_key_with_its_purpose() {
     let (published, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     log.publish(published.path(), 10, 10);
     let out = out.path().join("bundle");
-    write(&out, published.path(), &[log.checkpoints.vkey()], MADE_AT, &mut |_, _| ()).unwrap();
+    write(&out, source(&published), &[log.checkpoints.vkey()], MADE_AT, &mut |_, _| ()).unwrap();
     let file = KeyFile::decode(&fs::read(out.join(KEYS)).unwrap()).unwrap();
     assert_eq!(file, log.key_file());
     let value: Value = serde_json::from_slice(&fs::read(out.join(KEYS)).unwrap()).unwrap();

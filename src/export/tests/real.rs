@@ -6,7 +6,7 @@ use crate::audit::{
     Payload, SEGMENT_MIN,
 };
 use crate::clock::{self, Sources};
-use crate::export::write;
+use crate::export::{Source, write};
 use std::sync::Arc;
 
 type AuditLog = crate::audit::Log<u64>;
@@ -103,8 +103,9 @@ fn a_log_that_was_opened_twice_is_exported_while_it_runs_and_verifies() {
     record(&log, 450..460);
     let out = directory.path().join("export");
     let published = settings.directory.join("published");
+    let source = Source::published(&published).unwrap();
     let summary =
-        write(&out, &published, &[checkpoints.vkey()], clock::wall_unchecked(), &mut |_, _| ()).unwrap();
+        write(&out, source, &[checkpoints.vkey()], clock::wall_unchecked(), &mut |_, _| ()).unwrap();
     assert!(summary.size >= newest.size);
     log.close().unwrap();
 

@@ -3,6 +3,7 @@
 use super::log::Keep as Kept;
 use super::{Answer, Evidence, FrontServer, Process, Settings, Way, calls, process, until};
 use nix::sys::signal::Signal;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -71,6 +72,9 @@ impl Appliance {
         std::fs::create_dir(appliance.path("faults")).unwrap();
         std::fs::write(appliance.path("login.jwks"), FrontServer::get().jwks().to_string()).unwrap();
         appliance.write_config();
+        if let Some(group) = &appliance.settings.auditors {
+            make_auditors_directory(&appliance.path("auditors"), group);
+        }
         // As root the check sees what the gateway's user sees, and the home of a test is closed to every other user.
         if appliance.settings.gateway_user.is_none() {
             appliance.must(&["config", "check"]);
@@ -379,6 +383,14 @@ impl Drop for Appliance {
             assert!(self.finished, "every test ends with finish()");
         }
     }
+}
+
+/// As `systemd/chancery.tmpfiles` makes it.
+fn make_auditors_directory(directory: &Path, group: &str) {
+    let group = nix::unistd::Group::from_name(group).unwrap().expect("a group of this machine");
+    std::fs::create_dir(directory).unwrap();
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o710)).unwrap();
+    std::os::unix::fs::chown(directory, None, Some(group.gid.as_raw())).unwrap();
 }
 
 /// An appliance that has ended well.

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     /// Where the log lies unless in the appliance's own directory.
     pub(crate) audit: Option<PathBuf>,
     pub(crate) gateway_user: Option<&'static str>,
+    /// The group whose members may make exports; their socket lies in `auditors`.
+    pub(crate) auditors: Option<String>,
     pub(crate) segment_bytes: u64,
     /// With the module that fails as a test says.
     pub(crate) faults: bool,
@@ -77,6 +79,7 @@ impl Settings {
             parties: the_bank(),
             audit: None,
             gateway_user: None,
+            auditors: None,
             segment_bytes: 1 << 20,
             faults: false,
             hsm: "deadline = \"30s\"",
@@ -221,6 +224,12 @@ impl Settings {
             self.hsm,
             self.segment_bytes
         );
+        if let Some(group) = &self.auditors {
+            let _ = write!(
+                text,
+                "\n[auditors]\nsocket = \"{home}/auditors/auditors.sock\"\ngroup = \"{group}\"\n"
+            );
+        }
         for (purpose, algorithm) in &self.keys {
             let _ = write!(text, "\n[[keys]]\npurpose = \"{purpose}\"\nalgorithm = \"{algorithm}\"\n");
             if algorithm.ends_with("S256") && !algorithm.starts_with('E') {

@@ -1,0 +1,73 @@
+//! What `audit export` and `audit status` do for an account that may not enter the audit directory: they ask the running
+//! signer over the auditors' socket.
+
+use super::{Status, operator};
+use crate::audit::note::VerifierKey;
+use crate::audit::tiles::{Bundle, TileError};
+use crate::config::Config;
+use crate::export::Source;
+use crate::signer::{AdminError, AuditorAnswer, AuditorAsk, ask_auditor};
+use std::io;
+
+/// The log as the signer shows it to an auditor.
+pub(super) struct Shown {
+    /// The newest checkpoint; after [`AuditorAsk::Export`] with the records that it covers.
+    pub(super) log: Source<'static>,
+    /// Verifier keys of the log, as the signer says.
+    pub(super) keys: Vec<VerifierKey>,
+    /// Number of the record that was made of the export.
+    pub(super) sequence: Option<u64>,
+}
+
+/// Asks; on failure the reason and the exit status.
+pub(super) fn ask(config: &Config, ask: &AuditorAsk) -> Result<Shown, (String, Status)> {
+    let account = operator();
+    let Some(auditors) = &config.auditors else {
+        let directory = config.audit.directory.display();
+        return Err((
+            format!(
+                "expected root, the signer's user or a member of auditors.group, found {account}: {directory} is closed to \
+                 it, and the configuration has no [auditors]"
+            ),
+            77,
+        ));
+    };
+    let (group, place) = (&auditors.group, auditors.socket.clone());
+    let failed = |error: AdminError| {
+        let reason = match &error {
+            AdminError::Denied => format!(
+                "expected root, the signer's user or a member of the group {group} (auditors.group), found {account}: an \
+                 operator adds it with `usermod -aG {group} {account}`, and it counts from the next login on"
+            ),
+            AdminError::Stopped => format!(
+                "no signer answers at {}; while it is stopped, root and the signer's user alone can read the log",
+                place.display()
+            ),
+            AdminError::Broken(_) => format!("{}: {error}", place.display()),
+        };
+        (reason, error.exit_status())
+    };
+    let (answer, mut records) = ask_auditor(auditors, ask).map_err(failed)?;
+    let (note, log_keys, sequence) = match answer {
+        AuditorAnswer::Checkpoint { note, log_keys, sequence } => (note, log_keys, sequence),
+        AuditorAnswer::Refused { reason } => return Err((reason, 77)),
+        AuditorAnswer::Later { reason } => return Err((reason, 75)),
+        AuditorAnswer::Failed { reason } => return Err((reason, 69)),
+    };
+    let keys = log_keys.iter().map(|key| VerifierKey::parse(key)).collect::<Result<_, _>>();
+    let keys = keys.map_err(|error| (format!("the signer's key of the log: {error}"), 69))?;
+    let path = place.clone();
+    let bundle = Box::new(move |index, width| {
+        Bundle::read_from(&mut records, width).map_err(|source| TileError::Io {
+            action: "read the next records from",
+            path: path.clone(),
+            source: match source.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    io::Error::other(format!("the signer ended in bundle {index} of the export"))
+                }
+                _ => source,
+            },
+        })
+    });
+    Ok(Shown { log: Source { place, note: note.into_bytes(), bundle }, keys, sequence })
+}

@@ -1,0 +1,403 @@
+//! Exports for auditors: a socket of their own outside the private audit directory. It knows no ask of an operator.
+//!
+//! Two parties must agree that a caller is an auditor: the kernel, which judges the calling process by the modes of the
+//! socket's directory, and the signer, which judges the account by the account database. An export is recorded with that
+//! account, covered by a checkpoint, and then sent: the records as they are published, never a payload. The auditor's
+//! own process builds the bundle, so that the signer opens no file that an auditor names.
+//!
+//! What one auditor costs is bounded: connections, the time of each, and exports in an hour, since each export adds a
+//! record and signs a checkpoint.
+
+use super::admin::{AdminError, newest, record_export};
+use super::checkpoint_key::{log_keys_path, read_log_keys};
+use super::frame::{self, FrameError};
+use super::link::bind;
+use super::record::Identity;
+use super::service::Service;
+use crate::audit::tiles::{TileReader, WIDTH};
+use crate::clock;
+use crate::config::{Auditors, Config, check_auditors};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Group, Uid, User, getgrouplist};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// Connections at once, of all auditors and of one account: an export and a look at the status beside it.
+const CONNECTIONS: usize = 8;
+const CONNECTIONS_OF_ONE: usize = 2;
+/// Exports in an hour, of all auditors and of one account: at most 6 MB of the log in a day.
+const EXPORTS: usize = 60;
+const EXPORTS_OF_ONE: usize = 12;
+const HOUR: Duration = Duration::from_secs(3_600);
+/// Between two connections: at most 50 in a second are looked at.
+const PACE: Duration = Duration::from_millis(20);
+/// To say what is asked, and to take an answer.
+const ASK_TIME: Duration = Duration::from_secs(5);
+/// To take 256 records.
+const BUNDLE_TIME: Duration = Duration::from_secs(30);
+/// The longest ask, with its length before it.
+const ASK_BYTES: u64 = 64;
+/// Refused accounts are logged once in this time.
+const TELL: Duration = Duration::from_secs(60);
+
+/// What an auditor may ask a running signer. It names nothing: no file, no text for a record.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum AuditorAsk {
+    /// How the log stands. Shows no record, so it makes none.
+    Status,
+    /// Record an export, and send all records under a checkpoint that covers it if one may be signed.
+    Export,
+}
+
+/// What comes of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum AuditorAnswer {
+    /// The newest checkpoint. After an export the records that it covers follow, each after its length in two bytes,
+    /// big-endian, as in the entry bundles of C2SP `tlog-tiles`.
+    Checkpoint {
+        /// The signed note.
+        note: String,
+        /// Verifier keys of the log.
+        log_keys: Vec<String>,
+        /// Number of the record that was made of the export.
+        sequence: Option<u64>,
+    },
+    /// The account is no auditor.
+    Refused {
+        /// For the auditor.
+        reason: String,
+    },
+    /// Not now.
+    Later {
+        /// For the auditor.
+        reason: String,
+    },
+    /// The signer cannot.
+    Failed {
+        /// For the auditor.
+        reason: String,
+    },
+}
+
+/// Listens for auditors until the process ends, if the configuration has any.
+pub fn listen_for_auditors(
+    config: &Arc<Config>,
+    service: &Arc<Service>,
+    identity: Identity,
+) -> io::Result<()> {
+    let Some(auditors) = &config.auditors else { return Ok(()) };
+    for problem in check_auditors(auditors) {
+        tracing::error!(%problem, "no auditor is answered as long as this holds");
+    }
+    let listener = bind(&auditors.socket, 0o666)?;
+    let desk = Arc::new(Desk {
+        auditors: auditors.clone(),
+        config: Arc::clone(config),
+        service: Arc::downgrade(service),
+        identity,
+        open: Mutex::default(),
+        exports: Mutex::default(),
+        told: Mutex::default(),
+    });
+    std::thread::Builder::new().name("auditors".to_owned()).spawn(move || {
+        // Behind the threads that sign, and so are those that it starts.
+        let _ = rustix::process::nice(10);
+        for stream in listener.incoming() {
+            if let Err(error) = stream.map_err(FrameError::from).and_then(|stream| desk.accept(stream)) {
+                tracing::warn!(%error, "an auditor was not answered");
+            }
+            std::thread::sleep(PACE);
+        }
+    })?;
+    Ok(())
+}
+
+/// The signer's side of the socket.
+struct Desk {
+    auditors: Auditors,
+    config: Arc<Config>,
+    service: Weak<Service>,
+    identity: Identity,
+    /// Accounts of the open connections.
+    open: Mutex<Vec<u32>>,
+    exports: Mutex<Budget>,
+    /// When a refused account was logged last.
+    told: Mutex<Option<u64>>,
+}
+
+/// The place of one open connection.
+struct Place {
+    desk: Arc<Desk>,
+    uid: u32,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.desk.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = open.iter().position(|uid| *uid == self.uid) {
+            open.swap_remove(at);
+        }
+    }
+}
+
+impl Desk {
+    /// Answers on a thread of its own: account databases and auditors may be slow.
+    fn accept(self: &Arc<Self>, stream: UnixStream) -> Result<(), FrameError> {
+        let uid = getsockopt(&stream, PeerCredentials).map_err(io::Error::from)?.uid();
+        let Some(place) = self.place(uid) else {
+            let reason = format!(
+                "expected at most {CONNECTIONS_OF_ONE} commands of one account at once and {CONNECTIONS} of all, found more"
+            );
+            // As much as this fits into the socket's buffer.
+            stream.set_nonblocking(true)?;
+            return frame::write_one(&stream, &AuditorAnswer::Later { reason });
+        };
+        std::thread::Builder::new().name("auditor".to_owned()).spawn(move || {
+            if let Err(error) = place.desk.serve(&stream, place.uid) {
+                tracing::info!(uid = place.uid, %error, "an auditor's command ended early");
+            }
+        })?;
+        Ok(())
+    }
+
+    fn place(self: &Arc<Self>, uid: u32) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.iter().filter(|other| **other == uid).count();
+        if open.len() >= CONNECTIONS || own >= CONNECTIONS_OF_ONE {
+            return None;
+        }
+        open.push(uid);
+        Some(Place { desk: Arc::clone(self), uid })
+    }
+
+    fn serve(&self, stream: &UnixStream, uid: u32) -> Result<(), FrameError> {
+        // Read also where the answer is no: a socket that closes on unread bytes takes its answer with it.
+        let ask = frame::read_one(Within::of(stream, ASK_TIME).take(ASK_BYTES))?;
+        let answer = self.account(uid).and_then(|account| match ask {
+            AuditorAsk::Status => self.status().map(|answer| (answer, 0)),
+            AuditorAsk::Export => self.export(uid, &account),
+        });
+        match answer {
+            Ok((answer, records)) => {
+                frame::write_one(Within::of(stream, ASK_TIME), &answer)?;
+                self.send(records, stream)
+            }
+            Err(no) => frame::write_one(Within::of(stream, ASK_TIME), &no),
+        }
+    }
+
+    /// The account as records name it, if it is an auditor's.
+    fn account(&self, uid: u32) -> Result<String, AuditorAnswer> {
+        let (group, failed) = (&self.auditors.group, |reason| AuditorAnswer::Failed { reason });
+        if let Some(problem) = check_auditors(&self.auditors).first() {
+            return Err(failed(problem.to_string()));
+        }
+        let looked_up = || -> nix::Result<_> {
+            let Some(user) = User::from_uid(Uid::from_raw(uid))? else { return Ok(None) };
+            let name = CString::new(user.name.as_str()).map_err(|_| nix::errno::Errno::EINVAL)?;
+            let wanted = Group::from_name(group)?.map(|group| group.gid);
+            let member = getgrouplist(&name, user.gid)?.into_iter().any(|gid| Some(gid) == wanted);
+            Ok(Some((user.name, member)))
+        };
+        let found = match looked_up() {
+            Ok(Some((name, true))) => return Ok(format!("auditor {name} (uid {uid})")),
+            Ok(Some((name, false))) => name,
+            Ok(None) => format!("uid {uid}, which has no account"),
+            Err(error) => {
+                return Err(failed(format!("the account of uid {uid} cannot be looked up: {error}")));
+            }
+        };
+        self.tell_refused(uid);
+        Err(AuditorAnswer::Refused {
+            reason: format!("expected a member of the group {group} (auditors.group), found {found}"),
+        })
+    }
+
+    fn tell_refused(&self, uid: u32) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| clock::since(told) >= TELL) {
+            *told = Some(clock::monotonic_nanos());
+            tracing::warn!(uid, group = %self.auditors.group, "an account that is no auditor's was refused");
+        }
+    }
+
+    fn status(&self) -> Result<AuditorAnswer, AuditorAnswer> {
+        let newest = newest(self.service()?.log()).map_err(|reason| AuditorAnswer::Failed { reason })?;
+        self.checkpoint(&newest.note, None)
+    }
+
+    /// Durable record first. The answer, and how many records follow it.
+    fn export(&self, uid: u32, account: &str) -> Result<(AuditorAnswer, u64), AuditorAnswer> {
+        let service = self.service()?;
+        let mut exports = self.exports.lock().unwrap_or_else(PoisonError::into_inner);
+        exports.take(uid, clock::monotonic_nanos()).map_err(|wait| AuditorAnswer::Later {
+            reason: format!(
+                "expected at most {EXPORTS_OF_ONE} exports of one account in an hour and {EXPORTS} of all, found more; \
+                 there is room in {} min",
+                wait.as_secs().div_ceil(60)
+            ),
+        })?;
+        drop(exports);
+        let (covering, sequence) =
+            record_export(service.log(), "over the auditors' socket", account, &self.identity)
+                .map_err(|reason| AuditorAnswer::Failed { reason })?;
+        Ok((self.checkpoint(&covering.note, Some(sequence))?, covering.size))
+    }
+
+    fn checkpoint(&self, note: &str, sequence: Option<u64>) -> Result<AuditorAnswer, AuditorAnswer> {
+        let keys = read_log_keys(&log_keys_path(&self.config))
+            .map_err(|error| AuditorAnswer::Failed { reason: error.to_string() })?;
+        let log_keys = keys.iter().map(ToString::to_string).collect();
+        Ok(AuditorAnswer::Checkpoint { note: note.to_owned(), log_keys, sequence })
+    }
+
+    fn service(&self) -> Result<Arc<Service>, AuditorAnswer> {
+        let stopping = || AuditorAnswer::Failed { reason: "the signer is stopping".to_owned() };
+        self.service.upgrade().ok_or_else(stopping)
+    }
+
+    /// Sends the first `records` of the published log.
+    fn send(&self, records: u64, stream: &UnixStream) -> Result<(), FrameError> {
+        let published = TileReader::open(self.config.audit.directory.join("published"));
+        for index in 0..records.div_ceil(WIDTH) {
+            let bundle = published
+                .bundle(index, (records - index * WIDTH).min(WIDTH))
+                .map_err(|error| FrameError::Io(io::Error::other(error)))?;
+            Within::of(stream, BUNDLE_TIME).write_all(bundle.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Exports of the last hour: when, and by which account.
+#[derive(Default)]
+struct Budget(VecDeque<(u64, u32)>);
+
+impl Budget {
+    /// Takes one export of `uid` from what is left at `now` (monotonic nanoseconds), or says after which time there is one.
+    fn take(&mut self, uid: u32, now: u64) -> Result<(), Duration> {
+        let age = |made: u64| Duration::from_nanos(now.saturating_sub(made));
+        while self.0.front().is_some_and(|(made, _)| age(*made) >= HOUR) {
+            self.0.pop_front();
+        }
+        // There is room again once the export that used the last of it is an hour old.
+        let own = self.0.iter().rev().filter(|(_, other)| *other == uid).nth(EXPORTS_OF_ONE - 1);
+        let all = self.0.iter().rev().nth(EXPORTS - 1);
+        if let Some((made, _)) = own.into_iter().chain(all).max() {
+            return Err(HOUR.saturating_sub(age(*made)));
+        }
+        self.0.push_back((now, uid));
+        Ok(())
+    }
+}
+
+/// A stream whose reads and writes together have one deadline: a caller that sends or takes a byte now and then holds
+/// its place no longer.
+struct Within<'a> {
+    stream: &'a UnixStream,
+    began: u64,
+    time: Duration,
+}
+
+impl<'a> Within<'a> {
+    fn of(stream: &'a UnixStream, time: Duration) -> Self {
+        Self { stream, began: clock::monotonic_nanos(), time }
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.time.saturating_sub(clock::since(self.began)) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Within<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(to)
+    }
+}
+
+impl Write for Within<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// Asks the running signer over the auditors' socket. What follows the answer comes from the reader.
+pub fn ask_auditor(
+    auditors: &Auditors,
+    ask: &AuditorAsk,
+) -> Result<(AuditorAnswer, BufReader<UnixStream>), AdminError> {
+    let stream = UnixStream::connect(&auditors.socket).map_err(AdminError::of_connect)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(FrameError::from)?;
+    let asked = frame::write_one(&stream, ask);
+    let mut stream = BufReader::new(stream);
+    // A signer without a free place answers before it was asked, and closes.
+    match frame::read_one(&mut stream) {
+        Ok(answer) => Ok((answer, stream)),
+        Err(error) => Err(asked.err().unwrap_or(error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000_000_000;
+
+    #[test]
+    fn exports_of_one_account_and_of_all_are_bounded_within_each_hour() {
+        let mut budget = Budget::default();
+        let mut at = |minute: u64, uid| budget.take(uid, minute * MINUTE).map_err(|wait| wait.as_secs() / 60);
+        for minute in 0..EXPORTS_OF_ONE as u64 {
+            assert_eq!(at(minute, 1_000), Ok(()));
+        }
+        assert_eq!(at(20, 1_000), Err(40), "the first one is an hour old then");
+        assert_eq!(at(59, 1_000), Err(1));
+        assert_eq!(at(60, 1_000), Ok(()));
+        assert_eq!(at(60, 1_000), Err(1), "the second one comes a minute later");
+        for uid in 1_001..1_005 {
+            for _ in 0..EXPORTS_OF_ONE {
+                assert_eq!(at(60, uid), Ok(()));
+            }
+        }
+        assert_eq!(at(60, 1_006), Err(1), "an account without any export waits for the places of all");
+        assert_eq!(at(61, 1_006), Ok(()));
+        assert_eq!(at(200, 1_006), Ok(()));
+        assert_eq!(budget.0.len(), 1, "nothing is kept beyond its hour");
+    }
+
+    #[test]
+    fn a_deadline_holds_over_all_reads_and_writes_together() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        // A byte now and then would keep a timeout of each single read from ending.
+        let trickle = std::thread::spawn(move || {
+            while there.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut all = [0; 1 << 20];
+        let ended = Within::of(&here, Duration::from_millis(200)).read_exact(&mut all).unwrap_err();
+        assert!(matches!(ended.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{ended}");
+        drop(here);
+        trickle.join().unwrap();
+        // Nor does one that takes nothing hold a place for ever.
+        let (here, _there) = UnixStream::pair().unwrap();
+        let ended = Within::of(&here, Duration::from_millis(200)).write_all(&all).unwrap_err();
+        assert!(matches!(ended.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{ended}");
+    }
+}
