@@ -62,6 +62,7 @@ printf '#!/bin/sh\necho "built outside: cargo $*"\n' > "$tree/usr/local/bin/carg
 chmod 755 "$tree/usr/local/bin/cargo"
 lines_of "Install under systemd" > "$project/install.sh"
 lines_of "A refused PIN" > "$project/pin.sh"
+lines_of "Auditors" > "$project/auditors.sh"
 "$box" start
 good "systemd $(inside systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') is up"
 
@@ -78,6 +79,31 @@ shell <<< 'curl -sS --fail-with-body --cacert /etc/chancery/tls/server.pem --con
   softhsm/jwt.sh claims "$(cat ~/trial/answer.jwt)" | jq -e ".token_introspection.active and .aud == \"payments-api\"" > /dev/null' ||
   die "the answer is not what the payment API has to get"
 good "the answer verifies against /jwks with openssl"
+
+# ---------------------------------------------------------------------------------------------------------------------
+step "an auditor's export"
+# The account of these lines has no right but that of the group.
+shell <<< 'set -v; . ./auditors.sh' 2>&1 | sed 's/^/   /' || die "a line of the README ended badly (above)"
+equal "an auditor's export" "700 anna export
+600 anna export/checkpoint" "$(inside bash -c 'cd ~anna && stat -c "%a %U %n" export export/checkpoint')"
+equal "what an auditor is" "anna chancery-auditors" "$(inside id -nG anna)"
+recorded=$(inside bash -c 'cat ~anna/export/tile/entries/*.p/* | grep -ao "\"operator\":\"auditor [^\"]*" | tail -n 1')
+equal "the export's record" '"operator":"auditor anna (uid '"$(inside id -u anna)"')' "$recorded"
+as_anna() { inside runuser --login anna --command "$1" 2> "$BOOT_DIR/anna.txt"; }
+for directory in /var/lib/chancery/audit /var/lib/chancery/signer /run/chancery; do
+  ! as_anna "ls $directory" > /dev/null || die "an auditor may look into $directory"
+done
+as_anna "chancery clock accept --config $config --reason x" && status=0 || status=$?
+equal "the status of an operator's command" 77 "$status"
+inside useradd --create-home boris
+inside runuser --login boris --command "chancery audit export --config $config --out export" 2> "$BOOT_DIR/boris.txt" && status=0 || status=$?
+equal "the status of an export by another account" 77 "$status"
+grep -q "member of the group chancery-auditors" "$BOOT_DIR/boris.txt" || die "expected the group's name, found: $(cat "$BOOT_DIR/boris.txt")"
+# An account that is taken out of the group is no auditor from then on, whatever group its processes still have.
+inside gpasswd --delete anna chancery-auditors > /dev/null
+inside setpriv --reuid=anna --regid=anna --groups=chancery-auditors chancery audit status --config $config > /dev/null 2>&1 && status=0 || status=$?
+equal "the status of a command by a former auditor" 77 "$status"
+good "a member of the group exports, verifies and commands nothing; other accounts are refused"
 
 # ---------------------------------------------------------------------------------------------------------------------
 step "owners and modes"

@@ -1,7 +1,8 @@
 //! What an operator and an auditor type: one file a command, and the only place that puts the rooms together.
 //!
 //! Exit statuses follow sysexits(3): 64 usage, 65 data, 66 no input, 69 unavailable, 70 a hung module, 74 input or
-//! output, 75 try again later, 77 a PIN that the token refused (nothing may try it again), 78 configuration.
+//! output, 75 try again later, 77 no permission (of the signer: a PIN that the token refused, which nothing may try again), 78
+//! configuration.
 
 /// Writes one line to standard output. What was done stays done when its reader has gone away (`| head`), so that is no
 /// error and no panic.
@@ -112,7 +113,7 @@ enum AuditCommand {
     Status(audit_status::AuditStatus),
     /// Decide that a log goes on which was restored, or of which nothing is known
     Adopt(audit_adopt::AuditAdopt),
-    /// Write what the newest checkpoint covers to a new directory, for an auditor
+    /// Write what the newest checkpoint covers to a new directory, for an auditor; members of [auditors] group may too
     Export(audit_export::AuditExport),
     /// Verify an export offline: needs neither configuration, token nor network
     Verify(audit_verify::Args),

@@ -17,4 +17,6 @@
 //! | inactive answers to one resource server | 50 in a second, 2 GiB of the log in a day | each is signed and recorded for a text that any stranger can send it. A day's budget comes back evenly; a restart begins with a whole one |
 //! | tolerance of clock steps | 10 s in all within a day | NTP steps once by less; no expiry moves by more than clocks of clients may differ; no setting |
 //! | an assertion's longest life | 5 min | the front server hands over at once; a `jti` is kept that long |
+//! | `[auditors]` | none | the operator names the group; the shipped example has one without members |
+//! | exports of auditors in an hour | 12 of an account, 60 of all | each adds a record and signs a checkpoint: at most 6 MB of the log in a day. One in five minutes serves a program too; no setting |
 //! | answers without a resource server's scopes, types, claims | nothing | default deny: it sees what its entry names |

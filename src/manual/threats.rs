@@ -8,6 +8,7 @@
 //! | signer | sign anything with the keys in the token while it is taken over; refuse service | take a key out of the token; change records under a checkpoint that somebody outside holds, unnoticed; make the gateway forget the checkpoint that it holds |
 //! | both, in the child way of running | both columns: one user is no boundary | what the signer cannot |
 //! | a resource server | ask about tokens that it was given | learn another's part; learn whether an inactive answer means unknown, revoked or not its own |
+//! | an auditor's account | read what records say in clear, make 12 exports an hour (60 with all other auditors), each with a record that names it; keep other auditors waiting | see a payload; reach an operator's command, the token or a file of the signer; fill the log or hold up signing: its threads stand back, eight at most |
 //! | the disk of the log, read | see what was disclosed: payloads lie in clear for now | learn the committed fields from an export, which holds records alone |
 //! | the disk of the log, written | stop the service | go unnoticed by anybody who holds one earlier checkpoint, the gateway among them |
 //!

@@ -3,7 +3,7 @@
 use super::content::{AccessTokenClaims, Introspection};
 use super::frame::{Frames, append_answer, first};
 use super::message::{Ask, Hello, Request, Response, Welcome};
-use super::{AdminAnswer, AdminAsk, rules};
+use super::{AdminAnswer, AdminAsk, AuditorAnswer, AuditorAsk, rules};
 use crate::claims::NumericDate;
 use crate::config::Config;
 use serde::Serialize;
@@ -54,6 +54,8 @@ pub fn messages(json: &[u8]) {
     again::<Welcome>(json);
     again::<AdminAsk>(json);
     again::<AdminAnswer>(json);
+    again::<AuditorAsk>(json);
+    again::<AuditorAnswer>(json);
 }
 
 /// Judges an ask at `now` and builds what would be signed; `None` where a rule is broken.

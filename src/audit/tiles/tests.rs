@@ -120,6 +120,24 @@ fn every_older_size_keeps_its_root_and_records_while_the_log_grows() {
 }
 
 #[test]
+fn bundles_that_come_one_after_the_other_are_those_of_the_files_and_none_is_shorter() {
+    let (directory, _) = log(&[300]);
+    let reader = TileReader::open(directory.path());
+    let bundles: Vec<Bundle> = [(0, 256), (1, 44)].map(|(i, width)| reader.bundle(i, width).unwrap()).into();
+    let stream: Vec<u8> = bundles.iter().flat_map(|bundle| bundle.as_bytes()).copied().collect();
+    let mut rest = stream.as_slice();
+    for bundle in &bundles {
+        let read = Bundle::read_from(&mut rest, bundle.len()).unwrap();
+        assert_eq!((read.as_bytes(), read.len()), (bundle.as_bytes(), bundle.len()));
+    }
+    assert!(rest.is_empty());
+    for length in 0..bundles[0].as_bytes().len() {
+        let cut = Bundle::read_from(&stream[..length], 256).unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof, "{length}");
+    }
+}
+
+#[test]
 fn partial_tiles_go_away_with_their_full_tile_and_not_before() {
     let (directory, mut writer) = log(&[10, 200]);
     let at = |path: &str| directory.path().join(path).exists();
