@@ -25,7 +25,7 @@
 //! | `memory` | what the gateway remembers of the log, and when it believes a newer checkpoint |
 //! | `offline` | the log while no signer runs, without the token |
 //! | `admin` | commands of the operator on the same machine |
-//! | `auditors` | exports for members of a group, over a socket of their own |
+//! | `auditors`, `bounds` | exports for members of a group, over a socket of their own; what one of them may cost |
 //! | `status` | what the signer says of itself each second |
 //! | `watch` | the guarded clock: what is told of it, and the operator's word that a new time is right |
 //! | `state` | what the signer keeps outside the log: its memory of it, and marks for later processes |
@@ -33,6 +33,7 @@
 mod admin;
 mod answer;
 mod auditors;
+mod bounds;
 mod calls;
 mod checkpoint_key;
 mod child;

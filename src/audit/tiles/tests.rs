@@ -124,7 +124,7 @@ fn bundles_that_come_one_after_the_other_are_those_of_the_files_and_none_is_shor
     let (directory, _) = log(&[300]);
     let reader = TileReader::open(directory.path());
     let bundles: Vec<Bundle> = [(0, 256), (1, 44)].map(|(i, width)| reader.bundle(i, width).unwrap()).into();
-    let stream: Vec<u8> = bundles.iter().flat_map(|bundle| bundle.as_bytes()).copied().collect();
+    let stream: Vec<u8> = bundles.iter().flat_map(Bundle::as_bytes).copied().collect();
     let mut rest = stream.as_slice();
     for bundle in &bundles {
         let read = Bundle::read_from(&mut rest, bundle.len()).unwrap();
