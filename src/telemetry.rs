@@ -71,12 +71,21 @@ pub struct Telemetry {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The filter that a text says. A word alone that is no level would be the name of a module, and silence all others.
+fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
+    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
+    for part in text.split(',').map(str::trim) {
+        if !part.contains(['=', '[']) && !is_level(&part.to_ascii_lowercase()) {
+            return Err(TelemetryError::Filter(format!("{part:?} is no level")));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|e| TelemetryError::Filter(e.to_string()))
+}
+
 /// Sends every event of this process to standard error from now on. Once in a process.
 pub fn init(lines: Lines) -> Result<Telemetry, TelemetryError> {
     let filter = match std::env::var(FILTER_VARIABLE) {
-        Ok(text) if !text.is_empty() => {
-            EnvFilter::try_new(&text).map_err(|e| TelemetryError::Filter(e.to_string()))?
-        }
+        Ok(text) if !text.is_empty() => filter(&text)?,
         _ => EnvFilter::new("info"),
     };
     let telemetry = Telemetry::start(lines, io::stderr())?;
@@ -261,6 +270,16 @@ impl Write for LineSink<'_> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+
+    #[test]
+    fn a_filter_that_would_silence_everything_by_mistake_is_refused() {
+        for good in ["info", "WARN", "off", "info,chancery::http=debug", "error,chancery=trace"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["loud", "inf", "chancery", "info,,", "chancery=loud"] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
 
     /// A standard error whose reader takes nothing until told.
     struct Stuck {

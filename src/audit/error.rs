@@ -120,7 +120,7 @@ pub enum CreateError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is none.
-    #[error("there is no audit log in {}; create it once with `chancery audit init`", .0.display())]
+    #[error("there is no audit log in {}: restore its newest copy, or for a new installation create it once with `chancery audit init`", .0.display())]
     Missing(PathBuf),
     /// Settings that no log can have.
     #[error(transparent)]

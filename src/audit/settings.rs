@@ -61,8 +61,13 @@ impl LogLock {
     /// Locks the log that is there.
     pub fn take(mut settings: LogSettings) -> Result<Self, OpenError> {
         settings.check()?;
-        if !segment::directory(&settings.directory).is_dir() {
-            return Err(OpenError::Missing(settings.directory));
+        let segments = segment::directory(&settings.directory);
+        match std::fs::read_dir(&segments) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(OpenError::Missing(settings.directory));
+            }
+            Err(error) => return Err(LockError::Io(at(&segments, "opening")(error)).into()),
         }
         Ok(Self::of(settings)?)
     }

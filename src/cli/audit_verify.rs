@@ -107,7 +107,9 @@ fn print(text: &str, status: u8) -> u8 {
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\n' { out.extend(c.escape_unicode()) } else { out.push(c) }
+        // Letters of any script pass; controls, format and bidirectional characters do not.
+        let shown = c == '\n' || c == ' ' || c.is_ascii_graphic() || (!c.is_ascii() && c.is_alphanumeric());
+        if shown { out.push(c) } else { out.extend(c.escape_unicode()) }
     }
     out
 }
@@ -249,7 +251,7 @@ fn in_json(report: &Report, answers: &[(Answer, u64)]) -> String {
     let answers: Vec<Value> = answers
         .iter()
         .map(|(answer, record)| {
-            json!({ "file": answer.file, "line": answer.line, "sha256": hex::encode(answer.digest), "record": record,
+            json!({ "file": answer.file.display().to_string(), "line": answer.line, "sha256": hex::encode(answer.digest), "record": record,
                 "other_form": answer.is_other_form })
         })
         .collect();
@@ -365,8 +367,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_no_text_is_a_finding_in_json_too() {
+        use std::os::unix::ffi::OsStrExt;
+        let bundle = Log::new(60).bundle();
+        fs::write(bundle.path().join(std::ffi::OsStr::from_bytes(b"n\xff")), "x").unwrap();
+        let Err(Stop::Found(finding)) = check(&args(bundle.path())) else { panic!("a file too many passes") };
+        assert_eq!(json!(finding)["file"], "n\u{fffd}");
+    }
+
+    #[test]
     fn what_an_export_says_does_not_steer_the_terminal() {
         assert_eq!(printable("kid \x1b[2J\u{9b}\n"), "kid \\u{1b}[2J\\u{9b}\n");
+        assert_eq!(printable("caf\u{e9} \u{202e}gpj.\u{200b}"), "caf\u{e9} \\u{202e}gpj.\\u{200b}");
     }
 
     #[test]

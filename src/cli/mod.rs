@@ -36,7 +36,7 @@ pub mod signer;
 use crate::config::{self, Config, LogLines};
 use crate::hsm::leave;
 use crate::signer::Calls;
-use crate::telemetry::{self, Lines, Telemetry};
+use crate::telemetry::{self, Lines, Telemetry, TelemetryError};
 use clap::{Args, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -217,12 +217,46 @@ pub(crate) fn fail(error: &dyn std::fmt::Display, status: Status) -> Status {
 /// Sends log lines to standard error, until what it returns is dropped.
 pub(crate) fn log_lines(lines: LogLines) -> Result<Telemetry, Status> {
     let lines = if lines.is_json(std::io::stderr().is_terminal()) { Lines::Json } else { Lines::Human };
-    telemetry::init(lines).map_err(|error| fail(&error, 71))
+    let status = |error: &TelemetryError| if matches!(error, TelemetryError::Filter(_)) { 78 } else { 71 };
+    telemetry::init(lines).map_err(|error| fail(&error, status(&error)))
 }
 
-/// Who types, for records of administrative acts.
+/// The account that gives a command, for records of administrative acts. `chancery-once` runs commands as the signer's
+/// user and hands on which account it was given by; that account could say anything, as it could run anything as that user.
 pub(crate) fn operator() -> String {
     let uid = nix::unistd::getuid();
-    let name = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
-    name.unwrap_or_else(|| format!("uid {uid}"))
+    let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    account(user.unwrap_or_else(|| format!("uid {uid}")), std::env::var("CHANCERY_OPERATOR").ok())
+}
+
+fn account(user: String, given_by: Option<String>) -> String {
+    match given_by {
+        Some(by)
+            if by != user && (1..=64).contains(&by.len()) && by.bytes().all(|b| b.is_ascii_graphic()) =>
+        {
+            format!("{by} as {user}")
+        }
+        _ => user,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::account;
+
+    #[test]
+    fn a_record_names_the_account_that_gave_the_command() {
+        let of = |by: Option<&str>| account("chancery-signer".to_owned(), by.map(str::to_owned));
+        assert_eq!(of(Some("alice")), "alice as chancery-signer");
+        for none in [
+            None,
+            Some(""),
+            Some("chancery-signer"),
+            Some("two words"),
+            Some("\u{1b}[2J"),
+            Some(&*"x".repeat(65)),
+        ] {
+            assert_eq!(of(none), "chancery-signer");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What is wrong with a bundle, and where.
 
 use crate::audit::tiles::TileError;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,19 @@ pub struct Finding {
     /// What sort of thing.
     pub kind: Kind,
     /// The file, below the bundle's directory where it is in there.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_text")]
     pub file: Option<PathBuf>,
     /// The record's sequence number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<u64>,
     /// What was expected and what was found.
     pub message: String,
+}
+
+/// A name in a bundle of others may be no UTF-8, which JSON could not hold.
+#[expect(clippy::ref_option, reason = "serde calls it with the field")]
+fn in_text<S: Serializer>(file: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    file.as_ref().map(|file| file.to_string_lossy()).serialize(serializer)
 }
 
 /// Sorts of findings; the names in kebab-case are stable.
