@@ -33,6 +33,7 @@
 //! | [`jose`] | algorithms, public keys, verification of what others signed |
 //! | [`hsm`] | the only room that names PKCS#11 |
 //! | [`audit`] | the log: records, batches, segments, tree, checkpoints, recovery |
+//! | [`backup`] | copies of state and log that belong together, and their verification |
 //! | [`export`] | bundles for auditors, and their verification offline |
 //! | [`durable`], [`clock`], [`random`], [`telemetry`], [`systemd`] | leaves |
 //! | [`manual`] | why: threats, crashes, defaults, decisions where specifications disagree; the glossary |
@@ -57,6 +58,7 @@
 //!    and a clock in doubt does not.
 
 pub mod audit;
+pub mod backup;
 pub mod claims;
 pub mod cli;
 pub mod client;

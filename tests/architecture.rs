@@ -76,6 +76,11 @@ const TABLE: &[Room] = &[
         &["hsm", "http", "store", "config", "signer", "client"],
         "offline: an auditor has none of those",
     ),
+    room(
+        "backup",
+        &["hsm", "http", "config", "signer", "client", "protocol"],
+        "it copies files in the right order; the command has the log record it",
+    ),
     room("durable", &["*"], "a leaf"),
     room("clock", &["*"], "a leaf"),
     room("random", &["*"], "a leaf"),

@@ -21,6 +21,7 @@
 mod block;
 mod commit;
 mod continuity;
+mod copy;
 mod create;
 mod direct;
 mod draft;
@@ -57,6 +58,7 @@ mod writer;
 
 pub use commit::{Commitment, Digest, Disclosure, Opened, Salt};
 pub use continuity::{Adoption, Continuity, NotExtended};
+pub use copy::{Extent, Part, Verified, verify_copy};
 pub use create::NewLog;
 pub use draft::{CheckpointRef, Committed, Draft, Known, Withheld};
 pub use entry::{Covered, Entry, JwsDigest, Payload, Receipt};

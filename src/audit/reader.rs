@@ -108,6 +108,11 @@ impl Reader {
         self.at
     }
 
+    /// Sequence that the next record would have.
+    pub(super) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// Number that the next batch would have.
     pub(super) const fn batch(&self) -> u64 {
         self.batch

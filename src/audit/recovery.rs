@@ -122,12 +122,21 @@ impl From<ReadErrorIn> for OpenError {
 /// An error and the segment that it is about.
 pub(super) struct ReadErrorIn(pub(super) PathBuf, pub(super) ReadError);
 
-fn damage(segment: &Path, offset: u64, what: impl Into<String>) -> OpenError {
+pub(super) fn damage(segment: &Path, offset: u64, what: impl Into<String>) -> OpenError {
     OpenError::Damage { segment: segment.to_path_buf(), offset, what: what.into() }
 }
 
 /// Reads and checks the log, and changes nothing.
 pub(super) fn recover(settings: &LogSettings, keys: &[VerifierKey]) -> Result<Recovered, OpenError> {
+    recover_against(settings, keys, published(settings, keys))
+}
+
+/// The same, with the checkpoint that was published.
+pub(super) fn recover_against(
+    settings: &LogSettings,
+    keys: &[VerifierKey],
+    published: Option<Checkpoint>,
+) -> Result<Recovered, OpenError> {
     let directory = segment::directory(&settings.directory);
     let segments = segment::list(&directory)?;
     if segments.is_empty() {
@@ -136,7 +145,6 @@ pub(super) fn recover(settings: &LogSettings, keys: &[VerifierKey]) -> Result<Re
     // The names of the segments were read, not the disk: one whose rename a crash could still undo must not be built on.
     durable::sync_dir(&directory).map_err(at(&directory, "fsync"))?;
     let headers = headers(settings, &segments)?;
-    let published = published(settings, keys);
     let usable = published.as_ref().filter(|p| tiles_reach(settings, p));
     // The tiles go on at the first record of the incomplete bundle, which is rebuilt as well.
     let from = usable.map_or(0, |p| p.size - p.size % 256);

@@ -25,6 +25,7 @@ pub mod audit_init;
 pub mod audit_status;
 pub mod audit_verify;
 mod auditor;
+pub mod backup;
 pub mod clock_accept;
 pub mod config_check;
 pub mod key_generate;
@@ -76,6 +77,8 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Copy state and log to a new directory while the service runs, or say whether a copy is whole
+    Backup(backup::Backup),
     /// The system's clock, as far as it is trusted
     #[command(subcommand)]
     Clock(ClockCommand),
@@ -163,6 +166,7 @@ fn done() -> Status {
         }
         Command::Key(KeyCommand::Generate(args)) => key_generate::run(args),
         Command::Pin(PinCommand::Clear(args)) => pin_clear::run(args),
+        Command::Backup(args) => backup::run(args),
         Command::Clock(ClockCommand::Accept(args)) => clock_accept::run(args),
         Command::Audit(AuditCommand::Init(args)) => audit_init::run(args),
         Command::Audit(AuditCommand::Status(args)) => audit_status::run(args),

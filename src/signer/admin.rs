@@ -7,7 +7,7 @@ use super::record::{self, Identity};
 use super::service::Service;
 use super::watch;
 use super::worker::Ticket;
-use crate::audit::{Event, Log, LogError, Outcome, Published};
+use crate::audit::{Event, Log, LogError, Published};
 use crate::config::Config;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,12 @@ pub enum AdminAsk {
         /// Where to, for the record.
         directory: String,
     },
+    /// Make a checkpoint if one may be signed, then record a backup: a copy of the log up to this record holds the record
+    /// of the checkpoint too.
+    Backup {
+        /// Where to, for the record.
+        directory: String,
+    },
     /// Trust the time to which the clock was set.
     AcceptClock {
         /// Why, for the record.
@@ -42,8 +48,8 @@ pub enum AdminAnswer {
     Checkpoint {
         /// The signed note.
         note: String,
-        /// Number of the record that was made of the act, if one was. The checkpoint covers it unless none may be signed
-        /// yet.
+        /// Number of the record that was made of the act, if one was. The checkpoint covers that of an export unless none
+        /// may be signed yet.
         sequence: Option<u64>,
     },
     /// The clock's time is trusted.
@@ -147,6 +153,11 @@ fn act(
             let (covering, sequence) = record_export(log, directory, operator, identity)?;
             Ok(AdminAnswer::Checkpoint { note: covering.note.clone(), sequence: Some(sequence) })
         }
+        AdminAsk::Backup { directory } => {
+            let note = covering(log)?.note.clone();
+            let sequence = record_copy(log, Event::Backup, directory, operator, identity)?;
+            Ok(AdminAnswer::Checkpoint { note, sequence: Some(sequence) })
+        }
     }
 }
 
@@ -162,14 +173,28 @@ pub(super) fn record_export(
     operator: &str,
     identity: &Identity,
 ) -> Result<(Arc<Published>, u64), String> {
-    let entry = record::system(Event::Export, Outcome::Success, Some(reason), Some(operator), identity, None)
-        .map_err(|e| e.to_string())?;
-    let sequence = log.record(entry).map_err(|e| e.to_string())?.sequence();
-    let covering = match log.checkpoint() {
-        Err(LogError::Unconfirmed) => newest(log)?,
-        made => made.map_err(|e| e.to_string())?,
-    };
-    Ok((covering, sequence))
+    let sequence = record_copy(log, Event::Export, reason, operator, identity)?;
+    Ok((covering(log)?, sequence))
+}
+
+/// Records that records were copied; the number of the record.
+fn record_copy(
+    log: &Log<Ticket>,
+    event: Event,
+    reason: &str,
+    operator: &str,
+    identity: &Identity,
+) -> Result<u64, String> {
+    let entry = record::copied(event, reason, operator, identity).map_err(|e| e.to_string())?;
+    Ok(log.record(entry).map_err(|e| e.to_string())?.sequence())
+}
+
+/// A checkpoint over all that was recorded before, or the newest where none may be signed yet.
+fn covering(log: &Log<Ticket>) -> Result<Arc<Published>, String> {
+    match log.checkpoint() {
+        Err(LogError::Unconfirmed) => newest(log),
+        made => made.map_err(|e| e.to_string()),
+    }
 }
 
 /// Asks the running signer.

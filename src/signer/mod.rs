@@ -54,6 +54,7 @@ mod login;
 mod memory;
 pub mod message;
 mod offline;
+mod owner;
 mod pace;
 mod record;
 mod round;

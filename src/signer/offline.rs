@@ -3,6 +3,7 @@
 
 use super::checkpoint_key::{known_log_keys, log_keys_path};
 use super::kept::Memory;
+use super::owner::AsOwner;
 use super::record::{self, Identity};
 use super::start::{StartError, identity, log_settings};
 use super::state::StateDirectory;
@@ -10,7 +11,7 @@ use super::watch;
 use super::worker::{Ticket, release_all};
 use crate::audit::note::Checkpoint;
 use crate::audit::{
-    Adoption, CheckpointRef, Digest, Event, Handlers, Known, Log, LogError, LogLock, Outcome, Published,
+    Adoption, CheckpointRef, Digest, Event, Handlers, Known, Log, LogError, LogLock, Published,
 };
 use crate::config::Config;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Offline {
     pub(super) log: Log<Ticket>,
     identity: Identity,
     memory: Memory,
+    // Dropped last: the log's threads still write.
+    _owner: AsOwner,
 }
 
 /// A memory of the log, compared with it.
@@ -34,23 +37,29 @@ pub struct Remembered {
 impl Offline {
     /// Opens the log, which no other process may have open.
     pub fn open(config: &Config) -> Result<Self, StartError> {
+        let identity = identity(config)?;
+        let directory = &config.audit.directory;
+        let owner =
+            AsOwner::of(directory).map_err(|error| StartError::State { path: directory.clone(), error })?;
         let lock = LogLock::take(log_settings(config))?;
         let handlers = Handlers { on_durable: Box::new(release_all), on_failure: Box::new(|_| ()) };
         let sign = Box::new(|_: &str| Err("the token is not open".to_owned()));
         let (log, _) = Log::open(lock, &known_log_keys(&log_keys_path(config)), sign, handlers)?;
-        Ok(Self { log, identity: identity(config)?, memory: Memory::of(StateDirectory::of(config)) })
+        Ok(Self { log, identity, memory: Memory::of(StateDirectory::of(config)), _owner: owner })
     }
 
     /// Records an export; the number of the record.
     pub fn record_export(&self, directory: &str, operator: &str) -> Result<u64, StartError> {
-        let entry = record::system(
-            Event::Export,
-            Outcome::Success,
-            Some(directory),
-            Some(operator),
-            &self.identity,
-            None,
-        )?;
+        self.record_copy(Event::Export, directory, operator)
+    }
+
+    /// Records a backup; the number of the record.
+    pub fn record_backup(&self, directory: &str, operator: &str) -> Result<u64, StartError> {
+        self.record_copy(Event::Backup, directory, operator)
+    }
+
+    fn record_copy(&self, event: Event, directory: &str, operator: &str) -> Result<u64, StartError> {
+        let entry = record::copied(event, directory, operator, &self.identity)?;
         Ok(self.log.record(entry)?.sequence())
     }
 

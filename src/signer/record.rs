@@ -388,7 +388,17 @@ pub(super) fn clock_accepted(reason: &str, operator: &str) -> Result<Entry, Reco
     Ok(Entry::plain(&draft)?)
 }
 
-/// Created, opened, started, stopped, exported, lost: events of the system itself.
+/// That an operator copied records, or the log with the state, to this directory.
+pub(super) fn copied(
+    event: Event,
+    directory: &str,
+    operator: &str,
+    identity: &Identity,
+) -> Result<Entry, RecordError> {
+    system(event, Outcome::Success, Some(directory), Some(operator), identity, None)
+}
+
+/// Created, opened, started, stopped, copied, lost: events of the system itself.
 pub(super) fn system(
     event: Event,
     outcome: Outcome,

@@ -101,9 +101,7 @@ impl Store {
     /// Refuses a file that others may read, one that another daemon has open, another program's database, and a newer
     /// schema.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        // Absolute, so that no name can be read as one of SQLite's URIs.
-        let path = std::path::absolute(path)
-            .map_err(|e| StoreError::unusable(path, format!("expected the path of a file: {e}")))?;
+        let path = schema::absolute(path)?;
         schema::prepare_file(&path)?;
         let alone = Alone::with(&path)?;
         let connection = schema::writer(&path)?;
@@ -188,6 +186,21 @@ impl Store {
         const NOTE: &str = "SELECT note FROM checkpoint WHERE origin = ?1";
         let kept = schema::reader(path)?.query_row(NOTE, [origin], |row| row.get(0));
         kept.optional().map_err(|e| StoreError::of("read the checkpoint", &e))
+    }
+
+    /// Copies the file at `path`, as it is at one moment, to `to`, which must not exist and gets mode 0600. A daemon may
+    /// have it open: its writes go on, only its log of changes does not shrink meanwhile. The caller syncs the copy.
+    pub fn copy(path: &Path, to: &Path) -> Result<(), StoreError> {
+        let path = schema::absolute(path)?;
+        if !path.exists() {
+            return Err(StoreError::unusable(&path, "expected the state of a service, found no file"));
+        }
+        let connection = schema::reader(&path)?;
+        schema::known(&connection, &path)?;
+        // SQLite fills an empty file, and would make one that others may read.
+        schema::prepare_file(to)?;
+        let to = to.to_str().ok_or_else(|| StoreError::unusable(to, "expected a name in UTF-8"))?;
+        connection.execute("VACUUM INTO ?1", [to]).map(drop).map_err(|e| StoreError::of("copy it", &e))
     }
 
     /// Keeps what the next start compares its clocks with.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The newest schema that this program knows.
@@ -62,6 +62,12 @@ CREATE TABLE replaced_checkpoint (
   PRIMARY KEY (origin, note)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// Absolute, so that no name can be read as one of SQLite's URIs.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(path)
+        .map_err(|e| StoreError::unusable(path, format!("expected the path of a file: {e}")))
+}
 
 /// Makes the file if there is none, with nobody but its owner reading it, and refuses one that others may read:
 /// it holds who granted what to whom.
@@ -141,6 +147,14 @@ pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
 fn harden(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)
+}
+
+/// Refuses a file that is not ours, or newer than we are.
+pub(super) fn known(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    match version(conn, path)? {
+        Some(_) => Ok(()),
+        None => Err(StoreError::unusable(path, "expected the state of a service, found an empty file")),
+    }
 }
 
 /// Version of the file's schema; `None` for an empty file.

@@ -8,6 +8,7 @@
 //! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback`, `clock` | what goes wrong |
 //! | `outages`, `reload` | restarts and new configurations that callers do not feel |
 //! | `generations` | keys that follow each other |
+//! | `backup` | copies while it answers, and coming back from one |
 //! | `auditors`, `export`, `guess` | what auditors get, and what they do not |
 //!
 //! Rows (`row 31`, `P4`, `B6`) stand in `tests/conformance.md`, decisions (`D24`) in `src/manual/decisions.rs`. Every
@@ -23,6 +24,7 @@
 
 mod auditors;
 mod authentication;
+mod backup;
 mod bad_input;
 mod clock;
 mod config_check;

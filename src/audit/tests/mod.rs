@@ -1,6 +1,7 @@
 //! The whole log, on real files.
 
 mod commits;
+mod copies;
 mod crash;
 mod faults;
 mod life;

@@ -95,3 +95,52 @@ fn the_kept_checkpoint_is_read_from_a_file_that_a_daemon_has_open() {
         "and when it has ended"
     );
 }
+
+#[test]
+fn a_copy_is_one_moment_of_a_file_that_is_being_written_and_only_its_owner_may_read_it() {
+    let place = Place::new();
+    let store = place.open();
+    let to = place.directory.path().join("copy.db");
+    let kept = |n: u64| place.runtime.block_on(store.keep_checkpoint("log".to_owned(), kept(&n.to_string())));
+    std::thread::scope(|scope| {
+        // A token and the checkpoint that names it, again and again.
+        let writing = scope.spawn(|| {
+            for n in 0..400 {
+                place.insert(&store, n, None).unwrap();
+                kept(n).unwrap();
+            }
+        });
+        for _ in 0..5 {
+            let _ = fs::remove_file(&to);
+            Store::copy(&place.path(), &to).unwrap();
+            let copy = Connection::open(&to).unwrap();
+            let count = |sql| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+            let (tokens, named) = (
+                count("SELECT count(*) FROM token"),
+                count("SELECT coalesce(max(CAST(note AS INTEGER) + 1), 0) FROM checkpoint"),
+            );
+            assert!(tokens == named || tokens == named + 1, "{tokens} tokens, {named} named");
+        }
+        writing.join().unwrap();
+    });
+    assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!place.directory.path().join("copy.db-wal").exists());
+    drop(store);
+    // It opens as the state of a service.
+    drop(Store::open(&to).unwrap());
+}
+
+#[test]
+fn a_copy_is_refused_of_what_is_no_state_and_over_what_is_there() {
+    let place = Place::new();
+    let to = place.directory.path().join("copy.db");
+    assert!(Store::copy(&place.path(), &to).unwrap_err().to_string().contains("found no file"));
+    fs::write(place.path(), "").unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(Store::copy(&place.path(), &to).unwrap_err().to_string().contains("an empty file"));
+    assert!(!to.exists());
+    drop(place.open());
+    fs::write(&to, "somebody's").unwrap();
+    assert!(Store::copy(&place.path(), &to).is_err());
+    assert_eq!(fs::read(&to).unwrap(), b"somebody's");
+}

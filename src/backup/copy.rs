@@ -1,0 +1,82 @@
+//! Copies and digests of large files beside a log that waits for the same disk: small pieces, and a sync after each few of
+//! them, so that no write of the log waits behind hundreds of megabytes, and nothing of it stays in memory.
+
+use super::BackupError;
+use aws_lc_rs::digest::{Context, SHA256};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Bytes that are read and written at once.
+const PIECE: usize = 256 * 1024;
+/// Bytes between two syncs.
+const STRIDE: u64 = 4 << 20;
+
+/// Copies the first `end` bytes of a file, and zeros behind them up to `bytes`, to a new file of mode 0600, durably; its
+/// SHA-256 in hexadecimal digits. `done` is told how many bytes were written since it was told last.
+pub(super) fn copy(
+    from: &Path,
+    to: &Path,
+    end: u64,
+    bytes: u64,
+    done: &mut dyn FnMut(u64),
+) -> Result<String, BackupError> {
+    let mut source = File::open(from).map_err(BackupError::io(from, "opening"))?;
+    let mut open = OpenOptions::new();
+    open.write(true).create_new(true).mode(0o600);
+    let mut target = open.open(to).map_err(BackupError::io(to, "creating"))?;
+    let (mut buffer, mut digest) = (vec![0; PIECE], Context::new(&SHA256));
+    let (mut written, mut synced) = (0, 0);
+    while written < bytes {
+        let copied = written < end;
+        let piece = piece(&mut buffer, if copied { end - written } else { bytes - written });
+        if copied {
+            source.read_exact(piece).map_err(BackupError::io(from, "reading"))?;
+        } else {
+            // Written, not left out: a file with holes would lack the space that the log counts on.
+            piece.fill(0);
+        }
+        target.write_all(piece).map_err(BackupError::io(to, "writing"))?;
+        digest.update(piece);
+        written += piece.len() as u64;
+        done(piece.len() as u64);
+        if written - synced >= STRIDE {
+            target.sync_data().map_err(BackupError::io(to, "fdatasync"))?;
+            synced = written;
+            forget(&source);
+            forget(&target);
+        }
+    }
+    target.sync_all().map_err(BackupError::io(to, "fsync"))?;
+    forget(&source);
+    forget(&target);
+    Ok(hex::encode(digest.finish()))
+}
+
+/// SHA-256 of a file in hexadecimal digits, and its length; `done` as for [`copy`].
+pub(super) fn digest(path: &Path, done: &mut dyn FnMut(u64)) -> Result<(u64, String), BackupError> {
+    let mut file = File::open(path).map_err(BackupError::io(path, "opening"))?;
+    let length = file.metadata().map_err(BackupError::io(path, "asking for its size"))?.len();
+    let (mut buffer, mut digest, mut read) = (vec![0; PIECE], Context::new(&SHA256), 0);
+    while read < length {
+        let piece = piece(&mut buffer, length - read);
+        file.read_exact(piece).map_err(BackupError::io(path, "reading"))?;
+        digest.update(piece);
+        read += piece.len() as u64;
+        done(piece.len() as u64);
+    }
+    Ok((length, hex::encode(digest.finish())))
+}
+
+/// The buffer, or the part of it that is as long as what is left.
+fn piece(buffer: &mut [u8], left: u64) -> &mut [u8] {
+    let length = usize::try_from(left).unwrap_or(PIECE).min(buffer.len());
+    buffer.get_mut(..length).unwrap_or_default()
+}
+
+/// Its pages need not stay in memory: those of the service do. A file system that cannot is no worse off.
+fn forget(file: &File) {
+    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+}
