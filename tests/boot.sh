@@ -63,6 +63,9 @@ chmod 755 "$tree/usr/local/bin/cargo"
 lines_of "Install under systemd" > "$project/install.sh"
 lines_of "A refused PIN" > "$project/pin.sh"
 lines_of "Auditors" > "$project/auditors.sh"
+lines_of "Backup" > "$project/backup.sh"
+lines_of "Coming back" > "$project/back.sh"
+lines_of "Deciding that the backup is all that is left" > "$project/decide.sh"
 "$box" start
 good "systemd $(inside systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') is up"
 
@@ -193,6 +196,43 @@ inside timeout 120 bash -c '
   done | script -qefc "bash pin.sh" ../terminal.txt > /dev/null' || { cat "$tree/root/terminal.txt" >&2; die "a line of the README ended badly"; }
 ready "after the right PIN"
 good "with the right PIN and one login by another tool it signs again"
+
+step "a backup, and coming back from it"
+readme() { # FILE: lines of the README
+  shell <<< "set -v; . ./$1" > "$BOOT_DIR/$1.txt" 2>&1
+}
+again() { # WHEN
+  shell <<< '. ./again.sh' > "$BOOT_DIR/again.txt" 2>&1 || { cat "$BOOT_DIR/again.txt" >&2; die "no answer or no proof $1"; }
+}
+decisions() { inside bash -c 'cat /var/lib/chancery/audit/published/tile/entries/0* /var/lib/chancery/audit/published/tile/entries/*/* 2> /dev/null | grep -ao "\"event\":\"log-adopted\"" | sort -u'; }
+strangers() { # files of the service that belong to neither of its users as they should
+  inside find /var/lib/chancery/audit /var/lib/chancery/signer ! -user chancery-signer
+  inside find /var/lib/chancery -maxdepth 1 -name 'state.db*' ! -user chancery
+}
+readme backup.sh || { cat "$BOOT_DIR/backup.sh.txt" >&2; die "a line of the README ended badly"; }
+good "made while the service runs, and whole"
+inside systemctl stop chancery chancery-signer
+inside chancery backup --config $config --out /root/backup-beside-a-stopped-service > /dev/null || die "no backup beside a stopped service"
+equal "files that root made in the service's directories" "" "$(strangers)"
+inside systemctl start chancery-signer chancery
+ready "after a backup beside a stopped service"
+again "after a backup beside a stopped service"
+good "root makes one beside a stopped service too, and nothing there becomes root's"
+inside systemctl stop chancery chancery-signer
+inside bash -c 'rm -rf /var/lib/chancery/audit /var/lib/chancery/signer/* /var/lib/chancery/state.db*'
+readme back.sh || { cat "$BOOT_DIR/back.sh.txt" >&2; die "a line of the README ended badly"; }
+ready "on a host that had lost everything"
+again "after coming back"
+equal "files of other users" "" "$(strangers)"
+equal "decisions in the log" "" "$(decisions)"
+good "on a host that lost everything it starts by itself; the first answer is proved by the log that came back"
+! readme back.sh || die "the signer forgot that it knows a newer log"
+equal "the signer" "failed 65" "$(show chancery-signer ActiveState) $(show chancery-signer ExecMainStatus)"
+readme decide.sh || { cat "$BOOT_DIR/decide.sh.txt" >&2; die "a line of the README ended badly"; }
+ready "after the operator's decision"
+again "after the operator's decision"
+equal "decisions in the log" '"event":"log-adopted"' "$(decisions)"
+good "on the host that made it the signer refuses, until a recorded decision"
 
 step "a reboot"
 "$box" reboot

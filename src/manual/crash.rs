@@ -51,6 +51,10 @@
 //! Restore the newest copy of the log; where there is none, `chancery audit adopt` records the decision that the log goes
 //! on as it is.
 //!
+//! A backup is a state and a log that were copied one after the other. The log only grows, so the state comes first: a log
+//! that was copied before would lack records that the memory in the state covers, which is what a rollback looks like. The
+//! signer's memory is in no backup: on the host that made it, it tells that records are missing which were released since.
+//!
 //! A command beside a stopped service opens the log without the token, so it can append a record but sign nothing.
 //!
 //! `published/` can be lost whole: tiles, checkpoint and register of keys are made again from the segments.

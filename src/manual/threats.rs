@@ -67,7 +67,8 @@
 //!   that the gateway kept: after another boot nothing says how much time has passed. Set it before the service starts
 //!   (`time-sync.target`).
 //! * A lost `state.db` forgets used assertions; those still within their few minutes could be handed over once more.
-//!   Restore it, or wait for the longest assertion lifetime before serving.
+//!   Restore it, or wait for the longest assertion lifetime before serving. One that comes back from a backup has neither
+//!   the assertions nor the revocations since: README says how long to wait.
 //! * Strangers with many addresses can make the pool close each other's idle connections, never one whose request is
 //!   being answered. Budgets of the edge (rates, failures, a day's inactive answers) live in memory: a restart begins
 //!   with whole ones.
