@@ -3,7 +3,7 @@
 
 use super::BackupError;
 use aws_lc_rs::digest::{Context, SHA256};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,7 +23,10 @@ pub(super) fn copy(
     bytes: u64,
     done: &mut dyn FnMut(u64),
 ) -> Result<String, BackupError> {
-    let mut source = File::open(from).map_err(BackupError::io(from, "opening"))?;
+    let mut open = OpenOptions::new();
+    // Root copies what another user could replace by a link to a file that is not the log's.
+    open.read(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut source = open.open(from).map_err(BackupError::io(from, "opening"))?;
     let mut open = OpenOptions::new();
     open.write(true).create_new(true).mode(0o600);
     let mut target = open.open(to).map_err(BackupError::io(to, "creating"))?;
