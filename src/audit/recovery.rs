@@ -128,14 +128,14 @@ pub(super) fn damage(segment: &Path, offset: u64, what: impl Into<String>) -> Op
 
 /// Reads and checks the log, and changes nothing.
 pub(super) fn recover(settings: &LogSettings, keys: &[VerifierKey]) -> Result<Recovered, OpenError> {
-    recover_against(settings, keys, published(settings, keys))
+    recover_against(settings, keys, published(settings, keys).as_ref())
 }
 
 /// The same, with the checkpoint that was published.
 pub(super) fn recover_against(
     settings: &LogSettings,
     keys: &[VerifierKey],
-    published: Option<Checkpoint>,
+    published: Option<&Checkpoint>,
 ) -> Result<Recovered, OpenError> {
     let directory = segment::directory(&settings.directory);
     let segments = segment::list(&directory)?;
@@ -145,12 +145,12 @@ pub(super) fn recover_against(
     // The names of the segments were read, not the disk: one whose rename a crash could still undo must not be built on.
     durable::sync_dir(&directory).map_err(at(&directory, "fsync"))?;
     let headers = headers(settings, &segments)?;
-    let usable = published.as_ref().filter(|p| tiles_reach(settings, p));
+    let usable = published.filter(|p| tiles_reach(settings, p));
     // The tiles go on at the first record of the incomplete bundle, which is rebuilt as well.
     let from = usable.map_or(0, |p| p.size - p.size % 256);
     let begin = segments.iter().rposition(|(first, _)| *first <= from).unwrap_or(0);
     let whole = |begin| {
-        let replay = Replay::begin(&settings.origin, keys, published.as_ref());
+        let replay = Replay::begin(&settings.origin, keys, published);
         replay_from(settings, replay, &headers, &segments, begin)
     };
     let (mut replay, reader, remains, begin) = match whole(begin) {
