@@ -257,7 +257,7 @@ fn a_call_that_hangs_costs_its_own_answer_and_the_other_sessions_go_on() {
 
 #[test]
 fn a_call_that_hangs_costs_no_other_request_of_its_round() {
-    let settings = Settings::new(Way::Child).with_faults("deadline = \"12s\"\nsessions = 4");
+    let settings = Settings::new(Way::Child).with_faults("deadline = \"20s\"\nsessions = 4");
     let appliance = Appliance::start(settings);
     let token = appliance.token_of_the_case();
     let signer = appliance.signer_id();
