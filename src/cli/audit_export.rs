@@ -6,8 +6,8 @@ use crate::clock;
 use crate::config::Config;
 use crate::export;
 use crate::signer::{
-    AdminAnswer, AdminAsk, AdminError, AuditorAsk, Offline, StartError, ask_admin, log_keys_path,
-    read_log_keys,
+    AdminAnswer, AdminAsk, AdminError, AuditorAsk, Offline, StartError, ask_admin, compare_published,
+    log_keys_path, read_log_keys,
 };
 use clap::Args;
 use serde_json::json;
@@ -45,6 +45,7 @@ fn record(config: &Config, directory: &str) -> Result<Shown, (String, Status)> {
         Err(AdminError::Denied) => return auditor::ask(config, &AuditorAsk::Export),
         Err(AdminError::Stopped) => {
             let failed = |e: StartError| (e.to_string(), e.exit_status());
+            compare_published(config).map_err(failed)?;
             let log = Offline::open(config).map_err(failed)?;
             let sequence = log.record_export(directory, &operator()).map_err(failed)?;
             log.close().map_err(failed)?;

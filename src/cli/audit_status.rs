@@ -4,7 +4,9 @@ use super::{ConfigFile, Status, auditor, fail, read};
 use crate::audit::note::VerifierKey;
 use crate::audit::tiles::TileReader;
 use crate::config::Config;
-use crate::signer::{AdminAnswer, AdminAsk, AdminError, AuditorAsk, ask_admin, log_keys_path, read_log_keys};
+use crate::signer::{
+    AdminAnswer, AdminAsk, AdminError, AuditorAsk, ask_admin, compare_published, log_keys_path, read_log_keys,
+};
 use clap::Args;
 use serde_json::json;
 
@@ -42,8 +44,11 @@ fn newest(config: &Config) -> Result<Newest, (String, Status)> {
         Err(AdminError::Stopped) => {
             let published = config.audit.directory.join("published");
             let note = TileReader::open(&published).checkpoint().map_err(|e| (e.to_string(), 69))?;
-            let missing = "there is no audit log; create it once with `chancery audit init`";
-            (note.ok_or((missing.to_owned(), 69))?, false)
+            let missing = "there is no audit log: restore its newest copy, or for a new installation create it once with \
+                `chancery audit init`";
+            let note = note.ok_or((missing.to_owned(), 69))?;
+            compare_published(config).map_err(|e| (e.to_string(), e.exit_status()))?;
+            (note, false)
         }
         Err(error) => return Err((error.to_string(), error.exit_status())),
     };

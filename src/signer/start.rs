@@ -7,6 +7,7 @@ use super::kept::Memory;
 use super::keyring::{Keyring, KeyringError, RefusedKey, find_key, find_series};
 use super::login::open_token;
 use super::record::{self, Identity, RecordError, Signer};
+use super::rolled_back::compare_published;
 use super::sealed::Sealed;
 use super::service::Ending;
 use super::state::StateDirectory;
@@ -275,6 +276,10 @@ pub fn generate_keys(
     let has_log = config.audit.directory.join("segments").exists();
     // Before a key is made whose record would then have no writer, and before the token is touched.
     let lock = has_log.then(|| LogLock::take(log_settings(config))).transpose()?;
+    if has_log {
+        // A key that a rolled-back log records has no record once the newest copy is back.
+        compare_published(config)?;
+    }
     let caller = calls.caller();
     let hsm = open_token(config, &caller)?;
     let mut unproved = unproved(config)?;

@@ -130,6 +130,15 @@ fn a_signer_that_remembers_more_than_its_log_holds_does_not_start_and_adds_nothi
     assert_eq!(refused.wait_all().code(), Some(65), "{}", refused.said());
     assert!(refused.said().contains("chancery audit adopt"), "{}", refused.said());
     appliance.ended(&refused);
+    let out = appliance.path("export-of-a-rolled-back-log");
+    for command in
+        [&["audit", "status"][..], &["audit", "export", "--out", out.to_str().unwrap()], &["key", "generate"]]
+    {
+        let output = appliance.output(command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{command:?}: {said}");
+        assert!(said.contains("rolled back"), "{command:?}: {said}");
+    }
     let segment = "segments/00000000000000000000.seg";
     assert!(std::fs::read(real.join(segment)).unwrap() == std::fs::read(before.audit.join(segment)).unwrap());
     put_back(&real, &away);
@@ -173,6 +182,9 @@ fn an_export_beside_a_stopped_service_signs_nothing_and_needs_no_token() {
     let before = copied_and_gone_on(&mut appliance);
     let real = appliance.audit();
     let away = replace(&real, &before.audit);
+    // The signer's memory came back with it: this command cannot know better.
+    let state = appliance.path("signer");
+    let state_away = replace(&state, &before.state);
     // The token is away; on the log as it was, this signed one checkpoint after the other.
     let (token, hidden) = (appliance.path("token"), appliance.path("token-away"));
     std::fs::rename(&token, &hidden).unwrap();
@@ -189,6 +201,7 @@ fn an_export_beside_a_stopped_service_signs_nothing_and_needs_no_token() {
     assert_eq!(signatures(&real), signatures(&before.audit), "not one note was recorded");
     std::fs::rename(&hidden, &token).unwrap();
     put_back(&real, &away);
+    put_back(&state, &state_away);
 
     // On the log that is known the next start covers the records of exports.
     appliance.export("export-of-the-real-one");
