@@ -4,7 +4,10 @@ use super::{ConfigFile, Status, fail, operator, read};
 use crate::backup::{self, About, BackupError, Paths, Seal};
 use crate::clock;
 use crate::config::Config;
-use crate::signer::{AdminAnswer, AdminAsk, AdminError, Offline, StartError, ask_admin, log_keys_path};
+use crate::signer::{
+    AdminAnswer, AdminAsk, AdminError, Offline, Remembered, StartError, ask_admin, log_keys_path,
+};
+use crate::store::Store;
 use clap::Args;
 use serde_json::json;
 use std::io::IsTerminal;
@@ -109,6 +112,16 @@ fn seal(config: &Config, out: &Path) -> Result<Seal, Failed> {
         Err(error) => return Err(Failed(error.to_string(), 69)),
     }
     let log = Offline::open(config)?;
+    let of_gateway =
+        Store::checkpoint_in(&config.store.path, &config.audit.origin).map_err(BackupError::from)?;
+    for Remembered { known, standing } in log.memories(of_gateway)? {
+        if let Err(why) = standing {
+            let by = known.by;
+            let reason =
+                format!("the log does not extend what the {by} remembers, so its copy is no backup: {why}");
+            return Err(Failed(reason, 65));
+        }
+    }
     let newest = log.newest().ok_or_else(|| Failed("the log has no checkpoint".to_owned(), 65))?;
     let sequence = log.record_backup(&directory, &operator())?;
     log.close()?;
