@@ -11,7 +11,7 @@ use crate::signer::{
 };
 use clap::Args;
 use serde_json::json;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 
 /// Records the export, and copies everything under the newest checkpoint.
@@ -65,16 +65,20 @@ pub fn run(args: &AuditExport) -> Status {
         Ok(config) => config,
         Err(status) => return status,
     };
-    if args.out.exists() {
-        return fail(
-            &format!("{} exists already; an export makes its own directory", args.out.display()),
-            73,
-        );
-    }
     let out = std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone());
+    let directory = match export::NewDirectory::make(&out) {
+        Ok(directory) => directory,
+        Err(export::ExportError::Write { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
+            return fail(&format!("{} exists already; an export makes its own directory", out.display()), 73);
+        }
+        Err(error) => return fail(&error, 74),
+    };
     let Shown { log, keys, sequence } = match record(&config, &out.display().to_string()) {
         Ok(recorded) => recorded,
-        Err((reason, status)) => return fail(&reason, status),
+        Err((reason, status)) => {
+            directory.remove();
+            return fail(&reason, status);
+        }
     };
     let show = std::io::stderr().is_terminal() && !args.json;
     let mut progress = |done: u64, of: u64| {
@@ -82,7 +86,7 @@ pub fn run(args: &AuditExport) -> Status {
             eprint!("\r{done} of {of} records");
         }
     };
-    match export::write(&out, log, &keys, clock::wall_unchecked(), &mut progress) {
+    match export::write(directory, log, &keys, clock::wall_unchecked(), &mut progress) {
         Ok(summary) => {
             if show {
                 complain!("");
@@ -91,7 +95,7 @@ pub fn run(args: &AuditExport) -> Status {
             // Records behind the newest checkpoint, down to that of this export.
             let uncovered = sequence.map_or(0, |sequence| (sequence + 1).saturating_sub(summary.size));
             if args.json {
-                let shown = json!({"directory": out, "origin": summary.origin, "size": summary.size,
+                let shown = json!({"directory": out.display().to_string(), "origin": summary.origin, "size": summary.size,
                     "root": root, "files": summary.files, "bytes": summary.bytes, "uncovered": uncovered});
                 say!("{shown}");
             } else {

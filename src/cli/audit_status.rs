@@ -70,7 +70,7 @@ pub fn run(args: &AuditStatus) -> Status {
         Ok(checkpoint) if args.json => {
             let root = hex::encode(checkpoint.root);
             let shown = json!({"origin": checkpoint.origin, "size": checkpoint.size, "root": root,
-                "running": running, "directory": config.audit.directory});
+                "running": running, "directory": config.audit.directory.display().to_string()});
             say!("{shown}");
             0
         }

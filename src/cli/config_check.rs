@@ -77,7 +77,7 @@ pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<Status> {
     notes.extend(seen.notes);
     if args.json {
         let valid = wrong.is_empty();
-        let answer = json!({"file": args.config, "valid": valid, "mistakes": [], "machine": wrong,
+        let answer = json!({"file": args.config.display().to_string(), "valid": valid, "mistakes": [], "machine": wrong,
             "notes": notes, "summary": summary_json(&config)});
         writeln!(out, "{answer}")?;
     } else {
@@ -181,7 +181,8 @@ fn become_user(name: &str) -> io::Result<bool> {
 
 fn refuse(args: &ConfigCheck, mistakes: &Mistakes, out: &mut impl Write) -> io::Result<()> {
     if args.json {
-        let answer = json!({"file": args.config, "valid": false, "mistakes": mistakes.list()});
+        let answer =
+            json!({"file": args.config.display().to_string(), "valid": false, "mistakes": mistakes.list()});
         writeln!(out, "{answer}")
     } else {
         writeln!(out, "{mistakes}")

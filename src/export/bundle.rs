@@ -94,12 +94,31 @@ impl Source<'_> {
     }
 }
 
-/// Writes what the source's checkpoint covers into the new directory `out`, with the keys that the log's own key records
+/// An empty directory that this process made for a bundle: made before the export is recorded, so that a place where none
+/// can be made leaves no record of an export.
+#[derive(Debug)]
+pub struct NewDirectory(PathBuf);
+
+impl NewDirectory {
+    /// Makes it for its owner alone, as all that comes into it: the records tell who used which service when.
+    pub fn make(path: &Path) -> Result<Self, ExportError> {
+        let failed = |source| ExportError::Write { path: path.to_owned(), source };
+        DirBuilder::new().mode(0o700).create(path).map_err(failed)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Takes it away again, as far as it is still empty.
+    pub fn remove(self) {
+        let _ = std::fs::remove_dir(self.0);
+    }
+}
+
+/// Writes what the source's checkpoint covers into the new directory, with the keys that the log's own key records
 /// tell of and those of `log_keys` among them.
 ///
 /// All hashes are computed anew from the records, so that a source that does not fit its checkpoint is noticed here.
 pub fn write(
-    out: &Path,
+    out: NewDirectory,
     source: Source<'_>,
     log_keys: &[VerifierKey],
     made_at: Timestamp,
@@ -108,7 +127,7 @@ pub fn write(
     let Source { place: path, note, bundle: mut next } = source;
     let checkpoint =
         VerifierKey::open(log_keys, &note).map_err(|why| ExportError::Checkpoint { path, why })?;
-    let mut copy = Copy::begin(out)?;
+    let mut copy = Copy { out: out.0, files: Vec::new(), bytes: 0 };
     let mut edge = Edge::new();
     let mut book = KeyBook::default();
     while edge.size() < checkpoint.size {
@@ -168,27 +187,20 @@ fn key_record(record: &[u8], origin: &str, book: &mut KeyBook) -> Result<(), Str
 }
 
 /// The directory that is being made.
-struct Copy<'a> {
-    out: &'a Path,
+struct Copy {
+    out: PathBuf,
     files: Vec<ManifestFile>,
     bytes: u64,
 }
 
-impl<'a> Copy<'a> {
-    /// Creates the directory for its owner alone, as all that is in it: the records tell who used which service when.
-    fn begin(out: &'a Path) -> Result<Self, ExportError> {
-        let failed = |source| ExportError::Write { path: out.to_owned(), source };
-        DirBuilder::new().mode(0o700).create(out).map_err(failed)?;
-        Ok(Self { out, files: Vec::new(), bytes: 0 })
-    }
-
+impl Copy {
     fn tile(&mut self, tile: Tile, bytes: &[u8]) -> Result<(), ExportError> {
         self.file(tile.path().to_string_lossy().as_ref(), bytes)
     }
 
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
         let path = self.out.join(name);
-        let parent = path.parent().unwrap_or(self.out);
+        let parent = path.parent().unwrap_or(&self.out);
         let create = || {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(bytes)
@@ -201,8 +213,8 @@ impl<'a> Copy<'a> {
 
     /// One sync of the whole file system: cheaper than one for each of many files.
     fn end(&self) -> Result<(), ExportError> {
-        let failed = |source| ExportError::Write { path: self.out.to_owned(), source };
-        let directory = File::open(self.out).map_err(failed)?;
+        let failed = |source| ExportError::Write { path: self.out.clone(), source };
+        let directory = File::open(&self.out).map_err(failed)?;
         nix::unistd::syncfs(directory).map_err(|why| failed(why.into()))
     }
 }

@@ -16,7 +16,7 @@ mod sheets;
 pub(crate) mod tests;
 mod verify;
 
-pub use bundle::{ExportError, Source, Summary, write};
+pub use bundle::{ExportError, NewDirectory, Source, Summary, write};
 pub use chain::Configurations;
 pub use finding::{Finding, Kind};
 pub use keys::{KeyFile, SigningKey};

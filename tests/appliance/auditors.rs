@@ -155,6 +155,8 @@ struct Account {
     /// The program where this account may run it.
     program: PathBuf,
     config: PathBuf,
+    /// A directory of its own.
+    home: PathBuf,
 }
 
 impl Account {
@@ -165,7 +167,10 @@ impl Account {
             fs::copy(CHANCERY, &program).unwrap();
         }
         let (gid, config) = (user.gid.as_raw(), appliance.path("chancery.toml"));
-        Self { user, gid, program, config }
+        let home = appliance.path(name);
+        fs::create_dir(&home).unwrap();
+        chown(&home, Some(user.uid.as_raw()), Some(gid)).unwrap();
+        Self { user, gid, program, config, home }
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -176,6 +181,13 @@ impl Account {
 
     fn with_config(&self, arguments: &[&str]) -> Output {
         self.run(&[arguments, &["--config", self.config.to_str().unwrap()]].concat())
+    }
+
+    /// An export must end with this status and say these words, and leave nothing.
+    fn exports_nothing(&self, status: i32, words: &str) {
+        let out = self.home.join("refused");
+        self.is_refused(&["audit", "export", "--out", out.to_str().unwrap()], status, words);
+        assert!(!out.exists());
     }
 
     /// The command must end with this status, and say these words.
@@ -210,18 +222,15 @@ fn a_member_of_the_group_makes_an_export_that_verifies_and_other_accounts_make_n
         fs::set_permissions(appliance.path(""), Permissions::from_mode(0o711)).unwrap();
         fs::set_permissions(appliance.audit(), Permissions::from_mode(0o700)).unwrap();
         let (auditor, stranger) = (Account::of(&appliance, "games"), Account::of(&appliance, "nobody"));
-        let home = appliance.path("auditor");
-        fs::create_dir(&home).unwrap();
-        chown(&home, Some(auditor.user.uid.as_raw()), Some(auditor.gid)).unwrap();
         let token = appliance.token_of_the_case();
         // More than one bundle of 256 records.
         for _ in 0..260 {
             appliance.introspect("payments-api", &token);
         }
-        let jwt = home.join("jwt");
+        let jwt = auditor.home.join("jwt");
         fs::write(&jwt, appliance.introspect("payments-api", &token).text).unwrap();
 
-        let out = home.join("export");
+        let out = auditor.home.join("export");
         let (out_text, jwt) = (out.to_str().unwrap(), jwt.to_str().unwrap());
         let output = auditor.with_config(&["audit", "export", "--json", "--out", out_text]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -242,19 +251,15 @@ fn a_member_of_the_group_makes_an_export_that_verifies_and_other_accounts_make_n
         let status: Value = serde_json::from_slice(&status.stdout).unwrap();
         assert!(status["running"] == true && status["size"].as_u64() >= summary["size"].as_u64(), "{status}");
 
-        let again = home.join("again");
-        let export = ["audit", "export", "--out", again.to_str().unwrap()];
         auditor.is_refused(&["clock", "accept", "--reason", "I am an operator"], 77, "may not reach");
-        stranger.is_refused(&export, 77, "a member of the group games (auditors.group), found nobody");
+        stranger.exports_nothing(77, "a member of the group games (auditors.group), found nobody");
         stranger.is_refused(&["audit", "status"], 77, "usermod -aG games nobody");
         // A process of the group whose account is not: the directory lets it in, the signer does not.
         let other = Account { gid: auditor.gid, ..stranger };
-        other.is_refused(&export, 77, "expected a member of the group games (auditors.group), found nobody");
-        assert!(!again.exists());
-
+        other.exports_nothing(77, "expected a member of the group games (auditors.group), found nobody");
         appliance.keep_checkpoint();
         appliance.stop();
-        auditor.is_refused(&export, 69, "no signer answers");
+        auditor.exports_nothing(69, "no signer answers");
         let finished = appliance.finish();
         let operators: Vec<&str> =
             finished.evidence.events("export").map(|record| record["operator"].as_str().unwrap()).collect();
@@ -271,10 +276,6 @@ fn without_an_auditors_group_other_accounts_are_told_that_there_is_none() {
     let appliance = Appliance::start(Settings::new(Way::Separate));
     fs::set_permissions(appliance.path(""), Permissions::from_mode(0o711)).unwrap();
     let stranger = Account::of(&appliance, "nobody");
-    stranger.is_refused(
-        &["audit", "export", "--out", "/nonexistent/x"],
-        77,
-        "the configuration has no [auditors]",
-    );
+    stranger.exports_nothing(77, "the configuration has no [auditors]");
     appliance.finish();
 }

@@ -33,6 +33,9 @@ fn an_export_is_made_while_the_service_runs_and_each_extends_the_one_before() {
         appliance.keep_checkpoint();
         let again = appliance.output(&["audit", "export", "--out", exports[0].to_str().unwrap()]);
         assert_eq!(again.status.code(), Some(73), "an export makes its own directory");
+        // An export that cannot be written is none: no record says that there was one.
+        let nowhere = appliance.output(&["audit", "export", "--out", "/nonexistent/export"]);
+        assert_eq!(nowhere.status.code(), Some(74));
         let evidence = appliance.finish().evidence;
         assert_eq!(evidence.events("export").count(), 3, "each is recorded");
     }

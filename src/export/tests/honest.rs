@@ -1,6 +1,6 @@
 use super::*;
 use crate::audit::tiles::{Tile, TileReader};
-use crate::export::{ExportError, Source, find, write};
+use crate::export::find;
 use signed_note::Verifier;
 use std::collections::HashMap;
 use tlog_tiles::tlog;

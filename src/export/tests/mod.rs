@@ -7,7 +7,10 @@ mod records;
 mod tampered;
 
 use super::manifest::{Manifest, ManifestFile, expected};
-use super::{Asked, Finding, KEYS, KeyFile, Kind, MANIFEST, Report, SigningKey, verify};
+use super::{
+    Asked, ExportError, Finding, KEYS, KeyFile, Kind, MANIFEST, NewDirectory, Progress, Report, SigningKey,
+    Source, Summary, verify,
+};
 use crate::audit::note::{Checkpoint, VerifierKey};
 use crate::audit::tiles::{CHECKPOINT, TileWriter};
 use crate::audit::tree::{Edge, Hash, Peaks, leaf_hash};
@@ -23,6 +26,17 @@ use std::path::Path;
 use tempfile::TempDir;
 
 pub(crate) const ORIGIN: &str = "as.bank.example/audit/node-a";
+
+/// A bundle in a directory that is made for it.
+fn write(
+    out: &Path,
+    source: Source<'_>,
+    log_keys: &[VerifierKey],
+    made_at: Timestamp,
+    progress: Progress<'_>,
+) -> Result<Summary, ExportError> {
+    super::write(NewDirectory::make(out)?, source, log_keys, made_at, progress)
+}
 
 /// A key pair and how the log names it.
 pub(crate) struct Signer {

@@ -6,7 +6,6 @@ use crate::audit::{
     Payload, SEGMENT_MIN,
 };
 use crate::clock::{self, Sources};
-use crate::export::{Source, write};
 use std::sync::Arc;
 
 type AuditLog = crate::audit::Log<u64>;
