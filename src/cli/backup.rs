@@ -111,9 +111,10 @@ fn seal(config: &Config, out: &Path) -> Result<Seal, Failed> {
         Err(AdminError::Stopped) => {}
         Err(error) => return Err(Failed(error.to_string(), 69)),
     }
-    let log = Offline::open(config)?;
+    // Before the log is open: root acts as its owner then, which may not read the state.
     let of_gateway =
         Store::checkpoint_in(&config.store.path, &config.audit.origin).map_err(BackupError::from)?;
+    let log = Offline::open(config)?;
     for Remembered { known, standing } in log.memories(of_gateway)? {
         if let Err(why) = standing {
             let by = known.by;
