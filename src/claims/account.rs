@@ -14,7 +14,7 @@ word!(
     Bic, check_bic
 );
 word!(
-    /// A currency (ISO 4217): three capital letters.
+    /// A currency that payments are made in (ISO 4217): three capital letters; none that has ended, no fund, no metal.
     CurrencyCode, check_currency
 );
 
@@ -57,11 +57,22 @@ fn check_currency(text: &str) -> Result<(), WordError> {
     let expected = "a currency of ISO 4217 in three capital letters";
     let currency = iso_currency::Currency::from_code(text)
         .ok_or_else(|| WordError::new(expected, "a code that it does not have"))?;
-    // Gold, the code for tests, the code for no currency.
-    if currency.is_special() {
+    // Gold, the code for tests, the code for no currency; units of account like the Swiss WIR.
+    if currency.is_special() || currency.is_fund() {
         return Err(WordError::new(expected, "a code that is no money"));
     }
+    // ISO 4217 has the bolivar twice, VES and VED; the library takes the first for ended.
+    if currency.is_superseded().is_some() && currency != iso_currency::Currency::VES {
+        return Err(WordError::new(expected, "a currency that has ended"));
+    }
     Ok(())
+}
+
+impl CurrencyCode {
+    /// Decimals of its amounts: none for the yen, three for the Kuwaiti dinar.
+    pub(super) fn decimals(&self) -> Option<u16> {
+        iso_currency::Currency::from_code(self.as_str()).and_then(iso_currency::Currency::exponent)
+    }
 }
 
 #[cfg(test)]
@@ -119,10 +130,10 @@ mod tests {
 
     #[test]
     fn a_currency_is_one_that_payments_are_made_in() {
-        for good in ["EUR", "USD", "JPY", "XOF", "XPF", "CHF", "KWD"] {
+        for good in ["EUR", "USD", "JPY", "XOF", "XPF", "CHF", "KWD", "VES", "VED"] {
             assert!(good.parse::<CurrencyCode>().is_ok(), "{good}");
         }
-        for bad in ["", "eur", "EU", "EURO", "ZZZ", "XXX", "XTS", "XAU", "\u{415}UR"] {
+        for bad in ["", "eur", "EU", "EURO", "ZZZ", "XXX", "XTS", "XAU", "HRK", "CHE", "BOV", "\u{415}UR"] {
             assert!(bad.parse::<CurrencyCode>().is_err(), "{bad}");
         }
     }

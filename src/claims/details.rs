@@ -125,7 +125,8 @@ pub enum PaymentAction {
 pub struct InstructedAmount {
     /// In what.
     pub currency: CurrencyCode,
-    /// Digits, then at most one point with one to five digits; no sign, no exponent, no leading zero.
+    /// Digits, then at most one point with as many digits as the currency has decimals or fewer; more than zero, no
+    /// sign, no exponent, no leading zero.
     pub amount: String,
 }
 
@@ -256,9 +257,19 @@ fn check_amount(amount: &InstructedAmount) -> Result<(), String> {
         |text: &str, most| !text.is_empty() && text.len() <= most && text.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole, 18)
         || (whole.len() > 1 && whole.starts_with('0'))
-        || fraction.is_some_and(|f| !digits(f, 5))
+        || fraction.is_some_and(|f| !digits(f, 4))
     {
         return Err("instructedAmount.amount: expected a decimal text like \"123.50\"".to_owned());
+    }
+    let decimals = usize::from(amount.currency.decimals().unwrap_or(0));
+    if fraction.is_some_and(|f| f.len() > decimals) {
+        let currency = &amount.currency;
+        return Err(format!(
+            "instructedAmount.amount: expected at most {decimals} decimals, as {currency} has"
+        ));
+    }
+    if amount.amount.bytes().all(|b| matches!(b, b'0' | b'.')) {
+        return Err("instructedAmount.amount: expected more than zero".to_owned());
     }
     Ok(())
 }

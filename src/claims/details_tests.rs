@@ -52,6 +52,13 @@ fn each_member_of_a_payment_is_checked() {
         ("/instructedAmount/amount", json!("-1")),
         ("/instructedAmount/amount", json!("01.00")),
         ("/instructedAmount/amount", json!("1.")),
+        ("/instructedAmount/amount", json!("0")),
+        ("/instructedAmount/amount", json!("0.00")),
+        ("/instructedAmount/amount", json!("1.005")),
+        ("/instructedAmount", json!({"currency": "JPY", "amount": "1.50"})),
+        ("/instructedAmount", json!({"currency": "JPY", "amount": "1.0"})),
+        ("/instructedAmount", json!({"currency": "KWD", "amount": "1.0005"})),
+        ("/instructedAmount/currency", json!("HRK")),
         ("/instructedAmount/currency", json!("eur")),
         ("/instructedAmount/currency", json!("ZZZ")),
         ("/creditorName", json!("")),
@@ -68,6 +75,13 @@ fn each_member_of_a_payment_is_checked() {
         let mut bad = payment();
         *bad.pointer_mut(pointer).unwrap() = value.clone();
         assert!(refused(&bad), "{pointer} {value}");
+    }
+    for (currency, amount) in
+        [("JPY", "150"), ("KWD", "0.005"), ("EUR", "0.01"), ("EUR", "7.5"), ("EUR", "7")]
+    {
+        let mut good = payment();
+        good["instructedAmount"] = json!({"currency": currency, "amount": amount});
+        assert!(!refused(&good), "{currency} {amount}");
     }
     for member in ["actions", "instructedAmount", "creditorName", "creditorAccount"] {
         let mut bad = payment();

@@ -8,13 +8,20 @@ use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralC
 use icu_properties::{CodePointMapData, CodePointSetData};
 
 word!(
-    /// 1 to 255 characters, not only blanks, each of which is seen: no control, format or default-ignorable character
+    /// 1 to 255 characters with a letter or a digit among them, each of which is seen: no control, format or default-ignorable character
     /// (all bidirectional controls, zero-width characters, tags and variation selectors are among them), no line or
-    /// paragraph separator, none that is private or that Unicode has not assigned.
+    /// paragraph separator, none that is private or that Unicode has not assigned, no symbol that shows nothing. At most
+    /// four marks stand one after the other.
     ShownText, check_shown
 );
 
 const MAX_SHOWN: usize = 255;
+
+/// Marks over and under one letter; more hide what stands beside it (Unicode Technical Standard 39 §5.4).
+const MAX_MARKS: usize = 4;
+
+/// Symbols by their category that show nothing: an empty Braille cell, the place of an object, an empty note.
+const BLANK: [char; 3] = ['\u{2800}', '\u{fffc}', '\u{1d159}'];
 
 fn check_shown(text: &str) -> Result<(), WordError> {
     let expected = "a text of 1 to 255 visible characters";
@@ -25,15 +32,31 @@ fn check_shown(text: &str) -> Result<(), WordError> {
         let found = format!("U+{:04X} as character {}, which is not visible", u32::from(unseen), place + 1);
         return Err(WordError::new(expected, found));
     }
-    if text.trim().is_empty() {
-        return Err(WordError::new(expected, "an empty or blank text"));
+    if !text.chars().any(char::is_alphanumeric) {
+        return Err(WordError::new(expected, "no letter and no digit"));
+    }
+    let mut marks = 0;
+    for c in text.chars() {
+        marks = if is_mark(c) { marks + 1 } else { 0 };
+        if marks > MAX_MARKS {
+            return Err(WordError::new(expected, "more than four marks on one letter"));
+        }
     }
     Ok(())
 }
 
-fn is_seen(c: char) -> bool {
+fn is_mark(c: char) -> bool {
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
+}
+
+/// Whether a reader sees that `c` is there; a space counts, which parts words.
+pub(super) fn is_seen(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();
+    }
+    if BLANK.contains(&c) {
+        return false;
     }
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
     // `Other` is control, format, surrogate, private use and unassigned.
@@ -61,7 +84,7 @@ mod tests {
         ];
         let single = [
             0xFEFF, 0xAD, 0x61C, 0x180E, 0x115F, 0x3164, 0xFFA0, 0x34F, 0x0, 0x9, 0xA, 0x7F, 0x85, 0xFFF9,
-            0xFFFF, 0x378,
+            0xFFFF, 0x378, 0x2800, 0xFFFC, 0x1D159,
         ];
         for code in ranges.into_iter().flatten().chain(single) {
             let c = char::from_u32(code).unwrap();
@@ -91,7 +114,9 @@ mod tests {
             "\u{5d9}\u{5e9}\u{5e8}\u{5d0}\u{5dc}",
             "\u{682a}\u{5f0f}\u{4f1a}\u{793e}",
             "\u{915}\u{94d}\u{937}",
-            "\u{1f600}",
+            "\u{1f600} 7",
+            "a\u{301}\u{302}\u{303}\u{304}",
+            "\u{5e9}\u{5bc}\u{5c1}\u{5b8}\u{591}",
             "a\u{a0}b",
             "\u{1ee4}na-\u{1e62}\u{f9}\u{f9}",
             "100 \u{20ac}",
@@ -102,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_text_that_shows_nothing_or_too_much_is_refused() {
-        for bad in ["", " ", "\u{a0}\u{3000} ", &"x".repeat(256)] {
+        let zalgo = format!("a{}", "\u{301}".repeat(5));
+        for bad in ["", " ", "\u{a0}\u{3000} ", "\u{1f600}", "-", "\u{301}", &zalgo, &"x".repeat(256)] {
             assert!(bad.parse::<ShownText>().is_err(), "{bad:?}");
         }
         assert!("\u{fc}".repeat(255).parse::<ShownText>().is_ok());

@@ -1,5 +1,6 @@
 //! Single words of claims: identifiers and dates with their grammar and their limits.
 
+use super::shown::is_seen;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -127,7 +128,7 @@ word!(
     Resource, check_resource
 );
 word!(
-    /// `sub`: 1 to 255 characters without control characters (`OpenID` Connect Core §2 sets the same length).
+    /// `sub`: 1 to 255 visible characters (`OpenID` Connect Core §2 sets the same length); no space at an end.
     Subject, check_text
 );
 word!(
@@ -135,7 +136,7 @@ word!(
     Jti, check_client_id
 );
 word!(
-    /// `acr` or one value of `amr`: 1 to 255 characters without control characters.
+    /// `acr` or one value of `amr`: 1 to 255 visible characters, no space at an end.
     Acr, check_text
 );
 word!(
@@ -165,16 +166,20 @@ fn check_client_id(text: &str) -> Result<(), WordError> {
     Ok(())
 }
 
+/// An identifier is compared by its characters and read by people: one that is not seen would make two that look alike.
 fn check_text(text: &str) -> Result<(), WordError> {
-    let expected = "1 to 255 characters without control characters";
+    let expected = "1 to 255 visible characters";
     if text.is_empty() {
         return Err(WordError::new(expected, "an empty text"));
     }
     if text.chars().count() > MAX_WORD {
         return Err(WordError::new(expected, "a longer text"));
     }
-    if text.chars().any(char::is_control) {
-        return Err(WordError::new(expected, "a control character"));
+    if !text.chars().all(|c| is_seen(c) && (c == ' ' || !c.is_whitespace())) {
+        return Err(WordError::new(expected, "a character that is not visible"));
+    }
+    if text.starts_with(' ') || text.ends_with(' ') {
+        return Err(WordError::new(expected, "a space at an end"));
     }
     Ok(())
 }
@@ -320,6 +325,27 @@ mod tests {
             assert!(bad.parse::<Resource>().is_err(), "{bad}");
         }
         assert!(format!("https://rs/{}", "x".repeat(2048)).parse::<Resource>().is_err());
+    }
+
+    #[test]
+    fn an_identifier_holds_no_character_that_is_not_seen() {
+        for good in
+            ["alice", "customer-4711", "M\u{fc}ller 7", "\u{645}\u{62d}\u{645}\u{62f}", "urn:mace:silver"]
+        {
+            assert!(good.parse::<Subject>().is_ok() && good.parse::<Acr>().is_ok(), "{good}");
+        }
+        for bad in [
+            "batch\u{200b}",
+            "batch\u{a0}",
+            "batch ",
+            " batch",
+            "\u{2800}",
+            "b\u{202e}atch",
+            "a\tb",
+            "\u{ad}a",
+        ] {
+            assert!(bad.parse::<Subject>().is_err() && bad.parse::<Acr>().is_err(), "{bad:?}");
+        }
     }
 
     #[test]

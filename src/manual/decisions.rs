@@ -114,7 +114,8 @@
 //!
 //! Without a `resource` parameter the audience follows from the scopes. Scopes of several resources are refused for an
 //! `at+jwt` with `invalid_target`, as by [D20](#d20) (RFC 9068 §3 suggests `invalid_scope`), and mean several audiences for
-//! an opaque token.
+//! an opaque token. With one, or with a `resource` claim in the grant, each named resource must own a scope or a detail that
+//! is given: naming it narrows a grant and gives nothing. Else `invalid_target`, or `invalid_scope` where nothing is left.
 //!
 //! ## D24
 //!
