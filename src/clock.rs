@@ -2,7 +2,8 @@
 //!
 //! | what for | whence |
 //! |---|---|
-//! | what depends on expiry, and what purges | [`Clock::now`], which refuses while the system's clock is in doubt |
+//! | what depends on expiry | [`Clock::now`], which refuses while the system's clock is in doubt |
+//! | what purges | [`Clock::settled`], which refuses also while NTP may still set the clock after a start of the machine |
 //! | records | [`Clock::reading`]: the time used and what the wall clock says |
 //! | how long something takes | [`monotonic_nanos`] |
 //! | texts that nothing depends on (a manifest, a test) | [`wall_unchecked`] |
@@ -12,7 +13,9 @@
 
 mod guard;
 
-pub use guard::{Basis, Change, Clock, InDoubt, Mark, Raw, Reading, Sources, TOLERANCE, Trusted};
+pub use guard::{
+    Basis, Change, Clock, InDoubt, Mark, Raw, Reading, SETTLING, Settled, Sources, TOLERANCE, Trusted,
+};
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,9 +129,9 @@ impl Quickest {
 
 /// A time that a clock of a test is sure of.
 #[cfg(test)]
-pub(crate) fn trusted_in_tests(seconds: i64) -> Trusted {
+pub(crate) fn settled_in_tests(seconds: i64) -> Settled {
     let read = move || Raw { wall: seconds * 1_000_000_000, boot: 0 };
-    Clock::start(Sources::of("test", read), None).now().unwrap()
+    Clock::start(Sources::of("test", read), None).settled().unwrap()
 }
 
 #[cfg(test)]

@@ -54,8 +54,9 @@
 //! 7. **What was signed stays verifiable.** Every key has its record, with its public half, before its first use.
 //! 8. **The log cannot be shortened, changed or forked unnoticed.** The gateway and the signer remember the newest
 //!    checkpoint outside the log, and none is signed without the [`audit::Continuity`] that such a memory shows.
-//! 9. **Time is checked.** What decides or purges by time takes a [`clock::Trusted`], which only [`clock::Clock::now`] makes
-//!    and a clock in doubt does not.
+//! 9. **Time is checked.** What decides by time takes a [`clock::Trusted`], which only [`clock::Clock::now`] makes and a
+//!    clock in doubt does not; what purges takes a [`clock::Settled`], which a clock after a start of the machine makes
+//!    only after a while.
 
 pub mod audit;
 pub mod backup;

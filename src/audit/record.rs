@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `clock_raw` | it is not `time` | what the wall clock said |
 //! | `clock_expected` | the clock was in doubt | the last trusted time and what passed since by the boot clock |
-//! | `clock_at_least` | the clock was in doubt since the machine started | the last time of the boot before, and what passed since the start |
+//! | `clock_at_least` | the clock was in doubt or settled since the machine started | the last time of the boot before, and what passed since the start |
 //! | `sha256` | a JWS was released | its SHA-256 |
 //!
 //! The members of the [`Draft`](super::draft::Draft) follow. `time` never goes back, and never runs ahead because the wall

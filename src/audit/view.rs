@@ -53,7 +53,7 @@ pub struct RecordView<'a> {
     /// In doubt: the time that the boot clock makes of the last trusted one.
     #[serde(borrow)]
     pub clock_expected: Option<Cow<'a, str>>,
-    /// In doubt since the machine started: the least that the time is.
+    /// In doubt or settling since the machine started: the least that the time is.
     #[serde(borrow)]
     pub clock_at_least: Option<Cow<'a, str>>,
     /// SHA-256 of the exact JWS that was released; in version 1 also of an unsigned body.

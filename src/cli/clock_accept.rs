@@ -19,9 +19,15 @@ pub struct ClockAccept {
     reason: String,
 }
 
-fn accept(config: &Config, reason: &str) -> Result<(), (String, Status)> {
+/// What is said of what was done.
+const ACCEPTED: &str = "the signer trusts the time of the system's clock from now on; a gateway that is connected follows \
+                        within seconds, and /readyz says when";
+const ACCEPTED_OFFLINE: &str = "the time of the system's clock is accepted in the log; signer and gateway trust it once they \
+                                are started and connected";
+
+fn accept(config: &Config, reason: &str) -> Result<&'static str, (String, Status)> {
     match ask_admin(config, &AdminAsk::AcceptClock { reason: reason.to_owned() }) {
-        Ok(AdminAnswer::ClockAccepted {}) => return Ok(()),
+        Ok(AdminAnswer::ClockAccepted {}) => return Ok(ACCEPTED),
         Ok(AdminAnswer::Failed { reason }) => return Err((reason, 69)),
         Ok(AdminAnswer::Checkpoint { .. }) => {
             return Err(("the signer answered something else".to_owned(), 69));
@@ -32,7 +38,8 @@ fn accept(config: &Config, reason: &str) -> Result<(), (String, Status)> {
     let failed = |e: StartError| (e.to_string(), e.exit_status());
     let log = Offline::open(config).map_err(failed)?;
     log.accept_clock(reason, &operator()).map_err(|reason| (reason, 69))?;
-    log.close().map_err(failed)
+    log.close().map_err(failed)?;
+    Ok(ACCEPTED_OFFLINE)
 }
 
 /// Does it.
@@ -42,8 +49,8 @@ pub fn run(args: &ClockAccept) -> Status {
         Err(status) => return status,
     };
     match accept(&config, &args.reason) {
-        Ok(()) => {
-            say!("the time of the system's clock is trusted from now on");
+        Ok(said) => {
+            say!("{said}");
             0
         }
         Err((reason, status)) => fail(&reason, status),

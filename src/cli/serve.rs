@@ -205,9 +205,9 @@ async fn watch_clock(clock: Clock, store: Store, client: SignerClient) {
             None => {}
         }
         let theirs = client.status().and_then(|status| status.clock);
-        match (clock.trusted_distance(), theirs) {
+        match (clock.settled_distance(), theirs) {
             // A doubt that does not end by itself; and only a time that this process sees as well: a signer cannot set it.
-            (None, Some(theirs)) if change.is_none() && clock.accept(theirs) => {
+            (None, Some(theirs)) if change.is_none() && clock.now().is_err() && clock.accept(theirs) => {
                 tracing::warn!("the signer trusts the time of the system's clock, so does the gateway");
             }
             (Some(ours), Some(theirs)) => {
@@ -229,13 +229,13 @@ async fn watch_clock(clock: Clock, store: Store, client: SignerClient) {
     }
 }
 
-/// Rows of tokens and assertions that have ended an hour ago are of no use: an unknown token is inactive too. A clock in
-/// doubt purges nothing.
+/// Rows of tokens and assertions that have ended an hour ago are of no use: an unknown token is inactive too. A clock that
+/// is in doubt or settles purges nothing.
 async fn forget_expired(store: Store, clock: Clock) {
     let mut every = tokio::time::interval(Duration::from_secs(60));
     loop {
         every.tick().await;
-        let Ok(now) = clock.now() else { continue };
+        let Some(now) = clock.settled() else { continue };
         if let Err(error) = store.forget_expired(now).await {
             tracing::warn!(%error, "expired rows were not forgotten");
         }

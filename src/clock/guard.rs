@@ -12,10 +12,14 @@
 //! | a step of up to [`TOLERANCE`] in all | followed, and told by [`Clock::look`] |
 //! | more, forward or back | *in doubt*: [`Clock::now`] gives no time to decide by; records go on by the boot clock |
 //! | the distance is the trusted one again | trusted again |
+//! | another boot than the last mark's, and not behind it | settles: followed either way, and nothing is purged |
 //! | the operator says that the new time is right ([`Clock::accept`]) | trusted again, by the new distance |
 //!
 //! At start the last [`Mark`] takes the place of the distance: with the same boot it gives the distance exactly, with
-//! another boot the time that it must at least be.
+//! another boot the time that it must at least be. The wall clock then comes from the machine's battery clock, which may
+//! be wrong until NTP has set it. So it *settles* for [`SETTLING`]: it may be set either way, as long as it is not behind
+//! that bound, and decides meanwhile; nothing is purged by it ([`Clock::settled`]), records are dated by the bound with
+//! the wall clock beside, and no mark is kept.
 
 use super::Timestamp;
 use std::fmt;
@@ -30,6 +34,11 @@ pub const TOLERANCE: Duration = Duration::from_secs(10);
 
 /// Steps within the tolerance count together for so long: a machine whose clock is set by a second a day stays trusted.
 const RENEWED: i64 = 24 * 3600 * SECOND;
+
+/// How long the wall clock settles after another boot than the mark's, by the boot clock: the time that a machine needs
+/// to find a network and its NTP client to set the clock. `STA_UNSYNC` of adjtimex(2) would say it sooner, and is set in
+/// most containers for ever; `ProtectClock=` of the units forbids the call.
+pub const SETTLING: Duration = Duration::from_secs(600);
 
 /// The smallest step that is told: below it the readings of two clocks, one after the other, differ by themselves.
 const STEP: i64 = SECOND / 10;
@@ -128,6 +137,18 @@ impl Trusted {
     }
 }
 
+/// A time to purge by: trusted, of a clock that has settled. Only [`Clock::settled`] makes one: what needs it cannot be
+/// done while NTP may still set back a clock that was ahead when the machine started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled(Trusted);
+
+impl Settled {
+    /// The time.
+    pub const fn time(self) -> Trusted {
+        self.0
+    }
+}
+
 /// The wall clock was set, and nothing says which of its two times is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InDoubt {
@@ -175,8 +196,8 @@ pub enum Basis {
     Wall,
     /// In doubt: the last trusted time and what passed since by the boot clock.
     Expected,
-    /// In doubt since the machine started: the last time of the boot before, and what passed since the start. The real
-    /// time is that or later.
+    /// In doubt or settling since the machine started: the last time of the boot before, and what passed since the
+    /// start. The real time is that or later.
     AtLeast,
 }
 
@@ -229,7 +250,7 @@ struct Inner {
     sources: Sources,
     /// Wall clock minus boot clock, as trusted.
     trusted: AtomicI64,
-    /// `trusted` is a lower bound: [`Basis::AtLeast`].
+    /// `trusted` is a lower bound, and the clock settles: [`Basis::AtLeast`].
     at_least: AtomicBool,
     /// In doubt since then by the boot clock; 0 when it is not. Whoever finds a doubt begins it, [`Clock::look`] ends it.
     since: AtomicI64,
@@ -244,6 +265,8 @@ struct Watch {
     seen: i64,
     /// When the trusted distance was renewed, by the boot clock.
     renewed: i64,
+    /// Until when the clock settles, by the boot clock, while `at_least` is set.
+    settles: i64,
 }
 
 impl Clock {
@@ -265,12 +288,15 @@ impl Clock {
             trusted: AtomicI64::new(trusted),
             at_least: AtomicBool::new(at_least),
             since: AtomicI64::new(0),
-            watch: Mutex::new(Watch { told: false, seen: trusted, renewed: raw.boot }),
+            watch: Mutex::new(Watch {
+                told: false,
+                seen: if at_least { raw.distance() } else { trusted },
+                renewed: raw.boot,
+                settles: settles(raw),
+            }),
         }));
         if !clock.agrees(raw) {
             clock.0.since.store(raw.boot.max(1), Ordering::Relaxed);
-        } else if at_least {
-            clock.trust(raw.distance(), raw.boot);
         }
         clock
     }
@@ -281,6 +307,15 @@ impl Clock {
             Ok(raw) => Ok(Trusted(Timestamp::from_unix_nanos(raw.wall.into()))),
             Err((_, doubt)) => Err(doubt),
         }
+    }
+
+    /// The time to purge by; `None` while the clock is in doubt or settles.
+    pub fn settled(&self) -> Option<Settled> {
+        if self.settles() { None } else { self.now().ok().map(Settled) }
+    }
+
+    fn settles(&self) -> bool {
+        self.0.at_least.load(Ordering::Relaxed)
     }
 
     fn observe(&self) -> Result<Raw, (Raw, InDoubt)> {
@@ -314,23 +349,24 @@ impl Clock {
         };
         let (wall, boot) =
             (Timestamp::from_unix_nanos(raw.wall.into()), u64::try_from(raw.boot).unwrap_or(0));
-        if trusted {
+        let settles = self.settles();
+        if trusted && !settles {
             return Reading { time: wall, raw: wall, boot, basis: Basis::Wall };
         }
         let expected = raw.boot.saturating_add(self.0.trusted.load(Ordering::Relaxed));
-        let at_least = self.0.at_least.load(Ordering::Relaxed);
-        let basis = if at_least { Basis::AtLeast } else { Basis::Expected };
+        let basis = if settles { Basis::AtLeast } else { Basis::Expected };
         Reading { time: Timestamp::from_unix_nanos(expected.into()), raw: wall, boot, basis }
     }
 
-    /// What is to be kept for the next start; `None` in doubt.
+    /// What is to be kept for the next start; `None` in doubt and while the clock settles.
     pub fn mark(&self) -> Option<Mark> {
         let Reading { time, boot, basis, .. } = self.reading();
         let boot = Some((boot, self.0.sources.boot_id.to_string()));
         (basis == Basis::Wall).then_some(Mark { time, boot, at_least: false })
     }
 
-    /// Called every second, by one thread: tells what changed, once each, and ends a doubt whose reason is gone.
+    /// Called every second, by one thread: tells what changed, once each, ends a doubt whose reason is gone, and trusts
+    /// a clock that has settled.
     pub fn look(&self) -> Option<Change> {
         let mut watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let raw = self.0.sources.read_at_once();
@@ -349,17 +385,24 @@ impl Clock {
                 return None;
             }
             watch.told = false;
-            drop(watch);
-            if self.0.at_least.load(Ordering::Relaxed) {
-                self.trust(distance, raw.boot);
+            if self.settles() {
+                // It was behind the bound and is set now: it settles from here on.
+                (watch.seen, watch.settles) = (distance, settles(raw));
             }
+            drop(watch);
             self.0.since.store(0, Ordering::Relaxed);
             return Some(Change::Restored { lasted: nanos(raw.boot.saturating_sub(since)) });
         }
         let step = distance.saturating_sub(watch.seen);
-        if raw.boot.saturating_sub(watch.renewed) >= RENEWED {
+        let renew = if self.settles() {
+            raw.boot >= watch.settles
+        } else {
+            raw.boot.saturating_sub(watch.renewed) >= RENEWED
+        };
+        if renew {
             watch.renewed = raw.boot;
             self.0.trusted.store(distance, Ordering::Relaxed);
+            self.0.at_least.store(false, Ordering::Relaxed);
         }
         if step.abs() < STEP {
             return None;
@@ -373,9 +416,9 @@ impl Clock {
         self.0.sources.read_at_once().distance()
     }
 
-    /// The same, while it is trusted.
-    pub fn trusted_distance(&self) -> Option<i64> {
-        self.observe().ok().map(Raw::distance)
+    /// The same, while it is trusted and has settled: what the other process may go by.
+    pub fn settled_distance(&self) -> Option<i64> {
+        if self.settles() { None } else { self.observe().ok().map(Raw::distance) }
     }
 
     /// Trusts this distance from now on: an operator has said that the time is right, and a record says so. `false`, and
@@ -402,6 +445,11 @@ impl Clock {
         let off = raw.distance().saturating_sub(self.0.trusted.load(Ordering::Relaxed));
         off >= -MOST && (off <= MOST || self.0.at_least.load(Ordering::Relaxed))
     }
+}
+
+/// Until when a clock settles that begins to.
+const fn settles(raw: Raw) -> i64 {
+    raw.boot.saturating_add(SETTLING.as_secs().cast_signed().saturating_mul(SECOND))
 }
 
 fn nanos(nanos: i64) -> Duration {

@@ -186,8 +186,80 @@ fn after_another_boot_only_the_past_is_in_doubt_until_the_clock_is_behind_no_mor
     assert!(Clock::start(hands.sources("b"), Some(&bound)).now().is_ok());
     assert!(matches!(clock.look(), Some(Change::Restored { .. })));
     assert_eq!(clock.now().unwrap().timestamp(), hands.wall());
+    assert_eq!(clock.settled(), None, "it settles from here on");
+    hands.pass(SETTLED);
+    assert_eq!(clock.look(), None);
+    assert!(clock.settled().is_some());
     hands.set(-HOUR);
     assert!(clock.now().is_err(), "and from then on it is held to it");
+}
+
+const SETTLED: i64 = SETTLING.as_secs().cast_signed() * SECOND;
+
+#[test]
+fn a_clock_that_is_set_right_after_a_start_of_the_machine_is_followed_and_nothing_is_purged_before_it_has_settled()
+ {
+    for wrong in [2 * HOUR, 15 * SECOND, -HOUR + 20 * SECOND, 0] {
+        let hands = Hands::new();
+        let mark = hands.clock().mark().unwrap();
+        let bound = hands.wall();
+        hands.boot();
+        // It was off for an hour.
+        hands.set(HOUR + wrong);
+        let clock = Clock::start(hands.sources("b"), Some(&mark));
+        hands.pass(SECOND);
+        assert_eq!(clock.now().unwrap().timestamp(), hands.wall(), "{wrong}");
+        let unsettled = |clock: &Clock| {
+            assert_eq!(
+                (clock.settled(), clock.mark(), clock.settled_distance()),
+                (None, None, None),
+                "{wrong}"
+            );
+        };
+        unsettled(&clock);
+        let reading = clock.reading();
+        assert_eq!(
+            (reading.time, reading.raw),
+            (later(bound, SECOND), hands.wall()),
+            "no record is dated by it"
+        );
+        assert_eq!(reading.basis, Basis::AtLeast);
+
+        // Restarted meanwhile, by what a record kept and by what the gateway kept.
+        let boot = Some((reading.boot, "b".to_owned()));
+        let last = Mark { time: reading.time, boot, at_least: true };
+        let again = [&last, &mark].map(|mark| Clock::start(hands.sources("b"), Some(mark)));
+        hands.set(-wrong);
+        for clock in again.iter().chain([&clock]) {
+            assert_eq!(clock.look(), (wrong != 0).then_some(Change::Stepped(-wrong)));
+            assert_eq!(clock.now().unwrap().timestamp(), hands.wall(), "{wrong}");
+            unsettled(clock);
+        }
+        hands.pass(SETTLED);
+        assert_eq!(clock.look(), None);
+        assert_eq!(clock.settled().unwrap().time().timestamp(), hands.wall());
+        assert_eq!(clock.mark().unwrap().time, hands.wall());
+        assert_eq!(clock.reading().basis, Basis::Wall);
+        hands.set(15 * SECOND);
+        assert!(clock.now().is_err() && clock.settled().is_none(), "as on every other day");
+    }
+}
+
+#[test]
+fn a_clock_that_settles_is_in_doubt_as_soon_as_it_is_set_behind_the_last_time_that_was_known() {
+    let hands = Hands::new();
+    let mark = hands.clock().mark().unwrap();
+    hands.boot();
+    hands.set(HOUR);
+    let clock = Clock::start(hands.sources("b"), Some(&mark));
+    hands.set(-HOUR - 11 * SECOND);
+    assert!(clock.now().is_err());
+    hands.pass(2 * SETTLED);
+    assert!(matches!(clock.look(), Some(Change::Lost(_))));
+    assert!(clock.settled().is_none(), "time alone ends no doubt");
+    assert!(clock.accept(clock.distance()));
+    assert!(matches!(clock.look(), Some(Change::Restored { .. })));
+    assert!(clock.settled().is_some(), "an operator has said that it is right");
 }
 
 #[test]

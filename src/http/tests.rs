@@ -226,7 +226,7 @@ async fn a_signer_that_is_down_is_noticed_before_anything_is_stored() {
     let alone = alone();
     let down = alone.reply(post("token", Some("shop"), "grant_type=client_credentials")).await;
     assert_eq!(down.status(), 503);
-    let far = crate::clock::trusted_in_tests(9_000_000_000);
+    let far = crate::clock::settled_in_tests(9_000_000_000);
     assert_eq!(alone.store.forget_expired(far).await.unwrap(), 0);
 }
 

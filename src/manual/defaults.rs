@@ -16,6 +16,7 @@
 //! | failed authentications in a second | 10 of an address with a `client_id`; 1,000 of an address | beyond it 429 and a line now and then: what is protected is the log. A right secret always gets in, so nobody is locked out by guesses of others |
 //! | inactive answers to one resource server | 50 in a second, 2 GiB of the log in a day | each is signed and recorded for a text that any stranger can send it. A day's budget comes back evenly; a restart begins with a whole one |
 //! | tolerance of clock steps | 10 s in all within a day | NTP steps once by less; no expiry moves by more than clocks of clients may differ; no setting |
+//! | settling of the clock after a start of the machine | 10 min | a network comes up and NTP sets the clock within minutes; rows wait an hour to be purged anyway; no setting |
 //! | an assertion's longest life | 5 min | the front server hands over at once; a `jti` is kept that long |
 //! | `[auditors]` | none | the operator names the group; the shipped example has one without members |
 //! | exports of auditors in an hour | 12 of an account, 60 of all | each adds a record and signs a checkpoint: at most 6 MB of the log in a day. One in five minutes serves a program too; no setting |

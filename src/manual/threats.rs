@@ -53,7 +53,7 @@
 //!   checkpoint in its own database and shows it at every handshake.
 //! * *A clock that jumps for a minute* and takes all tokens and used assertions with it: every time that decides comes from
 //!   [`crate::clock::Clock::now`], which refuses while the wall clock is not where the boot clock says, and purging takes a
-//!   [`crate::clock::Trusted`].
+//!   [`crate::clock::Settled`], which no clock gives in the ten minutes after a start of the machine.
 //! * *A digest that gives away what it stands for* (an IBAN in 34 µs, a subject in 17 ms): a record shows the digest of
 //!   nothing but a JWS; everything else that can be guessed is committed with a salt
 //!   ([`crate::audit::Draft`] says so of each field).
@@ -63,8 +63,13 @@
 //! * ECDSA nonces are the token's (RFC 8725 §3.2 would prefer RFC 6979; `CKM_ECDSA` does not offer the choice).
 //! * The gateway's state store is trusted for *what is active*: who can write it can make a token of a known client and
 //!   subject. Each answer about it is in the log.
-//! * A clock that is wrong when a machine starts is believed unless it is behind the last record, or behind the last time
-//!   that the gateway kept: after another boot nothing says how much time has passed. Set it before the service starts
+//! * A battery clock that is wrong when the machine starts is believed until NTP sets it, unless it is behind the last
+//!   record, or behind the last time that the gateway kept: after another boot nothing says how much time has passed.
+//!   Behind by less than the machine was off, it shows tokens as active that ended meanwhile, never one that had ended
+//!   before. Ahead, it shows tokens as ended, and dates new ones in the future, which are inactive once it is set right.
+//!   For [`crate::clock::SETTLING`] nothing is purged and each correction is followed; what is wrong for longer, or set by
+//!   an attacker who holds the machine's clock, purges what ended by it: a used assertion that is purged and has not ended
+//!   by the right time counts once more when the operator accepts that time. Set the clock before the service starts
 //!   (`time-sync.target`).
 //! * A lost `state.db` forgets used assertions; those still within their few minutes could be handed over once more.
 //!   Restore it, or wait for the longest assertion lifetime before serving. One that comes back from a backup has neither

@@ -18,7 +18,7 @@ use crate::audit::{
     LogSettings, NewLog, NotExtended, OpenError, Outcome, Recovery,
 };
 use crate::claims::{Issuer, Purpose};
-use crate::clock::Sources;
+use crate::clock::{Sources, Trusted};
 use crate::config::Config;
 use crate::hsm::{
     self, ErrorClass, FindError, GenerateError, Hsm, HsmError, Key, KeySpec, PinFileError, SignError,
@@ -479,7 +479,8 @@ fn sign_metadata(
 ) -> Result<String, StartError> {
     let Some(key) = keys.only(Purpose::Metadata) else { return Ok(String::new()) };
     // In doubt as well: a start must not fail for it, and nothing ends with this time.
-    let iat = log.clock().reading().time.unix_seconds();
+    let time = log.clock().now().map_or_else(|_| log.clock().reading().time, Trusted::timestamp);
+    let iat = time.unix_seconds();
     let serial = hsm.token_info().serial;
     let signer = Signer { key: Some(key), serial: &serial, issuer: &config.issuer };
     let prepared = record::metadata(&signer, iat)?;

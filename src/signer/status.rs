@@ -45,7 +45,7 @@ impl Beat {
             self.checkpoint = (size, now);
         }
         SignerStatus {
-            clock: log.clock().trusted_distance(),
+            clock: log.clock().settled_distance(),
             trouble: log.clock().now().err().map(|doubt| doubt.to_string()),
             log_bytes: on_disk.bytes,
             log_free_bytes: on_disk.free,

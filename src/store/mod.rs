@@ -28,7 +28,7 @@ mod writer;
 pub use error::{InsertError, StoreError};
 
 use crate::claims::{Issuer, Jti, NumericDate, TokenFacts, TokenHash};
-use crate::clock::{Mark, Timestamp, Trusted};
+use crate::clock::{Mark, Settled, Timestamp};
 use alone::Alone;
 use cache::{Cache, Lookup};
 use readers::Readers;
@@ -244,12 +244,12 @@ impl Store {
     ///
     /// An assertion that is forgotten while it still counts as valid could be used again: so the time must be trusted,
     /// and no clock may be wrong by an hour.
-    pub async fn forget_expired(&self, now: Trusted) -> Result<u64, StoreError> {
+    pub async fn forget_expired(&self, now: Settled) -> Result<u64, StoreError> {
         const TOKENS: &str =
             "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE expires_at < ?1 LIMIT ?2)";
         const ASSERTIONS: &str = "DELETE FROM used_assertion WHERE (issuer, jti) IN \
                                   (SELECT issuer, jti FROM used_assertion WHERE expires_at < ?1 LIMIT ?2)";
-        let before = NumericDate(now.timestamp().unix_seconds().saturating_sub(KEPT));
+        let before = NumericDate(now.time().timestamp().unix_seconds().saturating_sub(KEPT));
         let mut forgotten = 0;
         for sql in [TOKENS, ASSERTIONS] {
             loop {

@@ -295,8 +295,8 @@ fn records_wait_while_they_cannot_be_published_and_are_published_later() {
 fn a_clock_that_jumps_moves_no_record_and_a_start_meanwhile_knows_it() {
     const SECOND: i64 = 1_000_000_000;
     const BEGIN: i64 = 1_800_000_000;
-    let bench = Bench::new_at(BEGIN - 100);
-    let (wall, boot) = (Arc::new(AtomicI64::new(BEGIN)), Arc::new(AtomicI64::new(500)));
+    let bench = Bench::new_at(BEGIN - 1000);
+    let (wall, boot) = (Arc::new(AtomicI64::new(BEGIN - 600)), Arc::new(AtomicI64::new(0)));
     let hands = (Arc::clone(&wall), Arc::clone(&boot));
     let read = move || Raw {
         wall: hands.0.load(Ordering::SeqCst) * SECOND,
@@ -313,19 +313,23 @@ fn a_clock_that_jumps_moves_no_record_and_a_start_meanwhile_knows_it() {
         log
     };
     let log = open();
+    // The log was made on another boot: the clock settles first.
+    wall.store(BEGIN, Ordering::SeqCst);
+    boot.store(600, Ordering::SeqCst);
+    assert_eq!(log.clock().look(), None);
     let _ = log.record(plain(Event::Started)).unwrap();
     wall.store(BEGIN + 7_201, Ordering::SeqCst);
-    boot.store(501, Ordering::SeqCst);
+    boot.store(601, Ordering::SeqCst);
     let _ = log.record(plain(Event::SelfTest)).unwrap();
     log.close().unwrap();
 
     // The last record knows both clocks of this boot.
-    boot.store(502, Ordering::SeqCst);
+    boot.store(602, Ordering::SeqCst);
     let log = open();
     assert!(log.clock().now().is_err());
     let _ = log.record(plain(Event::SelfTest)).unwrap();
     wall.store(BEGIN + 3, Ordering::SeqCst);
-    boot.store(503, Ordering::SeqCst);
+    boot.store(603, Ordering::SeqCst);
     while log.clock().look().is_some() {}
     assert!(log.clock().now().is_ok());
     let _ = log.record(plain(Event::SelfTest)).unwrap();

@@ -2,7 +2,7 @@
 
 use super::{Place, at_jwt, facts, kept, opaque, used};
 use crate::claims::{NumericDate, TokenFacts};
-use crate::clock::trusted_in_tests;
+use crate::clock::settled_in_tests;
 use crate::store::{InsertError, Kept, StoreError, TokenKey};
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -211,10 +211,10 @@ fn what_has_expired_is_forgotten_and_nothing_else() {
             all.spawn(async move { store.insert(opaque(n), facts, Some(assertion)).await.unwrap() });
         }
         all.join_all().await;
-        assert_eq!(store.forget_expired(trusted_in_tests(999 + 3600)).await, Ok(0));
+        assert_eq!(store.forget_expired(settled_in_tests(999 + 3600)).await, Ok(0));
         // Also what was read a moment ago.
         assert!(store.find(&opaque(599)).unwrap().is_some());
-        assert_eq!(store.forget_expired(trusted_in_tests(1000 + 3600)).await, Ok(1200));
+        assert_eq!(store.forget_expired(settled_in_tests(1000 + 3600)).await, Ok(1200));
     });
     assert_eq!(store.find(&opaque(599)), Ok(None));
     assert!(store.find(&opaque(600)).unwrap().is_some());
