@@ -2,8 +2,10 @@
 //!
 //! A line is formatted on the thread that says it and appended to a buffer of bounded size; one thread writes the
 //! buffer out. It looks by itself every 50 ms as long as lines keep coming, so that no request pays for waking it, and
-//! is woken only when none came for a second or when the buffer is half full. When the reader of standard error is slow and the buffer full, lines are
-//! dropped and counted, and the count is written when there is room again. `CHANCERY_LOG` chooses what is said (the
+//! is woken only when none came for a second or when the buffer is half full. When the reader of standard error is slow and
+//! the buffer full, lines are dropped and counted, and the count is written when there is room again; a part of the buffer
+//! is kept for warnings and errors. Lines are written whole, in pieces that a pipe takes at once, so that gateway and signer
+//! can share one standard error. `CHANCERY_LOG` chooses what is said (the
 //! grammar of `RUST_LOG`; `info` unless given). Where standard error leads to the journal each line begins with its
 //! priority (sd-daemon(3)), which the journal takes off.
 //!
@@ -21,6 +23,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -29,6 +32,12 @@ pub const FILTER_VARIABLE: &str = "CHANCERY_LOG";
 
 /// Bytes of lines that wait to be written; more are dropped and counted.
 const BUFFER: usize = 1 << 20;
+
+/// Bytes of the buffer that only warnings and errors fill.
+const RESERVE: usize = BUFFER / 8;
+
+/// Bytes that a pipe takes as one piece, whatever other processes write (`PIPE_BUF`, pipe(7)).
+const PIECE: usize = 4_096;
 
 /// Bytes of the buffer that are kept while there are no lines.
 const SPARE: usize = 1 << 16;
@@ -174,9 +183,11 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, line: &[u8]) {
+    fn push(&self, level: Level, line: &[u8]) {
         let mut waiting = self.lock();
-        if waiting.bytes.len() + line.len() > BUFFER {
+        // More verbose levels are greater.
+        let room = if level <= Level::WARN { BUFFER } else { BUFFER - RESERVE };
+        if waiting.bytes.len() + line.len() > room {
             waiting.dropped += 1;
             return;
         }
@@ -219,7 +230,9 @@ impl Queue {
         let dropped = std::mem::take(&mut waiting.dropped);
         drop(waiting);
         // Nobody is left to be told when standard error itself is gone.
-        drop(to.write_all(&bytes));
+        for piece in pieces(&bytes) {
+            drop(to.write_all(piece));
+        }
         bytes.clear();
         bytes.shrink_to(SPARE);
         let mut waiting = self.lock();
@@ -228,19 +241,36 @@ impl Queue {
         }
         drop(waiting);
         if dropped > 0 {
-            let priority = priority(tracing::Level::WARN);
-            drop(match self.lines {
+            let priority = priority(Level::WARN);
+            let line = match self.lines {
                 Lines::Human => {
-                    writeln!(to, "{priority} WARN {dropped} log lines were dropped: nobody read them in time")
+                    format!("{priority} WARN {dropped} log lines were dropped: nobody read them in time\n")
                 }
-                Lines::Json => writeln!(
-                    to,
-                    r#"{priority}{{"level":"WARN","message":"log lines were dropped: nobody read them in time","lines":{dropped}}}"#
-                ),
-            });
+                Lines::Json => {
+                    format!(
+                        r#"{priority}{{"level":"WARN","message":"log lines were dropped: nobody read them in time","lines":{dropped}}}"#
+                    ) + "\n"
+                }
+            };
+            drop(to.write_all(line.as_bytes()));
         }
         drop(to.flush());
     }
+}
+
+/// Whole lines in pieces of at most [`PIECE`] bytes; a line that is longer is a piece of its own.
+fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let fits = lines.get(..PIECE.min(lines.len()))?;
+        let end = match fits.iter().rposition(|byte| *byte == b'\n') {
+            _ if fits.len() == lines.len() => lines.len(),
+            Some(end) => end + 1,
+            None => lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1),
+        };
+        let (piece, rest) = lines.split_at_checked(end).filter(|(piece, _)| !piece.is_empty())?;
+        lines = rest;
+        Some(piece)
+    })
 }
 
 /// One line at a time into the queue: the formatter writes a whole line in one call.
@@ -249,15 +279,18 @@ struct LineWriter(Arc<Queue>);
 impl<'a> MakeWriter<'a> for LineWriter {
     type Writer = LineSink<'a>;
     fn make_writer(&'a self) -> LineSink<'a> {
-        LineSink(&self.0)
+        LineSink(&self.0, Level::INFO)
+    }
+    fn make_writer_for(&'a self, line: &Metadata<'_>) -> LineSink<'a> {
+        LineSink(&self.0, *line.level())
     }
 }
 
-struct LineSink<'a>(&'a Queue);
+struct LineSink<'a>(&'a Queue, Level);
 
 impl Write for LineSink<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        self.0.push(self.1, line);
         Ok(line.len())
     }
 
@@ -304,8 +337,8 @@ mod tests {
         let out = Arc::new(Mutex::new(Vec::new()));
         drop(go);
         let telemetry = Telemetry::start(Lines::Json, Stuck { go: stuck, out: Arc::clone(&out) }).unwrap();
-        telemetry.queue.push(b"one\n");
-        telemetry.queue.push(b"two\n");
+        telemetry.queue.push(Level::INFO, b"one\n");
+        telemetry.queue.push(Level::INFO, b"two\n");
         drop(telemetry);
         assert_eq!(out.lock().unwrap().as_slice(), b"one\ntwo\n");
     }
@@ -325,7 +358,7 @@ mod tests {
         };
         for round in 1..=2 {
             until(&|| telemetry.queue.lock().asleep);
-            telemetry.queue.push(b"line\n");
+            telemetry.queue.push(Level::INFO, b"line\n");
             until(&|| out.lock().unwrap().len() == round * b"line\n".len());
         }
         drop(telemetry);
@@ -336,15 +369,53 @@ mod tests {
         let (go, stuck) = mpsc::channel();
         let out = Arc::new(Mutex::new(Vec::new()));
         let telemetry = Telemetry::start(Lines::Json, Stuck { go: stuck, out: Arc::clone(&out) }).unwrap();
-        let line = [b'x'; 1024];
+        let mut line = [b'x'; 1024];
+        line[1023] = b'\n';
         for _ in 0..4 * BUFFER / line.len() {
-            telemetry.queue.push(&line);
+            telemetry.queue.push(Level::INFO, &line);
         }
+        telemetry.queue.push(Level::ERROR, b"an error\n");
+        telemetry.queue.push(Level::WARN, b"a warning\n");
         assert!(telemetry.queue.lock().bytes.len() <= BUFFER);
         drop(go);
         drop(telemetry);
         let text = String::from_utf8(out.lock().unwrap().clone()).unwrap();
         assert!(text.contains("log lines were dropped"));
-        assert!(text.len() >= BUFFER);
+        assert!(text.contains("\nan error\na warning\n"), "there is room kept for them");
+        assert!(text.len() >= BUFFER - RESERVE);
+    }
+
+    /// A standard error that keeps each write apart.
+    struct Writes(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_write_carries_whole_lines_and_no_more_than_a_pipe_takes_at_once() {
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let telemetry = Telemetry::start(Lines::Json, Writes(Arc::clone(&writes))).unwrap();
+        let lines: Vec<String> =
+            (0..400).map(|n| format!("{}\n", "x".repeat(if n == 100 { 9_000 } else { n }))).collect();
+        for line in &lines {
+            telemetry.queue.push(Level::INFO, line.as_bytes());
+        }
+        drop(telemetry);
+        let writes = writes.lock().unwrap();
+        assert_eq!(writes.concat(), lines.concat().into_bytes());
+        for write in writes.iter().filter(|write| !write.is_empty()) {
+            assert!(
+                write.ends_with(b"\n") && (write.len() <= PIECE || write.len() == 9_001),
+                "{}",
+                write.len()
+            );
+        }
     }
 }
