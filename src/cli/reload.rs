@@ -13,41 +13,99 @@ use tokio::time::{Instant, sleep};
 /// How long the signer has to record a new configuration; without the record the gateway does not use it.
 const RECORD: Duration = Duration::from_secs(10);
 
-/// Until the gateway ends. `restart` is told when only a restart of the gateway brings it and its signer together.
-pub(super) async fn run(
-    file: PathBuf,
-    client: SignerClient,
-    current: watch::Sender<Arc<Config>>,
-    mut disagrees: watch::Receiver<Option<ConfigDigest>>,
-    mut asked: Signal,
-    restart: oneshot::Sender<()>,
-) {
-    loop {
-        tokio::select! {
-            heard = asked.recv() => {
-                if heard.is_none() {
-                    return;
+/// What takes new configurations over.
+pub(super) struct Reload {
+    /// The configuration file.
+    pub(super) file: PathBuf,
+    /// Records a new configuration before it is used.
+    pub(super) client: SignerClient,
+    /// The configuration of the moment.
+    pub(super) current: watch::Sender<Arc<Config>>,
+    /// The one that requests are served by; `None` for that of the start.
+    pub(super) is_taken_over: watch::Receiver<Option<Arc<Config>>>,
+}
+
+impl Reload {
+    /// Until the gateway ends. `restart` is told when only a restart of the gateway brings it and its signer together.
+    pub(super) async fn run(
+        mut self,
+        mut disagrees: watch::Receiver<Option<ConfigDigest>>,
+        mut asked: Signal,
+        restart: oneshot::Sender<()>,
+    ) {
+        loop {
+            tokio::select! {
+                heard = asked.recv() => {
+                    if heard.is_none() {
+                        return;
+                    }
+                    systemd::reloading();
+                    if let Some(new) = read(&self.file).await {
+                        self.take_over(&new, false).await;
+                    }
+                    systemd::reloaded();
                 }
-                systemd::reloading();
-                if let Some(new) = read(&file).await {
-                    take_over(&client, &current, &new, false).await;
+                changed = disagrees.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let Some(theirs) = *disagrees.borrow_and_update() else { continue };
+                    // The signer may have read a file that was written a moment ago.
+                    let Some(new) = read(&self.file).await.filter(|new| new.rules() == theirs) else { continue };
+                    self.take_over(&new, true).await;
+                    if self.current.borrow().rules() != theirs && systemd::is_managed() {
+                        tracing::error!("the gateway ends, to start again with the configuration that its signer has");
+                        let _ = restart.send(());
+                        return;
+                    }
                 }
-                systemd::reloaded();
             }
-            changed = disagrees.changed() => {
-                if changed.is_err() {
+        }
+    }
+
+    /// What a running gateway can take, once the log says so. One line says what was taken over and what was not.
+    async fn take_over(&mut self, new: &Config, rules: bool) {
+        let before = Arc::clone(&self.current.borrow());
+        let merged = Arc::new(before.reloaded(new, rules));
+        let due = Instant::now() + RECORD;
+        loop {
+            let told = self.client.told();
+            let recorded = self.client.ask(&Ask::Configuration(merged.digest()), due).await;
+            let taken = self.current.send_if_modified(|current| {
+                // Point of no return: no answer is made with a configuration that the log does not name.
+                let may = self.client.may_take_over(told.filter(|_| recorded.is_ok()));
+                if may {
+                    *current = Arc::clone(&merged);
+                }
+                may
+            });
+            match recorded {
+                _ if taken => break,
+                Err(error) if Instant::now() >= due => {
+                    tracing::error!(%error, "the new configuration was not recorded, so the one before stays in use; try again");
                     return;
                 }
-                let Some(theirs) = *disagrees.borrow_and_update() else { continue };
-                // The signer may have read a file that was written a moment ago.
-                let Some(new) = read(&file).await.filter(|new| new.rules() == theirs) else { continue };
-                take_over(&client, &current, &new, true).await;
-                if current.borrow().rules() != theirs && systemd::is_managed() {
-                    tracing::error!("the gateway ends, to start again with the configuration that its signer has");
-                    let _ = restart.send(());
-                    return;
-                }
+                _ => sleep(Duration::from_millis(100)).await,
             }
+        }
+        let in_use =
+            |found: &Option<Arc<Config>>| found.as_ref().is_some_and(|found| Arc::ptr_eq(found, &merged));
+        if self.is_taken_over.wait_for(in_use).await.is_err() {
+            // The gateway ends.
+            return;
+        }
+        let (taken, waiting) = (merged.differences(&before).join(", "), merged.differences(new).join(", "));
+        let digest = merged.digest();
+        if waiting.is_empty() {
+            tracing::info!(%digest, taken, "the configuration was taken over");
+        } else {
+            tracing::warn!(
+                %digest,
+                taken,
+                waiting,
+                "the configuration was taken over, but not all of it: the keys in `waiting` stay as they were until a \
+                 restart, of the signer for what it enforces, else of the process that uses them"
+            );
         }
     }
 }
@@ -69,39 +127,5 @@ async fn read(file: &Path) -> Option<Config> {
             tracing::error!(%error, "the configuration was not read; the one before stays in use");
             None
         }
-    }
-}
-
-/// What a running gateway can take, once the log says so; the log lines say what waits for a restart.
-async fn take_over(client: &SignerClient, current: &watch::Sender<Arc<Config>>, new: &Config, rules: bool) {
-    let merged = Arc::new(current.borrow().reloaded(new, rules));
-    let due = Instant::now() + RECORD;
-    loop {
-        let told = client.told();
-        let recorded = client.ask(&Ask::Configuration(merged.digest()), due).await;
-        let taken = current.send_if_modified(|current| {
-            // Point of no return: no answer is made with a configuration that the log does not name.
-            let may = client.may_take_over(told.filter(|_| recorded.is_ok()));
-            if may {
-                *current = Arc::clone(&merged);
-            }
-            may
-        });
-        match recorded {
-            _ if taken => break,
-            Err(error) if Instant::now() >= due => {
-                tracing::error!(%error, "the new configuration was not recorded, so the one before stays in use; try again");
-                return;
-            }
-            _ => sleep(Duration::from_millis(100)).await,
-        }
-    }
-    let waiting = merged.differences(new);
-    if !waiting.is_empty() {
-        tracing::warn!(
-            keys = waiting.join(", "),
-            "these keys of the configuration have changed and wait for a restart: of the signer for what it enforces, \
-             else of the process that uses them"
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! `chancery serve`: the gateway, and in the child way of running its signer.
 
-use super::{ConfigFile, Status, fail, load, log_lines, reload};
+use super::reload::Reload;
+use super::{ConfigFile, Status, fail, load, log_lines};
 use crate::clock::{Change, Clock, Sources, TOLERANCE};
 use crate::config::{Config, Process, SignerMode};
 use crate::signer::{Link, LogMemory, SignerClient, SignerState, keep_child, keep_separate};
@@ -132,9 +133,18 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         }
     };
     let (ask_for_a_restart, restart) = oneshot::channel();
-    tokio::spawn(reload::run(file, client.clone(), current, disagrees, asked_to_reload, ask_for_a_restart));
-    let gateway =
-        http::Gateway { config: live, store, signer: client, clock, sockets: systemd::sockets(), listening };
+    let (taken_over, is_taken_over) = watch::channel(None);
+    let reload = Reload { file, client: client.clone(), current, is_taken_over };
+    tokio::spawn(reload.run(disagrees, asked_to_reload, ask_for_a_restart));
+    let gateway = http::Gateway {
+        config: live,
+        store,
+        signer: client,
+        clock,
+        sockets: systemd::sockets(),
+        listening,
+        taken_over,
+    };
     let mut served = std::pin::pin!(http::serve(gateway, http_stopped));
     let mut status = tokio::select! {
         result = &mut served => {

@@ -58,6 +58,13 @@ pub fn check_certificate(tls: &Tls, now: i64) -> (Vec<HostProblem>, Vec<String>)
     (problems, notes)
 }
 
+/// Why one of these certificates is not valid at `now` (seconds since 1970), if that is so: expected and found.
+pub fn outside_validity(chain: &[CertificateDer<'_>], now: i64) -> Option<String> {
+    let parsed: Vec<_> = chain.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+    let (expected, found) = times(&parsed, now, &mut Vec::new()).into_iter().next()?;
+    Some(format!("expected {expected}, found {found}"))
+}
+
 /// Whether the key is the one of the first certificate.
 fn fits(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<(), String> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();

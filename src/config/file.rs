@@ -137,6 +137,7 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Option<Limits> {
     let inactive = s.number("inactive_per_second", "50", 1..=1_000_000);
     let inactive_bytes = s.size("inactive_bytes_per_day", r#""2GiB""#, 1 << 20..=1 << 40);
     let in_flight = s.number("in_flight", "1024", 1..=65_536);
+    let in_flight_of_one = s.number("in_flight_per_caller", "64", 1..=65_536);
     let answer_time = s.duration("answer_time", r#""10s""#, millis(100)..=minutes(5));
     let signer_wait = s.duration("signer_wait", r#""3s""#, millis(0)..=minutes(1));
     Some(Limits {
@@ -154,6 +155,7 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Option<Limits> {
         inactive_per_second: inactive?,
         inactive_bytes_per_day: inactive_bytes?,
         in_flight: in_flight?,
+        in_flight_per_caller: in_flight_of_one?,
         answer_time: answer_time?.value,
         signer_wait: signer_wait?.value,
     })

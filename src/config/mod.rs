@@ -22,7 +22,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use certificate::check_certificate;
+pub use certificate::{check_certificate, outside_validity};
 pub use host::{HostProblem, Process, check_auditors, check_host};
 pub use load::{ReadFile, find_lines, load, parse};
 pub use mistake::{Mistake, Mistakes};
@@ -131,6 +131,8 @@ pub struct Limits {
     pub inactive_bytes_per_day: u64,
     /// Open requests at the signer; more get 503 (1,024).
     pub in_flight: usize,
+    /// Open requests of one authenticated caller at the signer; more of its own wait for them (64).
+    pub in_flight_per_caller: usize,
     /// To answer a request that has arrived; then it gets 503 (10 s).
     pub answer_time: Duration,
     /// How long requests wait for a signer that has gone; then they get 503 at once (3 s).

@@ -129,6 +129,7 @@ impl List {
             inactive_per_second,
             inactive_bytes_per_day,
             in_flight,
+            in_flight_per_caller,
             answer_time,
             signer_wait,
         } = limits;
@@ -148,6 +149,7 @@ impl List {
         limit(Use::Reload, "inactive_per_second", inactive_per_second.to_string());
         limit(Use::Reload, "inactive_bytes_per_day", inactive_bytes_per_day.to_string());
         limit(Use::Start, "in_flight", in_flight.to_string());
+        limit(Use::Reload, "in_flight_per_caller", in_flight_per_caller.to_string());
         limit(Use::Start, "answer_time", format!("{answer_time:?}"));
         limit(Use::Start, "signer_wait", format!("{signer_wait:?}"));
     }

@@ -4,11 +4,11 @@
 //! connection; between requests a connection may rest longer, because clients that keep a connection for later do not
 //! expect it to vanish after seconds. One timer a connection watches both and costs a request nothing.
 
-use super::host;
 use super::progress::Progress;
 use super::reply::Reply;
 use super::visit::Peer;
 use super::watched::Watched;
+use super::{framing, host};
 use crate::clock::monotonic_nanos;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -44,10 +44,12 @@ pub(super) trait Site: Clone + Send + Sync + Unpin + 'static {
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 impl Site for Router {
-    fn answer(&self, _: Peer, request: Request<Body>) -> Answer {
-        if let Err(refusal) = host::one(request.headers()) {
+    fn answer(&self, peer: Peer, request: Request<Body>) -> Answer {
+        if let Err(refusal) = host::one(request.headers()).and_then(|()| framing::plain(request.headers())) {
             return Box::pin(std::future::ready(refusal.into_response()));
         }
+        // Operators keep a connection between two looks, as callers do.
+        peer.connection.has_carried_a_caller();
         // A router is always ready; its clone is one counter.
         let answer = tower_service::Service::call(&mut self.clone(), request);
         Box::pin(async move { answer.await.unwrap_or_else(|never: Infallible| match never {}) })
@@ -79,7 +81,8 @@ impl<R: Site> Shape<R> {
         self.request_time
     }
 
-    /// Serves `socket` until its client is done, takes too long, or `stop` says so and the request under way is done.
+    /// Serves `socket` until its client is done, takes too long, or `stop` says so and the request under way is done: what
+    /// has not arrived as a whole soon after that is no request.
     pub(super) async fn serve<S>(
         self,
         socket: S,
@@ -90,16 +93,16 @@ impl<R: Site> Shape<R> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         progress.awaits_head();
-        let peer = Peer(peer);
+        let peer = Peer { address: peer, connection: Arc::clone(&progress) };
         let refuse = {
-            let site = self.site.clone();
-            move |status| site.unreadable(peer, status)
+            let (site, peer) = (self.site.clone(), peer.clone());
+            move |status| site.unreadable(peer.clone(), status)
         };
         let watched = Watched::new(socket, Arc::clone(&progress), refuse);
-        let routes = Requests { site: self.site, peer, progress: Arc::clone(&progress) };
+        let routes = Requests { site: self.site, peer };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(watched), routes));
         let mut timer = pin!(tokio::time::sleep(self.request_time));
-        let mut stopping = false;
+        let mut stopped = None;
         loop {
             tokio::select! {
                 biased;
@@ -109,13 +112,19 @@ impl<R: Site> Shape<R> {
                     }
                     return;
                 }
-                () = timer.as_mut() => match progress.left(monotonic_nanos(), self.request_time) {
-                    Some(left) => timer.as_mut().reset(Instant::now() + left),
-                    None => return,
-                },
-                _ = stop.wait_for(|stop| *stop), if !stopping => {
-                    stopping = true;
+                () = timer.as_mut() => {
+                    let now = monotonic_nanos();
+                    let left = match stopped {
+                        None => progress.left(now, self.request_time),
+                        Some(stopped) => progress.left_at_the_end(now, stopped),
+                    };
+                    let Some(left) = left else { return };
+                    timer.as_mut().reset(Instant::now() + left);
+                }
+                _ = stop.wait_for(|stop| *stop), if stopped.is_none() => {
+                    stopped = Some(monotonic_nanos());
                     connection.as_mut().graceful_shutdown();
+                    timer.as_mut().reset(Instant::now());
                 }
             }
         }
@@ -126,7 +135,6 @@ impl<R: Site> Shape<R> {
 struct Requests<R> {
     site: R,
     peer: Peer,
-    progress: Arc<Progress>,
 }
 
 impl<R: Site> hyper::service::Service<Request<Incoming>> for Requests<R> {
@@ -136,17 +144,17 @@ impl<R: Site> hyper::service::Service<Request<Incoming>> for Requests<R> {
 
     fn call(&self, request: Request<Incoming>) -> Answered {
         let body_follows = !request.body().is_end_stream();
-        let answer: Answer = if self.progress.has_head(body_follows) {
-            let progress = || Arc::clone(&self.progress);
+        let progress = || Arc::clone(&self.peer.connection);
+        let answer: Answer = if self.peer.connection.has_head(body_follows) {
             let arriving = |body| {
                 if body_follows { Body::new(Arriving { body, progress: progress() }) } else { Body::empty() }
             };
-            self.site.answer(self.peer, request.map(arriving))
+            self.site.answer(self.peer.clone(), request.map(arriving))
         } else {
             // Closed for room: the task ends at its next await.
             Box::pin(std::future::pending())
         };
-        Answered { answer, progress: Arc::clone(&self.progress) }
+        Answered { answer, progress: progress() }
     }
 }
 

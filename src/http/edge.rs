@@ -4,7 +4,6 @@
 //! boxes for each request.
 
 use super::connection::{Answer, Site};
-use super::host;
 use super::introspect::Introspection;
 use super::jwks::KeySet;
 use super::metadata::MetadataDocument;
@@ -13,6 +12,7 @@ use super::reply::Reply;
 use super::revoke::Revocation;
 use super::token::Issuance;
 use super::visit::{Peer, Visits};
+use super::{framing, host};
 use crate::claims::Issuer;
 use crate::protocol::{endpoint, metadata_path};
 use axum::body::Body;
@@ -71,7 +71,7 @@ impl Edge {
     pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
         let now = self.paths();
         let Paths { paths, endpoints } = &*now;
-        if let Err(refusal) = host::one(request.headers()) {
+        if let Err(refusal) = host::one(request.headers()).and_then(|()| framing::plain(request.headers())) {
             return endpoints.unknown.begin(peer).end(refusal);
         }
         let posted = request.method() == Method::POST;

@@ -17,7 +17,9 @@ use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Bytes of a body that is too large which are read and thrown away, so that its sender gets to read the refusal
 /// instead of a reset connection (RFC 9112 §9.6).
@@ -29,10 +31,28 @@ const RETRY_FAILED: Duration = Duration::from_secs(1);
 /// Who may come, and how often.
 pub(super) struct Front {
     directory: Directory,
-    rates: HashMap<ClientId, Bucket>,
+    allowances: HashMap<ClientId, Allowance>,
     failures: Failures,
     parameters: usize,
     request_time: Duration,
+}
+
+/// What one caller may have.
+struct Allowance {
+    rate: Bucket,
+    turns: Turns,
+}
+
+/// The turns of one caller at the signer, `limits.in_flight_per_caller`: what it asks beyond them waits for its own asks
+/// to end, and delays no other caller. A reload begins with whole ones.
+#[derive(Clone)]
+pub(super) struct Turns(pub(super) Arc<Semaphore>);
+
+impl Turns {
+    /// So many at once.
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))))
+    }
 }
 
 /// A caller that proved who it is.
@@ -43,6 +63,8 @@ pub(super) struct Admitted {
     pub(super) parameters: Parameters,
     /// How it wants the answer, among others.
     pub(super) headers: HeaderMap,
+    /// Its turns at the signer.
+    pub(super) turns: Turns,
 }
 
 impl Front {
@@ -51,12 +73,13 @@ impl Front {
         let limits = &config.http.limits;
         let servers = config.resource_servers.iter().map(|rs| rs.client_id.clone());
         let clients = config.clients.iter().map(|client| client.client_id.clone());
+        let allowance = || Allowance {
+            rate: Bucket::per_second(limits.requests_per_second),
+            turns: Turns::new(limits.in_flight_per_caller),
+        };
         Self {
             directory: Directory::new(config),
-            rates: servers
-                .chain(clients)
-                .map(|id| (id, Bucket::per_second(limits.requests_per_second)))
-                .collect(),
+            allowances: servers.chain(clients).map(|id| (id, allowance())).collect(),
             failures: Failures::per_second(limits.failures_per_second, limits.address_failures_per_second),
             parameters: limits.parameters,
             request_time: limits.request_time,
@@ -80,10 +103,12 @@ impl Front {
         let parameters = Parameters::parse(&body, self.parameters).map_err(|error| Reply::refused(&error))?;
         let caller = self.authenticate(visit, &head.headers, &parameters)?;
         visit.is_from(caller.client_id());
-        if let Some(rate) = self.rates.get(caller.client_id()) {
-            rate.take(visit.began()).map_err(|wait| Reply::too_many("caller-rate", wait))?;
-        }
-        Ok(Admitted { caller, parameters, headers: head.headers })
+        // The directory knows none but these.
+        let Some(Allowance { rate, turns }) = self.allowances.get(caller.client_id()) else {
+            return Err(Reply::unavailable("caller-unknown"));
+        };
+        rate.take(visit.began()).map_err(|wait| Reply::too_many("caller-rate", wait))?;
+        Ok(Admitted { caller, parameters, headers: head.headers, turns: turns.clone() })
     }
 
     fn authenticate(

@@ -1,5 +1,6 @@
 //! The way to the signer: how many may wait there, what it published, and what a stranger is told when it fails.
 
+use super::front::Turns;
 use super::reply::Reply;
 use super::{jwks, metadata};
 use crate::config::Config;
@@ -35,9 +36,10 @@ pub(super) struct Publication {
     pub(super) metadata: Bytes,
 }
 
-/// One of the places of `limits.in_flight`, given back when dropped.
+/// One of the places of `limits.in_flight`, and a turn of its caller; given back when dropped.
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
+    _turn: OwnedSemaphorePermit,
     due: Instant,
 }
 
@@ -59,13 +61,13 @@ impl Gate {
         Self { config, signer, places, most, answer_time, last: RwLock::new(None) }
     }
 
-    /// A place at a signer that takes asks; asked for before anything durable is done. A signer that has gone a moment
+    /// A place at a signer that takes asks, once its caller has a turn; asked for before anything durable is done. A signer that has gone a moment
     /// ago is waited for: the places bound how many requests wait, and the limits of bodies how large they are.
     ///
     /// Refused when the answer would come too late, as far as the last ones tell: what is turned away at once can be
     /// asked elsewhere, and does not make those behind it late.
-    pub(super) async fn enter(&self) -> Result<(Place, Arc<Published>), Reply> {
-        let place = self.place()?;
+    pub(super) async fn enter(&self, turns: &Turns) -> Result<(Place, Arc<Published>), Reply> {
+        let place = self.place(turns).await?;
         let published = self.signer.ready(place.due).await.map_err(|_| Reply::unavailable("signer-down"))?;
         if Instant::now() + self.signer.likely_time() > place.due {
             return Err(Reply::unavailable("signer-overloaded"));
@@ -73,10 +75,14 @@ impl Gate {
         Ok((place, published))
     }
 
-    /// A place at the signer, ready or not.
-    pub(super) fn place(&self) -> Result<Place, Reply> {
+    /// A place at the signer, ready or not, once its caller has a turn. What waits for a turn takes no place.
+    pub(super) async fn place(&self, turns: &Turns) -> Result<Place, Reply> {
+        let due = Instant::now() + self.answer_time;
+        let Ok(Ok(turn)) = tokio::time::timeout_at(due, Arc::clone(&turns.0).acquire_owned()).await else {
+            return Err(Reply::unavailable("caller-busy"));
+        };
         match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(permit) => Ok(Place { _permit: permit, due: Instant::now() + self.answer_time }),
+            Ok(permit) => Ok(Place { _permit: permit, _turn: turn, due }),
             Err(_) => Err(Reply::unavailable("signer-busy")),
         }
     }

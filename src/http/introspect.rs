@@ -74,13 +74,13 @@ impl Introspection {
     async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a resource server, identified and authorized (RFC 9701 §3; decision D5, manual/decisions.rs).
         let most = self.config.http.limits.introspection_body_bytes;
-        let Admitted { caller, parameters, headers } = self.front.admit(visit, request, most).await?;
+        let Admitted { caller, parameters, headers, turns } = self.front.admit(visit, request, most).await?;
         let Party::ResourceServer(rs) = caller.party() else { return Err(Reply::not_a_resource_server()) };
         let token = parameters.required("token").map_err(|error| Reply::refused(&error))?;
         let format = wanted(&headers, rs).map_err(Reply::not_negotiable)?;
 
         // Facts: read after the time that becomes `iat`, so that they are never older than the answer says.
-        let (place, published) = self.gate.enter().await?;
+        let (place, published) = self.gate.enter(&turns).await?;
         let iat = NumericDate::from(self.clock.now().map_err(|_| Reply::unavailable("clock-in-doubt"))?);
         let hash = TokenHash::of(token);
         let known = self.tokens.find(token, hash, &published.access_token_keys)?;

@@ -2,7 +2,7 @@
 
 use super::connection::{Shape, Site};
 use super::pool::Pool;
-use super::progress::Progress;
+use super::progress::{LAST_HEAD, Progress};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ async fn connection<R: Site>(
     tls: Option<TlsAcceptor>,
     shape: Shape<R>,
     progress: Arc<Progress>,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) {
     let request_time = shape.request_time();
     if let Err(error) = prepare(&socket, request_time) {
@@ -71,8 +71,18 @@ async fn connection<R: Site>(
         return;
     }
     let Some(tls) = tls else { return shape.serve(socket, peer, progress, stop).await };
-    match tokio::time::timeout(request_time, tls.accept(socket)).await {
-        Ok(Ok(socket)) => shape.serve(socket, peer, progress, stop).await,
+    let late = stop.clone();
+    let ending = async {
+        // Its sender is gone at the end as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+        tokio::time::sleep(LAST_HEAD).await;
+    };
+    let agreed = tokio::select! {
+        agreed = tokio::time::timeout(request_time, tls.accept(socket)) => agreed,
+        () = ending => return,
+    };
+    match agreed {
+        Ok(Ok(socket)) => shape.serve(socket, peer, progress, late).await,
         Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS was not agreed on"),
         Err(_) => tracing::debug!(%peer, "TLS was not agreed on in time"),
     }
@@ -88,9 +98,10 @@ fn prepare(socket: &TcpStream, request_time: Duration) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::Phase;
     use super::*;
     use axum::Router;
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::JoinHandle;
 
@@ -101,19 +112,26 @@ mod tests {
         done: JoinHandle<()>,
     }
 
-    /// `GET /` answers `hello`, `GET /slow` the same after 300 ms; heads within 300 ms and 8 KiB; two connections.
+    /// `GET /` answers `hello`, `GET /slow` the same after 300 ms, `POST /` what it is sent; heads within 300 ms and 8 KiB;
+    /// two connections.
     async fn serve() -> Served {
+        serve_within(Duration::from_millis(300)).await
+    }
+
+    async fn serve_within(request_time: Duration) -> Served {
         let hello = || async { "hello" };
         let slow = || async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             "hello"
         };
-        let router = Router::new().route("/", get(hello)).route("/slow", get(slow));
+        let router = Router::new()
+            .route("/", get(hello).merge(post(|body: String| async { body })))
+            .route("/slow", get(slow));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let pool = Pool::new(2, 2);
-        let shape = Shape::new(router, 8_192, Duration::from_millis(300));
+        let shape = Shape::new(router, 8_192, request_time);
         let done = tokio::spawn(listen(listener, None, shape, pool.clone(), stopped));
         Served { address, pool, stop, done }
     }
@@ -246,5 +264,23 @@ mod tests {
         assert!(request.await.unwrap().ends_with("hello"));
         served.done.await.unwrap();
         assert!(TcpStream::connect(served.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_service_that_stops_waits_for_no_request_that_does_not_arrive_and_answers_one_that_does() {
+        let served = serve_within(Duration::from_secs(300)).await;
+        let mut half_head = TcpStream::connect(served.address).await.unwrap();
+        half_head.write_all(b"GET / HT").await.unwrap();
+        let mut half_body = TcpStream::connect(served.address).await.unwrap();
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\n";
+        half_body.write_all(format!("{head}it ").as_bytes()).await.unwrap();
+        while served.pool.census().phases[Phase::Body as usize] == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        served.stop.send(true).unwrap();
+        assert!(half_head.read(&mut [0; 64]).await.is_ok_and(|length| length == 0));
+        assert!(say(&mut half_body, "came.").await.ends_with("it came."), "it had a moment more");
+        served.done.await.unwrap();
+        assert_eq!(served.pool.census().open(), 0);
     }
 }

@@ -12,7 +12,8 @@
 //! | `edge` | which path leads where |
 //! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints |
 //! | `operations` | `/livez`, `/readyz`, `/metrics`, on a listener of their own |
-//! | `host`, `front`, `limits` | which host is meant, who is asking, and how often |
+//! | `host`, `framing` | which host is meant, and where the body ends |
+//! | `front`, `limits` | which caller is asking, and how often |
 //! | `tokens` | what is known of a presented token |
 //! | `gate` | the way to the signer |
 //! | `visit`, `meters` | one log line and some counters for each request |
@@ -23,6 +24,7 @@
 
 mod connection;
 mod edge;
+mod framing;
 mod front;
 mod gate;
 mod host;
@@ -45,6 +47,7 @@ mod tokens;
 mod visit;
 mod watched;
 
+use crate::claims::NumericDate;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::signer::SignerClient;
@@ -117,6 +120,8 @@ pub struct Gateway {
     pub sockets: Vec<std::net::TcpListener>,
     /// Told once both listeners are there.
     pub listening: oneshot::Sender<()>,
+    /// Told of each new configuration once requests are served by it.
+    pub taken_over: watch::Sender<Option<Arc<Config>>>,
 }
 
 /// Serves until `shutdown` says so (or its sender is gone), then lets requests under way end, and returns.
@@ -124,7 +129,7 @@ pub struct Gateway {
 /// Both listeners are opened before anything else; their addresses stand in a log line `listening` each, so that port
 /// 0 may be configured. Requests are answered with 503 until the signer is ready.
 pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<(), ServeError> {
-    let Gateway { config: live, store, signer, clock, mut sockets, listening } = gateway;
+    let Gateway { config: live, store, signer, clock, mut sockets, listening, taken_over } = gateway;
     let config = Arc::clone(&live.borrow());
     let http = &config.http;
     let certificate = http.tls.as_ref().map(tls::Certificate::read).transpose()?;
@@ -152,7 +157,7 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
         meters: Arc::clone(&meters),
         gate: Arc::clone(&gate),
         store,
-        clock,
+        clock: clock.clone(),
         pool: pool.clone(),
         stopping: shutdown.clone(),
         config: live.clone(),
@@ -166,8 +171,11 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
     let inside = Shape::new(operations::routes(told), header_bytes, request_time);
     let inward = listen(operations, None, inside, Pool::new(OPERATORS, OPERATORS), ended.clone());
     let mut inward = tokio::spawn(inward);
-    let follow = tokio::spawn(follow(live, edge.clone(), edge_of, certificate, ended.clone()));
-    let upkeep = tokio::spawn(keep_house(Arc::clone(&gate), meters, ended));
+    let upkeep =
+        keep_house(Arc::clone(&gate), Arc::clone(&meters), clock.clone(), certificate.clone(), ended.clone());
+    let upkeep = tokio::spawn(upkeep);
+    let follow = Follow { edge: edge.clone(), certificate, clock, taken_over };
+    let follow = tokio::spawn(follow.run(live, edge_of, ended));
 
     let outside = Shape::new(edge, header_bytes, request_time);
     let outward = tokio::spawn(listen(public, acceptor, outside, pool, shutdown));
@@ -185,28 +193,43 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
     Ok(())
 }
 
-/// Takes each new configuration over: certificate and edge. A certificate that cannot be read leaves the old one.
-async fn follow(
-    mut live: watch::Receiver<Arc<Config>>,
+/// What a new configuration changes.
+struct Follow {
     edge: Edge,
-    edge_of: impl Fn(&Arc<Config>) -> Edge,
     certificate: Option<Arc<tls::Certificate>>,
-    mut end: watch::Receiver<bool>,
-) {
-    loop {
-        tokio::select! {
-            changed = live.changed() => if changed.is_err() { return },
-            _ = end.wait_for(|end| *end) => return,
+    clock: Clock,
+    taken_over: watch::Sender<Option<Arc<Config>>>,
+}
+
+impl Follow {
+    /// Takes each new configuration over: certificate and edge. A certificate that cannot be read, or is not valid now,
+    /// leaves the old one.
+    async fn run(
+        self,
+        mut live: watch::Receiver<Arc<Config>>,
+        edge_of: impl Fn(&Arc<Config>) -> Edge,
+        mut end: watch::Receiver<bool>,
+    ) {
+        loop {
+            tokio::select! {
+                changed = live.changed() => if changed.is_err() { return },
+                _ = end.wait_for(|end| *end) => return,
+            }
+            let config = Arc::clone(&live.borrow_and_update());
+            if let (Some(certificate), Some(tls)) = (&self.certificate, &config.http.tls)
+                && let Err(error) = certificate.reread(tls, sure(&self.clock))
+            {
+                tracing::error!(%error, "the certificate was not replaced; the one before stays in use");
+            }
+            self.edge.become_as(&edge_of(&config));
+            self.taken_over.send_replace(Some(config));
         }
-        let config = Arc::clone(&live.borrow_and_update());
-        if let (Some(certificate), Some(tls)) = (&certificate, &config.http.tls)
-            && let Err(error) = certificate.reread(tls)
-        {
-            tracing::error!(%error, "the certificate was not replaced; the one before stays in use");
-        }
-        edge.become_as(&edge_of(&config));
-        tracing::info!(digest = %config.digest(), "the configuration was taken over");
     }
+}
+
+/// What time it is, in seconds since 1970; `None` while the clock is in doubt.
+fn sure(clock: &Clock) -> Option<i64> {
+    clock.now().ok().map(|now| NumericDate::from(now).0)
 }
 
 /// The socket that was passed on for this address, or else a new one.
@@ -275,10 +298,31 @@ fn public_edge(
 }
 
 /// What has to be done now and then, until the end.
-async fn keep_house(gate: Arc<Gate>, meters: Arc<Meters>, mut end: watch::Receiver<bool>) {
+async fn keep_house(
+    gate: Arc<Gate>,
+    meters: Arc<Meters>,
+    clock: Clock,
+    certificate: Option<Arc<tls::Certificate>>,
+    mut end: watch::Receiver<bool>,
+) {
+    let mut told = None;
     while tokio::time::timeout(FOLD, end.wait_for(|end| *end)).await.is_err() {
         meters.fold();
         // Remembered for the time when the signer is being restarted.
         drop(gate.published());
+        let (Some(certificate), Some(now)) = (&certificate, sure(&clock)) else { continue };
+        let trouble = certificate.trouble(now);
+        if trouble != told {
+            if let Some(reason) = &trouble {
+                tracing::error!(
+                    reason,
+                    "no client trusts the certificate in http.tls.certificate: replace it and reload; until then /readyz \
+                     says 503"
+                );
+            } else {
+                tracing::info!("the certificate in http.tls.certificate is valid");
+            }
+            told = trouble;
+        }
     }
 }

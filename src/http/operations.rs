@@ -5,7 +5,7 @@ use super::meters::{Figure, Meters};
 use super::pool::Pool;
 use super::reply::Reply;
 use super::tls::Certificate;
-use crate::claims::TokenHash;
+use crate::claims::{NumericDate, TokenHash};
 use crate::clock::{Clock, monotonic_nanos};
 use crate::config::Config;
 use crate::store::{Store, TokenKey};
@@ -59,7 +59,7 @@ async fn livez() -> Response<Body> {
 }
 
 /// 200 when a request would be served: a place for its connection, signer there, every key signs, state readable, clock
-/// trusted, not stopping. Else 503.
+/// trusted, certificate valid, not stopping. Else 503.
 async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
     let stopping = *at.stopping.borrow();
     let down = at.gate.down();
@@ -70,7 +70,20 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
     let store = at.store.find(&TokenKey::Opaque(TokenHash([0; 32])));
     let clock = at.clock.now();
     let connections = at.pool.census().room();
-    let ready = !stopping && self_test.is_ok() && store.is_ok() && clock.is_ok() && connections.is_ok();
+    let certificate = match (&at.certificate, &clock) {
+        (None, _) => Ok("none: plain HTTP".to_owned()),
+        // Without a time that is sure nothing is decided by it; the clock's own word says so.
+        (Some(_), Err(_)) => Ok("not looked at: the clock is in doubt".to_owned()),
+        (Some(certificate), Ok(now)) => {
+            certificate.trouble(NumericDate::from(*now).0).map_or_else(|| Ok("valid".to_owned()), Err)
+        }
+    };
+    let ready = !stopping
+        && self_test.is_ok()
+        && store.is_ok()
+        && clock.is_ok()
+        && connections.is_ok()
+        && certificate.is_ok();
     let signer = down.unwrap_or_else(|| "ready".to_owned());
     let body = json!({
         "ready": ready,
@@ -78,6 +91,7 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
         "signer": signer,
         "self_test": self_test.err().unwrap_or_else(|| "passed".to_owned()),
         "clock": clock.err().map_or_else(|| "trusted".to_owned(), |doubt| doubt.to_string()),
+        "certificate": certificate.unwrap_or_else(|reason| reason),
         "connections": connections.unwrap_or_else(|full| full),
         "store": store.err().map_or_else(|| "readable".to_owned(), |error| error.to_string()),
     });

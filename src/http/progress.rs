@@ -7,11 +7,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
-/// How long a connection may rest between two requests.
+/// How long a connection may rest between two requests once a caller has proved itself on it.
 const REST: Duration = Duration::from_nanos(75 * SECOND);
 
-/// Bits of the word that hold the phase; the others hold nanoseconds of the monotonic clock.
+/// Bits of the word that hold the phase; those above hold nanoseconds of the monotonic clock.
 const PHASE_BITS: u32 = 3;
+
+/// The bit of the word that says whether a caller has proved itself on the connection.
+const PROVEN: u64 = 1 << PHASE_BITS;
+
+/// Bits of the word before the time.
+const LOW_BITS: u32 = PHASE_BITS + 1;
+
+/// How long a connection keeps its place in a full pool while it brings its first request: two round trips of a distant
+/// client.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
+
+/// How long a head may take to arrive when the service ends, and TLS to be agreed on: what was sent before that is on
+/// its way.
+pub(super) const LAST_HEAD: Duration = Duration::from_millis(250);
+
+/// How long a body may take to arrive then, and an answer to be taken.
+const LAST_BODY: Duration = Duration::from_secs(2);
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +76,24 @@ pub(super) struct Progress {
 }
 
 /// What the pool read of a connection that it may close.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Idle(u64);
 
 impl Idle {
     /// Since when, in nanoseconds of the monotonic clock.
     pub(super) fn since(self) -> u64 {
-        self.0 >> PHASE_BITS
+        self.0 >> LOW_BITS
+    }
+
+    /// Whether a caller has proved itself on it.
+    pub(super) const fn is_proven(self) -> bool {
+        self.0 & PROVEN != 0
+    }
+
+    /// Whether the first request of a connection that began lately may still be arriving.
+    pub(super) fn is_arriving(self, now: u64) -> bool {
+        let passed = Duration::from_nanos(now.saturating_sub(self.since()));
+        Phase::of(self.0) != Phase::Resting && passed < FIRST_REQUEST
     }
 }
 
@@ -84,6 +112,18 @@ impl Progress {
     /// What it is doing.
     pub(super) fn phase(&self) -> Phase {
         Phase::of(self.word.load(Ordering::Relaxed))
+    }
+
+    /// A caller has proved itself on it.
+    pub(super) fn has_carried_a_caller(&self) {
+        if !self.is_proven() {
+            self.word.fetch_or(PROVEN, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a caller has proved itself on it.
+    pub(super) fn is_proven(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & PROVEN != 0
     }
 
     /// What may be closed for room: everything but a request that is being answered.
@@ -135,7 +175,8 @@ impl Progress {
     /// Enters a phase; its time is that of the phase before unless another begins. `false` if the connection is closed.
     fn enter(&self, phase: Phase, began: Option<u64>) -> bool {
         let next = |now: u64| {
-            (Phase::of(now) != Phase::Closed).then(|| word(phase, began.unwrap_or(now >> PHASE_BITS)))
+            let next = || word(phase, began.unwrap_or(now >> LOW_BITS)) | now & PROVEN;
+            (Phase::of(now) != Phase::Closed).then(next)
         };
         self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
@@ -144,19 +185,37 @@ impl Progress {
     pub(super) fn left(&self, now: u64, request_time: Duration) -> Option<Duration> {
         let word = self.word.load(Ordering::Relaxed);
         let limit = match Phase::of(word) {
-            Phase::Resting => REST,
-            Phase::Handshake | Phase::Head => request_time,
+            Phase::Resting if word & PROVEN != 0 => REST,
+            // A head that began in the same packet as the request before it is not seen to begin: it has the time of a rest.
+            Phase::Handshake | Phase::Head | Phase::Resting => request_time,
             // The endpoint bounds the body, the signer its answer.
             Phase::Body | Phase::Service => return Some(request_time),
             Phase::Closed => return None,
         };
-        let passed = Duration::from_nanos(now.saturating_sub(word >> PHASE_BITS));
-        limit.checked_sub(passed).filter(|left| !left.is_zero())
+        what_is_left(limit, word >> LOW_BITS, now)
+    }
+
+    /// The same for a service that was told to end at `stopped`: what has arrived is answered, and what has not has a
+    /// moment.
+    pub(super) fn left_at_the_end(&self, now: u64, stopped: u64) -> Option<Duration> {
+        let word = self.word.load(Ordering::Relaxed);
+        let limit = match Phase::of(word) {
+            Phase::Handshake | Phase::Head => LAST_HEAD,
+            // At rest too, for an answer that its client has not taken as a whole: hyper ends all others itself.
+            Phase::Body | Phase::Resting => LAST_BODY,
+            Phase::Service => return Some(LAST_BODY),
+            Phase::Closed => return None,
+        };
+        what_is_left(limit, stopped.max(word >> LOW_BITS), now)
     }
 }
 
+fn what_is_left(limit: Duration, since: u64, now: u64) -> Option<Duration> {
+    limit.checked_sub(Duration::from_nanos(now.saturating_sub(since))).filter(|left| !left.is_zero())
+}
+
 const fn word(phase: Phase, since: u64) -> u64 {
-    since << PHASE_BITS | phase as u64
+    since << LOW_BITS | phase as u64
 }
 
 #[cfg(test)]
@@ -203,8 +262,43 @@ mod tests {
         assert_eq!(progress.left(6 * SECOND, request_time), Some(9 * second));
         assert_eq!(progress.left(15 * SECOND, request_time), None);
         progress.word.store(word(Phase::Resting, 5 * SECOND), Ordering::Relaxed);
+        assert_eq!(progress.left(6 * SECOND, request_time), Some(9 * second), "a stranger");
+        progress.has_carried_a_caller();
         assert_eq!(progress.left(15 * SECOND, request_time), Some(65 * second));
         progress.word.store(word(Phase::Service, 5 * SECOND), Ordering::Relaxed);
         assert_eq!(progress.left(500 * SECOND, request_time), Some(request_time));
+    }
+
+    #[test]
+    fn at_the_end_what_has_not_arrived_has_a_moment_and_what_is_being_answered_has_its_time() {
+        let (head, stopped) = (Progress::new(5 * SECOND), 9 * SECOND);
+        assert_eq!(head.left_at_the_end(stopped, stopped), Some(LAST_HEAD));
+        assert_eq!(head.left_at_the_end(stopped + SECOND, stopped), None);
+        for (phase, since, left) in [
+            (Phase::Body, 5, Some(SECOND)),
+            (Phase::Service, 5, Some(2 * SECOND)),
+            (Phase::Resting, 5, Some(SECOND)),
+            (Phase::Resting, 10, Some(2 * SECOND)),
+            (Phase::Closed, 5, None),
+        ] {
+            head.word.store(word(phase, since * SECOND), Ordering::Relaxed);
+            assert_eq!(
+                head.left_at_the_end(10 * SECOND, stopped),
+                left.map(Duration::from_nanos),
+                "{phase:?} {since}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_caller_proved_stays_true_of_its_connection() {
+        let progress = Progress::new(7);
+        let before = progress.idle().unwrap();
+        progress.has_carried_a_caller();
+        assert!(!progress.close(before), "it is another now");
+        assert!(progress.has_head(false));
+        progress.rests();
+        assert!(progress.is_proven() && progress.phase() == Phase::Resting);
+        assert!(progress.close(progress.idle().unwrap()));
     }
 }

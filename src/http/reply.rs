@@ -121,6 +121,14 @@ impl Reply {
         Self::malformed("host", description).and_close()
     }
 
+    /// A body in a transfer coding that is not spoken here (RFC 9112 §6.1). Where it ends is unclear, so the connection does.
+    pub(super) fn unknown_coding() -> Self {
+        let text = "expected a body that is sent as it is, or chunked once";
+        Self::error(StatusCode::NOT_IMPLEMENTED, "invalid_request", text)
+            .because("transfer-coding")
+            .and_close()
+    }
+
     /// A head that cannot be read or is too large: what hyper refuses with this status.
     pub(super) fn unreadable(status: StatusCode) -> Self {
         let text = match status {

@@ -50,13 +50,14 @@ impl Revocation {
 
     async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
-        let Admitted { caller, parameters, .. } = self.front.admit(visit, request, self.body_bytes).await?;
+        let Admitted { caller, parameters, turns, .. } =
+            self.front.admit(visit, request, self.body_bytes).await?;
         let Party::Client(client) = caller.party() else { return Err(Reply::not_a_client()) };
         let token = parameters.required("token").map_err(|error| Reply::refused(&error))?;
 
         // Facts: which of our tokens it is. The keys that the signer published last do, so that a stolen opaque or
         // signed token can be revoked while the signer is down.
-        let place = self.gate.place()?;
+        let place = self.gate.place(&turns).await?;
         // Without any keys a JWT of ours would look unknown, and 200 be a lie.
         let last = self.gate.published().ok_or_else(|| Reply::unavailable("signer-down"))?;
         let hash = TokenHash::of(token);

@@ -58,6 +58,7 @@ fn config() -> Config {
                 inactive_per_second: 5,
                 inactive_bytes_per_day: 1 << 20,
                 in_flight: 8,
+                in_flight_per_caller: 3,
                 answer_time: Duration::from_secs(10),
                 signer_wait: Duration::ZERO,
             },
@@ -118,10 +119,14 @@ fn alone() -> Alone {
     Alone { edge, store, _directory: directory }
 }
 
+fn peer(address: &str) -> visit::Peer {
+    visit::Peer { address: address.parse().unwrap(), connection: Arc::new(progress::Progress::new(1)) }
+}
+
 fn post(path: &str, caller: Option<&str>, body: impl Into<Body>) -> Request<Body> {
     let mut request = Request::post(format!("/:t/*1/{path}"))
         .header("content-type", "application/x-www-form-urlencoded")
-        .extension(visit::Peer("192.0.2.7:1".parse().unwrap()));
+        .extension(peer("192.0.2.7:1"));
     if let Some(name) = caller {
         request = request.header("authorization", basic(name, &format!("secret-of-{name}")));
     }
@@ -137,7 +142,7 @@ fn basic(name: &str, secret: &str) -> String {
 impl Alone {
     async fn reply(&self, mut request: Request<Body>) -> Response<Body> {
         request.headers_mut().entry("host").or_insert("as.example".parse().unwrap());
-        let peer = request.extensions().get().copied();
+        let peer = request.extensions().get().cloned();
         self.edge.reply(peer, request).await
     }
 
@@ -261,7 +266,7 @@ async fn a_guesser_gets_429_after_some_and_harms_neither_the_caller_that_it_gues
     assert_eq!(alone.reply(post("token", Some("shop"), "")).await.status(), 400);
     assert_eq!(alone.reply(post("introspect", Some("payments-api"), "")).await.status(), 400);
     let mut elsewhere = guess("shop");
-    elsewhere.extensions_mut().insert(visit::Peer("192.0.2.8:1".parse().unwrap()));
+    elsewhere.extensions_mut().insert(peer("192.0.2.8:1"));
     assert_eq!(alone.reply(elsewhere).await.status(), 401);
 }
 

@@ -1,7 +1,7 @@
 //! TLS of the public listener: 1.2 and 1.3 with the suites of rustls, all of them with forward secrecy (RFC 9325).
 
 use super::ServeError;
-use crate::config::Tls;
+use crate::config::{Tls, outside_validity};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -37,11 +37,22 @@ impl Certificate {
         Ok(Arc::new(Self { provider, held }))
     }
 
-    /// Reads them anew, from where `tls` says now. After an error the old ones stay.
-    pub(super) fn reread(&self, tls: &Tls) -> Result<(), ServeError> {
+    /// Reads them anew, from where `tls` says now. After an error the old ones stay. So they do when one of the chain is
+    /// not valid at `now` (seconds since 1970; `None`: the clock is in doubt, and nothing is decided by it).
+    pub(super) fn reread(&self, tls: &Tls, now: Option<i64>) -> Result<(), ServeError> {
         let new = read(tls, &self.provider)?;
+        if let Some(reason) = now.and_then(|now| outside_validity(&new.key.cert, now)) {
+            return Err(ServeError::Tls { path: tls.certificate.clone(), reason });
+        }
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
+    }
+
+    /// Why no client trusts the certificate at `now`, in seconds since 1970: by the leaf alone, since a client may know
+    /// another way from it than the chain that is sent.
+    pub(super) fn trouble(&self, now: i64) -> Option<String> {
+        let key = Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner).key);
+        outside_validity(key.cert.get(..1)?, now)
     }
 
     /// When the certificate ends, in seconds since 1970.

@@ -62,7 +62,7 @@ impl Issuance {
     async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
         let most = self.config.http.limits.body_bytes;
-        let Admitted { caller, parameters, .. } = self.front.admit(visit, request, most).await?;
+        let Admitted { caller, parameters, turns, .. } = self.front.admit(visit, request, most).await?;
         let Party::Client(client) = caller.party() else { return Err(Reply::not_a_client()) };
 
         // Facts and rule: the assertion carries the facts of its grant.
@@ -72,7 +72,7 @@ impl Issuance {
         // Store, sign and record, in a task of its own: an assertion that is used up must be followed by its record,
         // also when the client closes its connection in between. A signer that is known to be down is noticed before
         // anything is used up.
-        let (place, _) = self.gate.enter().await?;
+        let (place, _) = self.gate.enter(&turns).await?;
         let due = place.due();
         let effects = Effects {
             config: Arc::clone(&self.config),

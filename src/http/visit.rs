@@ -1,6 +1,7 @@
 //! One request from its head to its reply: its name, its clock, its one log line and its counters.
 
 use super::meters::{Endpoint, Meters};
+use super::progress::Progress;
 use super::reply::Reply;
 use crate::claims::{ClientId, RequestId};
 use crate::client::AuthenticatedClient;
@@ -15,8 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where a connection comes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+#[derive(Clone)]
+pub(super) struct Peer {
+    /// The other end.
+    pub(super) address: SocketAddr,
+    /// The connection itself.
+    pub(super) connection: Arc<Progress>,
+}
 
 /// What every visit to one endpoint has in common.
 #[derive(Clone)]
@@ -58,11 +64,13 @@ impl Visits {
 
     /// The head of a request has arrived.
     pub(super) fn begin(&self, peer: Option<Peer>) -> Visit {
+        let (peer, connection) = peer.map(|peer| (peer.address.ip(), peer.connection)).unzip();
         Visit {
             endpoint: self.endpoint,
             meters: Arc::clone(&self.meters),
             request_id: self.names.next(),
-            peer: peer.map(|Peer(address)| address.ip()),
+            peer,
+            connection,
             began: clock::monotonic_nanos(),
             caller: None,
             ended: false,
@@ -76,6 +84,7 @@ pub(super) struct Visit {
     meters: Arc<Meters>,
     request_id: RequestId,
     peer: Option<IpAddr>,
+    connection: Option<Arc<Progress>>,
     began: u64,
     caller: Option<ClientId>,
     ended: bool,
@@ -97,8 +106,11 @@ impl Visit {
         self.peer
     }
 
-    /// Who it is, once that is proved.
+    /// Which caller it is, once that is proved.
     pub(super) fn is_from(&mut self, caller: &ClientId) {
+        if let Some(connection) = &self.connection {
+            connection.has_carried_a_caller();
+        }
         self.caller = Some(caller.clone());
     }
 

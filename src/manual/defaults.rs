@@ -12,7 +12,8 @@
 //! | time to send a request | 10 s | slow senders hold a connection, not a thread |
 //! | time to answer | 10 s | no caller waits longer; the signer's rules allow an `iat` of 30 s ago |
 //! | wait for a signer | 3 s from its going | a restart takes less than one; a longer outage is told at once |
-//! | connections | 1,024; 256 from one address | every one is accepted, and the one that is idle for longest makes room: of its own source, else of the source that holds most. 256 serve a payment provider behind one address |
+//! | connections | 1,024; 256 from one address | every one is accepted, and one that is idle makes room: of its own source, else one on which no caller has proved itself, else the one that rests for longest. 256 serve a payment provider behind one address |
+//! | open requests of one caller at the signer | 64 of 1,024 | enough to fill the signer's rounds; a caller with more waits for itself, and another caller's request waits behind 64 of them at most |
 //! | failed authentications in a second | 10 of an address with a `client_id`; 1,000 of an address | beyond it 429 and a line now and then: what is protected is the log. A right secret always gets in, so nobody is locked out by guesses of others |
 //! | inactive answers to one resource server | 50 in a second, 2 GiB of the log in a day | each is signed and recorded for a text that any stranger can send it. A day's budget comes back evenly; a restart begins with a whole one |
 //! | tolerance of clock steps | 10 s in all within a day | NTP steps once by less; no expiry moves by more than clocks of clients may differ; no setting |

@@ -74,6 +74,10 @@
 //! * A lost `state.db` forgets used assertions; those still within their few minutes could be handed over once more.
 //!   Restore it, or wait for the longest assertion lifetime before serving. One that comes back from a backup has neither
 //!   the assertions nor the revocations since: README says how long to wait.
-//! * Strangers with many addresses can make the pool close each other's idle connections, never one whose request is
-//!   being answered. Budgets of the edge (rates, failures, a day's inactive answers) live in memory: a restart begins
+//! * Strangers with many addresses can fill the pool: they close each other's idle connections, never one whose request
+//!   is being answered, and one on which a caller has proved itself only while they hold less than a quarter of the
+//!   places. Where more than 4,096 of them arrive in a second (1,024 places, 250 ms each), new connections of callers are
+//!   refused as often as theirs: raise `connections`, or keep strangers away before the gateway. A caller that has its
+//!   secret delays others by at most `in_flight_per_caller` of its asks.
+//! * Budgets of the edge (rates, failures, a day's inactive answers) live in memory: a restart begins
 //!   with whole ones.

@@ -87,6 +87,7 @@ pub(crate) fn bank() -> Config {
                 inactive_per_second: 10,
                 inactive_bytes_per_day: 1 << 20,
                 in_flight: 16,
+                in_flight_per_caller: 16,
                 answer_time: Duration::from_secs(10),
                 signer_wait: Duration::ZERO,
             },

@@ -141,6 +141,16 @@ fn what_is_no_http_gets_a_refusal_or_nothing_and_harms_nobody() {
         assert!(answer.is_empty() || body.starts_with("{\"error\":"), "{shown:?}: {answer}");
         assert!(answer.is_empty() || answer.contains("cache-control: no-store"), "{shown:?}: {answer}");
     }
+    // RFC 9112 §6.1: hyper would take the body as if it were chunked and no more.
+    for coding in ["gzip, chunked", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked"] {
+        let chunked =
+            post(&format!("Transfer-Encoding: {coding}\r\n")).replace("token=x", "7\r\ntoken=x\r\n0\r\n\r\n");
+        let answer = say(&appliance, chunked.as_bytes());
+        assert!(
+            answer.starts_with("HTTP/1.1 501 ") && answer.contains("connection: close"),
+            "{coding}: {answer}"
+        );
+    }
     assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
     assert!(appliance.is_ready());
     appliance.finish();

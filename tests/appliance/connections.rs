@@ -170,17 +170,17 @@ fn a_request_at_the_signer_keeps_its_connection_and_a_full_pool_is_not_ready() {
         body.len()
     );
     let signer = appliance.signer_id().unwrap();
+    let service = "chancery_http_connections{state=\"service\"}";
     // What the harness's own client keeps open is idle, and makes room.
     send(signer, Signal::SIGSTOP);
     let mut asking: Vec<TcpStream> = (1..=3)
         .map(|host| {
             let mut stream = from(host, &appliance);
             stream.write_all(request.as_bytes()).unwrap();
+            until(service, || (metric(&appliance, service) == u64::from(host)).then_some(()));
             stream
         })
         .collect();
-    let service = "chancery_http_connections{state=\"service\"}";
-    until(service, || (metric(&appliance, service) == 3).then_some(()));
     assert!(!is_served(&mut from(1, &appliance)), "of a source with a request under way");
     assert!(!is_served(&mut from(9, &appliance)), "of any other");
     assert_eq!(metric(&appliance, "chancery_http_connections_refused_total"), 2);
@@ -223,4 +223,65 @@ fn a_gateway_without_open_files_says_so_once_and_accepts_again_when_there_are_so
     let said = appliance.finish().said;
     let lines = said.lines().filter(|line| line.contains("no connection can be accepted")).count();
     assert!((1..=3).contains(&lines), "{lines} lines");
+}
+
+#[test]
+fn strangers_from_many_addresses_cut_no_connection_of_a_caller() {
+    let appliance = Appliance::start(Settings::new(Way::Child).limit("connections", "64"));
+    let token = appliance.token_of_the_case();
+    let party = appliance.settings.party("payments-api").clone();
+    let request = format!(
+        "POST /introspect HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: {}\r\n\
+         Accept: application/token-introspection+jwt\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\n\r\ntoken={token}",
+        crate::harness::basic(party.id, &party.secret),
+        token.len() + 6
+    );
+    let ask = |stream: &mut TcpStream| {
+        let mut answer = [0; 16_384];
+        let served = stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut answer));
+        let answer = String::from_utf8_lossy(&answer[..served.unwrap_or(0)]).into_owned();
+        if let Some((_, body)) = answer.split_once("\r\n\r\n") {
+            appliance.kept_elsewhere(body);
+        }
+        answer.starts_with("HTTP/1.1 200 ")
+    };
+    let mut kept: Vec<TcpStream> = (0..8).map(|_| from(1, &appliance)).collect();
+    assert!(kept.iter_mut().all(ask));
+    let refused = "chancery_http_connections_refused_total";
+    let closed = "chancery_http_connections_closed_for_room_total";
+    let strangers: Vec<TcpStream> = (0..250).map(|n| from(2 + n % 120, &appliance)).collect();
+    until("the strangers", || (metric(&appliance, refused) + metric(&appliance, closed) > 180).then_some(()));
+    assert!(kept.iter_mut().all(ask), "each on the connection that it had");
+    drop(strangers);
+    appliance.finish();
+}
+
+#[test]
+fn strangers_with_half_a_request_do_not_hold_up_the_end_of_the_service() {
+    for tls in [false, true] {
+        let settings = Settings::new(Way::Separate).limit("request_time", "\"5m\"");
+        let mut appliance = Appliance::start(if tls { settings.with_tls() } else { settings });
+        let beginnings: &[&[u8]] =
+            if tls { &[b"", b"\x16\x03\x01\x02\x00\x01"] } else { &[b"", b"GET / HT", HEAD.as_bytes()] };
+        let strangers: Vec<TcpStream> = beginnings
+            .iter()
+            .map(|beginning| {
+                let mut stream = from(1, &appliance);
+                stream.write_all(beginning).unwrap();
+                stream
+            })
+            .collect();
+        let (body, waits) = ("chancery_http_connections{state=\"body\"}", !tls);
+        until(body, || (metric(&appliance, body) == u64::from(waits)).then_some(()));
+        let mut gateway = appliance.gateway.take().unwrap();
+        gateway.signal(Signal::SIGTERM);
+        assert!(gateway.wait_all().success());
+        appliance.ended(&gateway);
+        assert!(!gateway.said().contains("connections were cut"), "{}", gateway.said());
+        drop(strangers);
+        appliance.run_gateway();
+        appliance.wait_until_ready();
+        appliance.finish();
+    }
 }

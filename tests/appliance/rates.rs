@@ -1,6 +1,7 @@
 //! Limits of rate: row 51; one caller's haste is no other caller's.
 
-use crate::harness::{Answer, Appliance, Party, Settings, Way, unique, until};
+use crate::harness::{Answer, Appliance, Party, Settings, Way, send, unique, until};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -29,6 +30,56 @@ fn a_caller_that_asks_too_often_waits_and_others_do_not() {
     assert_eq!(appliance.introspect("signing-service", &token).inner()["active"], true, "another caller");
     std::thread::sleep(Duration::from_millis(1_100));
     assert_eq!(appliance.introspection("payments-api", &token).send().status, 200, "and later it may again");
+    appliance.finish();
+}
+
+#[test]
+fn a_greedy_caller_waits_for_its_own_asks_and_another_caller_waits_for_few_of_them() {
+    let settings = Settings::new(Way::Child).limit("in_flight", "8").limit("in_flight_per_caller", "3");
+    let appliance =
+        Appliance::start(settings.limit("signer_wait", "\"60s\"").limit("answer_time", "\"60s\""));
+    let token = appliance.token_of_the_case();
+    let (served, asked) =
+        ("chancery_http_connections{state=\"service\"}", "chancery_signer_requests_in_flight");
+    let signer = appliance.signer_id().unwrap();
+    send(signer, Signal::SIGSTOP);
+    std::thread::scope(|scope| {
+        let ask = |caller| {
+            let call = appliance.introspection(caller, &token);
+            scope.spawn(|| call.send().status)
+        };
+        let greedy: Vec<_> = (0..20).map(|_| ask("signing-service")).collect();
+        until("20 requests under way", || (appliance.metric(served) == 20).then_some(()));
+        assert_eq!(appliance.metric(asked), 3, "the others of the same caller wait outside");
+        let other = ask("payments-api");
+        until("another caller's ask", || (appliance.metric(asked) == 4).then_some(()));
+        send(signer, Signal::SIGCONT);
+        assert_eq!(other.join().unwrap(), 200);
+        for request in greedy {
+            assert_eq!(request.join().unwrap(), 200, "it waits, and is answered");
+        }
+    });
+    assert_eq!(appliance.metric(asked), 0);
+    appliance.finish();
+}
+
+#[test]
+fn a_request_that_waits_too_long_for_those_of_its_own_caller_is_refused() {
+    let settings = Settings::new(Way::Child).limit("in_flight_per_caller", "1");
+    let appliance = Appliance::start(settings.limit("answer_time", "\"500ms\""));
+    let token = appliance.token_of_the_case();
+    let signer = appliance.signer_id().unwrap();
+    send(signer, Signal::SIGSTOP);
+    std::thread::scope(|scope| {
+        let ask = || scope.spawn(|| appliance.introspection("signing-service", &token).send());
+        for request in [ask(), ask(), ask()] {
+            request.join().unwrap().is_unavailable();
+        }
+    });
+    send(signer, Signal::SIGCONT);
+    until("service", || {
+        (appliance.introspection("signing-service", &token).send().status == 200).then_some(())
+    });
     appliance.finish();
 }
 

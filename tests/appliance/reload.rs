@@ -107,9 +107,39 @@ fn sighup_takes_over_secrets_and_key_sets_and_leaves_a_broken_file_alone() {
 }
 
 #[test]
+fn one_line_says_what_of_a_new_configuration_was_taken_over_and_what_was_not() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child));
+    let (shop, hasty) = (appliance.settings.renew_secret("shop"), "client_id = \"hasty\"");
+    assert_ne!(shop.secret, appliance.settings.party("shop").secret);
+    appliance.write_config();
+    let file = appliance.path("chancery.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(hasty));
+    std::fs::write(&file, text.replace(hasty, "client_id = \"gone\"")).unwrap();
+    reload(&mut appliance, TAKEN);
+    let said = appliance.gateway.as_ref().unwrap().said();
+    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told =
+        |line: &Value, field: &str, key: &str| line[field].as_str().is_some_and(|keys| keys.contains(key));
+    let taken: Vec<&Value> = lines.iter().filter(|line| told(line, "message", TAKEN)).collect();
+    assert_eq!(taken.len(), 1, "{said}");
+    assert_eq!(taken[0]["level"], "WARN");
+    assert!(told(taken[0], "taken", "client_secret_sha256"), "{}", taken[0]);
+    assert!(
+        told(taken[0], "waiting", "client_id") && told(taken[0], "message", "not all of it"),
+        "{}",
+        taken[0]
+    );
+    assert_eq!(appliance.client_credentials("hasty", &[]).status, 200, "the client stays until a restart");
+    appliance.finish();
+}
+
+#[test]
 fn sighup_takes_over_a_new_certificate_and_keeps_the_old_one_when_the_key_does_not_fit() {
     let mut appliance = Appliance::start(Settings::new(Way::Child).with_tls());
-    let before = appliance.metric("chancery_certificate_expiry_timestamp_seconds");
+    let expires = |appliance: &Appliance| appliance.metric("chancery_certificate_expiry_timestamp_seconds");
+    let before = expires(&appliance);
+    let home = appliance.path("");
     let renew = |days: &str, keys: &str| {
         let script = format!(
             "set -e
@@ -117,21 +147,20 @@ fn sighup_takes_over_a_new_certificate_and_keeps_the_old_one_when_the_key_does_n
             openssl x509 -req -in new.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -extfile extensions \
                 -out server.pem"
         );
-        let home = appliance.path("");
-        let output = Command::new("sh").args(["-c", &script]).current_dir(home).output().unwrap();
+        let output = Command::new("sh").args(["-c", &script]).current_dir(&home).output().unwrap();
         assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
     };
     renew("30", "other.key");
     reload(&mut appliance, "the certificate was not replaced");
-    assert_eq!(appliance.metric("chancery_certificate_expiry_timestamp_seconds"), before);
+    assert_eq!(expires(&appliance), before);
     let renew_again = || {
-        let home = appliance.path("");
-        let output = Command::new("mv").args(["other.key", "server.key"]).current_dir(home).output().unwrap();
+        let output =
+            Command::new("mv").args(["other.key", "server.key"]).current_dir(&home).output().unwrap();
         assert!(output.status.success());
     };
     renew_again();
     reload(&mut appliance, TAKEN);
-    assert!(appliance.metric("chancery_certificate_expiry_timestamp_seconds") > before + 20 * 86_400);
+    assert!(expires(&appliance) > before + 20 * 86_400);
     // And it is spoken with, on new connections.
     assert_eq!(appliance.client_credentials("shop", &[]).status, 200);
     let address = appliance.public.trim_start_matches("https://").to_owned();
@@ -140,6 +169,25 @@ fn sighup_takes_over_a_new_certificate_and_keeps_the_old_one_when_the_key_does_n
     );
     let shown = Command::new("sh").args(["-c", &shown]).output().unwrap();
     assert!(shown.status.success(), "the new certificate lives for weeks: {shown:?}");
+    // One that has expired does not replace one that has not.
+    renew("-1", "server.key");
+    reload(&mut appliance, "the certificate was not replaced");
+    assert!(expires(&appliance) > before + 20 * 86_400 && appliance.is_ready());
+    assert!(appliance.gateway.as_ref().unwrap().said().contains("expected certificates that are valid now"));
+    // A start has nothing else, says so, and is not ready until it is replaced.
+    let mut gateway = appliance.gateway.take().unwrap();
+    gateway.signal(Signal::SIGTERM);
+    assert!(gateway.wait_all().success());
+    appliance.ended(&gateway);
+    appliance.run_gateway();
+    appliance.wait_until_unready_because("CN=localhost, expired at ");
+    let gateway = appliance.gateway.as_mut().unwrap();
+    gateway.wait_for("an error", |line| {
+        line.to_string().contains("no client trusts the certificate").then_some(())
+    });
+    renew("30", "server.key");
+    reload(&mut appliance, TAKEN);
+    appliance.wait_until_ready();
     appliance.finish();
 }
 
