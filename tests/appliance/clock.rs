@@ -1,7 +1,7 @@
 //! The system's clock is set while tokens live: nothing is purged, decided or dated by a time that is in doubt.
 //!
 //! The processes run with a library in front of the system's that shifts the wall clock by what a file says, and no other
-//! clock.
+//! clock, and that reads the name of the machine's boot from a file.
 
 use crate::harness::{Appliance, Process, Settings, Way, now, until};
 use serde_json::Value;
@@ -12,7 +12,9 @@ const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +30,18 @@ int clock_gettime(clockid_t id, struct timespec *t) {
     if (read(file, text, sizeof text - 1) > 0) t->tv_sec += atol(text);
     close(file);
     return result;
+}
+
+int open64(const char *path, int flags, ...) {
+    static int (*real)(const char *, int, ...);
+    if (!real) real = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open64");
+    const char *boot = getenv("CHANCERY_TEST_BOOT");
+    if (boot && !strcmp(path, "/proc/sys/kernel/random/boot_id")) path = boot;
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = va_arg(rest, mode_t);
+    va_end(rest);
+    return real(path, flags, mode);
 }
 "#;
 
@@ -48,10 +62,22 @@ impl Hands {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let hands = Self(appliance.path("shift"));
         hands.set(0);
+        // The log was made on this boot.
+        hands.boot(&std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap());
+        appliance.environment.push(("CHANCERY_TEST_BOOT".to_owned(), hands.boot_id().display().to_string()));
         appliance.environment.push(("LD_PRELOAD".to_owned(), library.display().to_string()));
         appliance.environment.push(("CHANCERY_TEST_CLOCK".to_owned(), hands.0.display().to_string()));
         appliance.run();
         (appliance, hands)
+    }
+
+    /// The machine starts again, by this name.
+    fn boot(&self, id: &str) {
+        std::fs::write(self.boot_id(), id).unwrap();
+    }
+
+    fn boot_id(&self) -> PathBuf {
+        self.0.with_extension("boot")
     }
 
     /// Sets the clock to so many seconds ahead of the real time, at once.
@@ -183,4 +209,47 @@ fn a_new_time_that_an_operator_accepts_holds_for_both_processes_and_after_a_rest
     assert!((jump(accepted[0]) - TWO_HOURS).abs() <= 2, "{}", accepted[0]);
     assert!((jump(accepted[1]) + TWO_HOURS / 2).abs() <= 2, "{}", accepted[1]);
     assert!(accepted.iter().all(|record| record["operator"].is_string() && record["reason"].is_string()));
+}
+
+#[test]
+fn a_machine_that_starts_with_its_clock_ahead_forgets_no_used_assertion_and_needs_no_operator() {
+    let (mut appliance, hands) = Hands::start(Way::Child);
+    let assertion = appliance.the_case().text();
+    let token = appliance.assert("shop", &assertion, &[]).token();
+    appliance.stop();
+    hands.boot("bbbbbbbb-7659-4a9e-aa4a-abf0c16830e3");
+    hands.set(TWO_HOURS);
+    // A gateway purges when it starts.
+    appliance.run();
+    let ahead = appliance.client_credentials("shop", &[("scope", "payments:status")]).token();
+    assert_eq!(
+        appliance.introspect("payments-api", &token).inner()["active"],
+        false,
+        "by the clock it has ended"
+    );
+
+    // NTP is there.
+    hands.set(0);
+    appliance.wait_until_ready();
+    told(appliance.gateway.as_mut().unwrap(), "was set back by");
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    assert_eq!(
+        appliance.introspect("payments-api", &ahead).inner()["active"],
+        false,
+        "it is dated in the future"
+    );
+    appliance.assert("shop", &assertion, &[]).is_refused(400, "invalid_grant", "used before the start");
+    // Once more, before the clock has settled.
+    appliance.stop();
+    appliance.run();
+    appliance.assert("shop", &assertion, &[]).is_refused(400, "invalid_grant", "used before the start");
+
+    let evidence = appliance.finish().evidence;
+    let latest = now();
+    assert!(
+        evidence.records.iter().all(|record| seconds(record, "time").unwrap() <= latest),
+        "none is dated ahead"
+    );
+    assert!(evidence.records.iter().filter(|record| record["clock_at_least"].is_string()).count() > 4);
+    assert_eq!(evidence.events("clock-lost").count(), 0);
 }
