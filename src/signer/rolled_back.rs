@@ -7,7 +7,7 @@ use super::start::StartError;
 use super::state::StateDirectory;
 use crate::audit::note::VerifierKey;
 use crate::audit::tiles::{TileError, TileReader};
-use crate::audit::{LogError, NotExtended, OpenError};
+use crate::audit::{LogError, NotExtended};
 use crate::config::Config;
 
 /// An error when the published log does not extend what the signer remembers of it. The memory is kept after the
@@ -21,10 +21,9 @@ pub fn compare_published(config: &Config) -> Result<(), StartError> {
     let keys = known_log_keys(&log_keys_path(config));
     let open = |note: &[u8]| VerifierKey::open(&keys, note).map_err(|why| not_extended(why.into()));
     let tiles = TileReader::open(config.audit.directory.join("published"));
-    let newest = match tiles.checkpoint().map_err(unreadable)? {
-        Some(newest) => open(&newest)?,
-        None => return Err(StartError::Log(OpenError::Missing(config.audit.directory.clone()))),
-    };
+    // A log that came back from a backup is published at its first start, which compares it too.
+    let Some(newest) = tiles.checkpoint().map_err(unreadable)? else { return Ok(()) };
+    let newest = open(&newest)?;
     let known = open(&note)?;
     if known.origin != newest.origin {
         return Err(not_extended(NotExtended::Origin(known.origin)));
