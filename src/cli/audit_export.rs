@@ -75,10 +75,7 @@ pub fn run(args: &AuditExport) -> Status {
     };
     let Shown { log, keys, sequence } = match record(&config, &out.display().to_string()) {
         Ok(recorded) => recorded,
-        Err((reason, status)) => {
-            directory.remove();
-            return fail(&reason, status);
-        }
+        Err((reason, status)) => return fail(&reason, status),
     };
     let show = std::io::stderr().is_terminal() && !args.json;
     let mut progress = |done: u64, of: u64| {

@@ -95,7 +95,7 @@ impl Source<'_> {
 }
 
 /// An empty directory that this process made for a bundle: made before the export is recorded, so that a place where none
-/// can be made leaves no record of an export.
+/// can be made leaves no record of an export. One that is still empty when it is dropped goes away again.
 #[derive(Debug)]
 pub struct NewDirectory(PathBuf);
 
@@ -106,10 +106,12 @@ impl NewDirectory {
         DirBuilder::new().mode(0o700).create(path).map_err(failed)?;
         Ok(Self(path.to_owned()))
     }
+}
 
-    /// Takes it away again, as far as it is still empty.
-    pub fn remove(self) {
-        let _ = std::fs::remove_dir(self.0);
+impl Drop for NewDirectory {
+    fn drop(&mut self) {
+        // The system removes no directory that holds something.
+        let _ = std::fs::remove_dir(&self.0);
     }
 }
 
@@ -127,7 +129,7 @@ pub fn write(
     let Source { place: path, note, bundle: mut next } = source;
     let checkpoint =
         VerifierKey::open(log_keys, &note).map_err(|why| ExportError::Checkpoint { path, why })?;
-    let mut copy = Copy { out: out.0, files: Vec::new(), bytes: 0 };
+    let mut copy = Copy { out, files: Vec::new(), bytes: 0 };
     let mut edge = Edge::new();
     let mut book = KeyBook::default();
     while edge.size() < checkpoint.size {
@@ -188,7 +190,7 @@ fn key_record(record: &[u8], origin: &str, book: &mut KeyBook) -> Result<(), Str
 
 /// The directory that is being made.
 struct Copy {
-    out: PathBuf,
+    out: NewDirectory,
     files: Vec<ManifestFile>,
     bytes: u64,
 }
@@ -199,8 +201,8 @@ impl Copy {
     }
 
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
-        let path = self.out.join(name);
-        let parent = path.parent().unwrap_or(&self.out);
+        let path = self.out.0.join(name);
+        let parent = path.parent().unwrap_or(&self.out.0);
         let create = || {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(bytes)
@@ -213,8 +215,8 @@ impl Copy {
 
     /// One sync of the whole file system: cheaper than one for each of many files.
     fn end(&self) -> Result<(), ExportError> {
-        let failed = |source| ExportError::Write { path: self.out.clone(), source };
-        let directory = File::open(&self.out).map_err(failed)?;
+        let failed = |source| ExportError::Write { path: self.out.0.clone(), source };
+        let directory = File::open(&self.out.0).map_err(failed)?;
         nix::unistd::syncfs(directory).map_err(|why| failed(why.into()))
     }
 }
