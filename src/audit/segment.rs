@@ -267,7 +267,7 @@ impl Active {
         let asked = StatxFlags::NLINK | StatxFlags::SIZE;
         let m = statx(&self.file, c"", AtFlags::EMPTY_PATH, asked).map_err(|e| looked(e.into()))?;
         if m.stx_nlink != 1 {
-            return Err(looked(io::ErrorKind::NotFound.into()));
+            return Err(looked(io::Error::other(links(m.stx_nlink.into()))));
         }
         if m.stx_size != self.bytes {
             let why =
@@ -281,6 +281,17 @@ impl Active {
     pub(super) fn identity(&self) -> Result<Identity, FileError> {
         let m = self.file.metadata().map_err(at(&self.path, "looking at the live segment"))?;
         Ok(Identity { path: self.path.clone(), device: m.dev(), inode: m.ino(), bytes: self.bytes })
+    }
+}
+
+/// Why a live segment with so many names is not written.
+fn links(found: u64) -> String {
+    match found {
+        0 => "expected one name in the file system, found none: it was deleted".to_owned(),
+        _ => format!(
+            "expected one name in the file system, found {found}: hard links to it (made by `cp -l` or a backup) would \
+             change with it; remove them, and copy instead"
+        ),
     }
 }
 
@@ -302,7 +313,7 @@ impl Identity {
             return Err(format!("the live segment {path} was replaced by another file"));
         }
         if m.nlink() != 1 {
-            return Err(format!("the live segment {path} has {} links, expected 1", m.nlink()));
+            return Err(format!("the live segment {path}: {}", links(m.nlink())));
         }
         if m.len() != self.bytes {
             return Err(format!("the live segment {path} has {} bytes, expected {}", m.len(), self.bytes));

@@ -43,7 +43,7 @@ pub(super) fn ask(config: &Config, ask: &AuditorAsk) -> Result<Shown, (String, S
                 "no signer answers at {}; while it is stopped, root and the signer's user alone can read the log",
                 place.display()
             ),
-            AdminError::Broken(_) => format!("{}: {error}", place.display()),
+            AdminError::Silent { .. } | AdminError::Broken(_) => format!("{}: {error}", place.display()),
         };
         (reason, error.exit_status())
     };

@@ -196,12 +196,36 @@ pub(crate) fn read(file: &ConfigFile) -> Result<Config, Status> {
 
 /// The same, and what it names on this machine must be there.
 pub(crate) fn load(file: &ConfigFile, process: config::Process) -> Result<Arc<Config>, Status> {
-    let config = read(file)?;
+    usable(file, process).map_err(|unusable| {
+        complain(&unusable.mistakes);
+        unusable.status
+    })
+}
+
+/// Why a configuration cannot be used.
+pub(crate) struct Unusable {
+    /// Every mistake, a line each.
+    pub(crate) mistakes: String,
+    /// What the process ends with.
+    pub(crate) status: Status,
+    /// The configuration, where only this machine lacks something that it names.
+    pub(crate) config: Option<Box<Config>>,
+}
+
+/// As [`load`], for a process that tells others what is wrong.
+pub(crate) fn usable(file: &ConfigFile, process: config::Process) -> Result<Arc<Config>, Unusable> {
+    let config = config::load(&file.config).map_err(|mistakes| Unusable {
+        mistakes: mistakes.to_string(),
+        status: mistakes.exit_status(),
+        config: None,
+    })?;
     let problems = config::check_host(&config, process);
-    for problem in &problems {
-        complain!("{}: {problem}", file.config.display());
+    if problems.is_empty() {
+        return Ok(Arc::new(config));
     }
-    if problems.is_empty() { Ok(Arc::new(config)) } else { Err(78) }
+    let lines: Vec<_> =
+        problems.iter().map(|problem| format!("{}: {problem}", file.config.display())).collect();
+    Err(Unusable { mistakes: lines.join("\n"), status: 78, config: Some(Box::new(config)) })
 }
 
 /// Writes to standard error; each line with its priority where that leads to the journal.

@@ -4,7 +4,7 @@ use super::reload::Reload;
 use super::{ConfigFile, Status, fail, load, log_lines};
 use crate::clock::{Change, Clock, Sources, TOLERANCE};
 use crate::config::{Config, Process, SignerMode};
-use crate::signer::{Link, LogMemory, SignerClient, SignerState, keep_child, keep_separate};
+use crate::signer::{Lag, Link, LogMemory, SignerClient, SignerState, keep_child, keep_separate};
 use crate::store::{Kept, Store};
 use crate::{http, systemd};
 use std::path::PathBuf;
@@ -114,7 +114,8 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     let (disagreement, disagrees) = watch::channel(None);
     let client = SignerClient::new(config.http.limits.signer_wait);
     let origin = config.audit.origin.clone();
-    let kept = tokio::spawn(keep_checkpoints(store.clone(), origin, checkpoints.subscribe()));
+    let memory = Lag::default();
+    let kept = tokio::spawn(keep_checkpoints(store.clone(), origin, checkpoints.subscribe(), memory.clone()));
     tokio::spawn(watch_clock(clock.clone(), store.clone(), client.clone()));
     tokio::spawn(forget_expired(store.clone(), clock.clone()));
     let (listening, listens) = oneshot::channel();
@@ -140,6 +141,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         config: live,
         store,
         signer: client,
+        memory,
         clock,
         sockets: systemd::sockets(),
         listening,
@@ -166,8 +168,11 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         status = fail(&error, 71);
     }
     stop_signer.send_replace(true);
-    if !link.is_finished() && tokio::time::timeout(SIGNER_END, link).await.is_err() {
+    if !link.is_finished() && tokio::time::timeout(SIGNER_END, &mut link).await.is_err() {
         tracing::error!("the signer did not end in {} seconds", SIGNER_END.as_secs());
+        // A child is killed with it.
+        link.abort();
+        let _ = link.await;
         return status;
     }
     // Ends with the link, which was told the last checkpoint: without it a log could be rolled back to the one before.
@@ -186,16 +191,45 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// The gateway's own memory of the log: what it shows the signer at the next handshake.
-async fn keep_checkpoints(store: Store, origin: String, mut checkpoints: watch::Receiver<LogMemory>) {
-    while checkpoints.changed().await.is_ok() {
+/// The gateway's own memory of the log: what it shows the signer at the next handshake. What was not kept is tried again
+/// each second; `lag` says for how long.
+async fn keep_checkpoints(
+    store: Store,
+    origin: String,
+    mut checkpoints: watch::Receiver<LogMemory>,
+    lag: Lag,
+) {
+    let mut failing = false;
+    loop {
+        let ended = if failing {
+            let changed = tokio::time::timeout(Duration::from_secs(1), checkpoints.changed()).await;
+            changed.is_ok_and(|changed| changed.is_err())
+        } else {
+            checkpoints.changed().await.is_err()
+        };
+        if ended && !failing {
+            return;
+        }
         let kept = {
             let memory = checkpoints.borrow_and_update();
             let (note, keys) = (memory.note().to_owned(), memory.keys());
             Kept { note, keys, replaced: memory.replaced().to_vec() }
         };
-        if let Err(error) = store.keep_checkpoint(origin.clone(), kept).await {
-            tracing::error!(%error, "the newest checkpoint was not kept");
+        lag.begins();
+        match store.keep_checkpoint(origin.clone(), kept).await {
+            Ok(()) => {
+                lag.ends();
+                if std::mem::take(&mut failing) {
+                    tracing::info!("the gateway's memory of the log is written again");
+                }
+            }
+            Err(error) if !std::mem::replace(&mut failing, true) => {
+                tracing::error!(%error, "the newest checkpoint was not kept; trying every second");
+            }
+            Err(_) => {}
+        }
+        if ended {
+            return;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `chancery signer`: the process that holds PIN, token and log. It talks to nobody but the gateway and, on a socket
 //! of its own, to operators on the same machine.
 
-use super::{ConfigFile, Status, fail, load, log_lines};
+use super::{ConfigFile, Status, Unusable, complain, fail, log_lines, usable};
 use crate::audit::{Event, Outcome};
 use crate::config::{Config, Process, SignerMode};
 use crate::hsm::leave;
@@ -13,6 +13,7 @@ use crate::{clock, systemd, telemetry};
 use clap::Args;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -40,14 +41,25 @@ pub struct SignerArgs {
 
 /// Does it.
 pub fn run(args: &SignerArgs) -> Status {
-    let config = match load(&args.file, Process::Signer) {
+    let config = match usable(&args.file, Process::Signer) {
         Ok(config) => config,
-        Err(status) => return status,
+        Err(Unusable { mistakes, status, config }) => {
+            complain(&mistakes);
+            let reason = format!("its configuration: {mistakes}");
+            last_words(args.child, config.as_deref(), &reason, status);
+            return status;
+        }
     };
     let _flush = match log_lines(config.log) {
         Ok(guard) => guard,
         Err(status) => return status,
     };
+    // Before the log is opened, and records are added to it.
+    if let Err((error, status)) = may_be_reached(args.child, &config) {
+        tracing::error!(%error, "the signer does not start");
+        systemd::status(&error);
+        return status;
+    }
     let (ending, ended) = mpsc::channel();
     if let Err(error) = watch_signals(args.child, &ending) {
         return fail(&error, 71);
@@ -69,7 +81,7 @@ pub fn run(args: &SignerArgs) -> Status {
             if error.is_token() {
                 remember_lost_token(&config, &error.to_string());
             }
-            last_words(args.child, &config, &error.to_string());
+            last_words(args.child, Some(&config), &error.to_string(), error.exit_status());
             return error.exit_status();
         }
     };
@@ -123,7 +135,7 @@ fn hung(
             end_now(70)
         }
         remember_lost_token(&config, &what);
-        last_words(child, &config, &what);
+        last_words(child, Some(&config), &what, 70);
         end_now(70)
     }
 }
@@ -138,17 +150,21 @@ fn end_now(status: Status) -> ! {
 const LAST_WORDS: Duration = Duration::from_secs(6);
 
 /// Tells systemd, and one gateway that says hello, why there is no signer. For one that does not serve.
-fn last_words(child: bool, config: &Config, reason: &str) {
-    systemd::status(reason);
+///
+/// After a failure of the log's disk (74) it stays for all of [`LAST_WORDS`]: its service manager starts the next one a
+/// second after its end, and each start may have added records.
+fn last_words(child: bool, config: Option<&Config>, reason: &str, status: Status) {
+    systemd::status(&reason.replace('\n', "; "));
     if child {
         if let Ok(stream) = std::io::stdin().as_fd().try_clone_to_owned() {
             refuse(&UnixStream::from(stream), reason);
         }
         return;
     }
-    let SignerMode::Separate { socket, gateway_user, .. } = &config.signer else { return };
-    // Another signer may be at it.
-    if UnixStream::connect(socket).is_ok() {
+    let Some(SignerMode::Separate { socket, gateway_user, .. }) = config.map(|config| &config.signer) else {
+        return;
+    };
+    if is_taken(socket) {
         return;
     }
     let told = bind(socket, 0o666).and_then(|listener| {
@@ -160,7 +176,9 @@ fn last_words(child: bool, config: &Config, reason: &str) {
                     stream.set_nonblocking(false)?;
                     if check_peer(&stream, gateway_user).is_ok() {
                         refuse(&stream, reason);
-                        break;
+                        if status != 74 {
+                            break;
+                        }
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -174,6 +192,33 @@ fn last_words(child: bool, config: &Config, reason: &str) {
     if let Err(error) = told {
         tracing::warn!(%error, "no gateway was told why the signer does not start");
     }
+}
+
+/// Whether a gateway could come: else why not, and what the process ends with.
+fn may_be_reached(child: bool, config: &Config) -> Result<(), (String, Status)> {
+    match &config.signer {
+        _ if child => Ok(()),
+        SignerMode::Child => Err((
+            "the configuration has no [signer] socket to listen on: name one, or run `chancery serve` alone, which starts \
+             its signer by itself"
+                .to_owned(),
+            78,
+        )),
+        SignerMode::Separate { socket, .. } if is_taken(socket) => Err((
+            format!(
+                "{}: another process listens there, perhaps a signer with another log; stop it, or give each signer a \
+                 [signer] socket of its own",
+                socket.display()
+            ),
+            75,
+        )),
+        SignerMode::Separate { .. } => Ok(()),
+    }
+}
+
+/// Whether another process listens there.
+fn is_taken(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
 }
 
 const fn appliance_identity(identity: &Identity) -> Identity {
@@ -302,11 +347,8 @@ fn meet_gateways(
         })?;
         return Ok(());
     }
-    let SignerMode::Separate { socket, gateway_user, .. } = &config.signer else {
-        return Err(std::io::Error::other(
-            "the configuration has no [signer] socket; `chancery serve` starts its signer by itself",
-        ));
-    };
+    // Made sure of before the log was opened.
+    let SignerMode::Separate { socket, gateway_user, .. } = &config.signer else { return Ok(()) };
     // Peer credentials decide which process may connect, not the file's mode.
     let listener = bind(socket, 0o666)?;
     let (service, user) = (Arc::downgrade(service), gateway_user.clone());

@@ -55,10 +55,12 @@ pub(super) enum Figure {
     OldestRecordAge,
     CertificateExpiry,
     ClockTrusted,
+    SignerMemoryLag,
+    GatewayMemoryLag,
 }
 
 /// Each with its name and help, in the order of [`Figure`].
-const FIGURES: [(Figure, &str, &str); 9] = [
+const FIGURES: [(Figure, &str, &str); 11] = [
     (Figure::InFlight, "chancery_signer_requests_in_flight", "Open requests at the signer."),
     (Figure::SignerUp, "chancery_signer_up", "1 when answers are signed and recorded."),
     (Figure::LogBytes, "chancery_log_bytes", "Bytes of the segments of the audit log."),
@@ -84,6 +86,16 @@ const FIGURES: [(Figure, &str, &str); 9] = [
         "When the certificate of the public listener ends, in seconds since 1970.",
     ),
     (Figure::ClockTrusted, "chancery_clock_trusted", "0 while the clock is in doubt."),
+    (
+        Figure::SignerMemoryLag,
+        "chancery_signer_memory_lag_seconds",
+        "Seconds for which the signer has not kept the newest checkpoint in its state directory; 0 while it has.",
+    ),
+    (
+        Figure::GatewayMemoryLag,
+        "chancery_gateway_memory_lag_seconds",
+        "Seconds for which the gateway has not kept the newest checkpoint in its store; 0 while it has.",
+    ),
 ];
 
 /// Seconds; from a few signatures in software to a token on the other side of a network.

@@ -50,7 +50,7 @@ mod watched;
 use crate::claims::NumericDate;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::signer::SignerClient;
+use crate::signer::{Lag, SignerClient};
 use crate::store::Store;
 use connection::Shape;
 use edge::{Edge, Endpoints};
@@ -114,6 +114,8 @@ pub struct Gateway {
     pub store: Store,
     /// The way to the signer.
     pub signer: SignerClient,
+    /// For how long the gateway's own memory of the log was not kept.
+    pub memory: Lag,
     /// What time it is.
     pub clock: Clock,
     /// Listening sockets that the service manager passed on, to be used where the configuration names their addresses.
@@ -129,7 +131,7 @@ pub struct Gateway {
 /// Both listeners are opened before anything else; their addresses stand in a log line `listening` each, so that port
 /// 0 may be configured. Requests are answered with 503 until the signer is ready.
 pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<(), ServeError> {
-    let Gateway { config: live, store, signer, clock, mut sockets, listening, taken_over } = gateway;
+    let Gateway { config: live, store, signer, memory, clock, mut sockets, listening, taken_over } = gateway;
     let config = Arc::clone(&live.borrow());
     let http = &config.http;
     let certificate = http.tls.as_ref().map(tls::Certificate::read).transpose()?;
@@ -145,7 +147,7 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
     let _ = listening.send(());
 
     let meters = Arc::new(Meters::new());
-    let gate = Arc::new(Gate::new(live.clone(), signer));
+    let gate = Arc::new(Gate::new(live.clone(), signer, memory));
     let pool = Pool::new(http.limits.connections, http.limits.connections_per_source);
     let edge_of = {
         let (store, gate, clock, meters) =

@@ -5,10 +5,10 @@ use super::meters::{Figure, Meters};
 use super::pool::Pool;
 use super::reply::Reply;
 use super::tls::Certificate;
-use crate::claims::{NumericDate, TokenHash};
+use crate::claims::NumericDate;
 use crate::clock::{Clock, monotonic_nanos};
 use crate::config::Config;
-use crate::store::{Store, TokenKey};
+use crate::store::Store;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -58,8 +58,8 @@ async fn livez() -> Response<Body> {
     Reply::health(true, &json!({"alive": true})).into_response()
 }
 
-/// 200 when a request would be served: a place for its connection, signer there, every key signs, state readable, clock
-/// trusted, certificate valid, not stopping. Else 503.
+/// 200 when a request would be served: a place for its connection, signer there, every key signs, state read and
+/// written, clock trusted, both memories of the log kept, certificate valid, not stopping. Else 503.
 async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
     let stopping = *at.stopping.borrow();
     let down = at.gate.down();
@@ -67,7 +67,7 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
         Some(_) => Err("not made: the signer is down".to_owned()),
         None => at.self_test().await,
     };
-    let store = at.store.find(&TokenKey::Opaque(TokenHash([0; 32])));
+    let store = at.store.check();
     let clock = at.clock.now();
     let connections = at.pool.census().room();
     let certificate = match (&at.certificate, &clock) {
@@ -78,12 +78,14 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
             certificate.trouble(NumericDate::from(*now).0).map_or_else(|| Ok("valid".to_owned()), Err)
         }
     };
+    let memories = at.gate.memories().follow();
     let ready = !stopping
         && self_test.is_ok()
         && store.is_ok()
         && clock.is_ok()
         && connections.is_ok()
-        && certificate.is_ok();
+        && certificate.is_ok()
+        && memories.is_ok();
     let signer = down.unwrap_or_else(|| "ready".to_owned());
     let body = json!({
         "ready": ready,
@@ -93,7 +95,8 @@ async fn readyz(State(at): State<Arc<Operations>>) -> Response<Body> {
         "clock": clock.err().map_or_else(|| "trusted".to_owned(), |doubt| doubt.to_string()),
         "certificate": certificate.unwrap_or_else(|reason| reason),
         "connections": connections.unwrap_or_else(|full| full),
-        "store": store.err().map_or_else(|| "readable".to_owned(), |error| error.to_string()),
+        "log_memories": memories.unwrap_or_else(|late| late),
+        "store": store.err().map_or_else(|| "readable and writable".to_owned(), |error| error.to_string()),
     });
     Reply::health(ready, &body).into_response()
 }
@@ -117,6 +120,9 @@ async fn metrics(State(at): State<Arc<Operations>>) -> Response<Body> {
         meters.set(Figure::CheckpointAge, large(status.checkpoint_millis) / 1_000.0);
         meters.set(Figure::OldestRecordAge, large(status.oldest_record_millis) / 1_000.0);
     }
+    let memories = at.gate.memories();
+    meters.set(Figure::SignerMemoryLag, memories.signer.as_secs_f64());
+    meters.set(Figure::GatewayMemoryLag, memories.gateway.as_secs_f64());
     if let Some(certificate) = &at.certificate {
         let expires = u64::try_from(certificate.expires()).unwrap_or(0);
         meters.set(Figure::CertificateExpiry, large(expires));

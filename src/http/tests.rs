@@ -113,7 +113,7 @@ fn alone() -> Alone {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("state.db")).unwrap();
     let (_, live) = watch::channel(Arc::clone(&config));
-    let gate = Arc::new(Gate::new(live, SignerClient::new(Duration::ZERO)));
+    let gate = Arc::new(Gate::new(live, SignerClient::new(Duration::ZERO), Lag::default()));
     let clock = Clock::start(Sources::system(), None);
     let edge = public_edge(&config, &store, &gate, &clock, &Arc::new(Meters::new()));
     Alone { edge, store, _directory: directory }

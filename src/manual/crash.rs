@@ -37,8 +37,15 @@
 //!
 //! A log that was rolled back together with its published files looks whole from inside. So no checkpoint is signed
 //! without a [`crate::audit::Continuity`]: a memory outside the log shows that nothing of it is missing, or the operator
-//! decides. There are two memories: the signer's, a file in its state directory, and the gateway's, in its database; both
-//! lag by two seconds at most.
+//! decides. There are two memories: the signer's, a file in its state directory, and the gateway's, in its database. Both
+//! follow within two seconds, and what could not be kept is tried again each second.
+//!
+//! A memory whose disk is full, read-only or hangs falls behind, and a copy of the log from that time looks whole to it. So
+//! how far each lags is told: two metrics, and `/readyz` is 503 with the reason once either lags by more than ten seconds.
+//! Answers go on while the other one is kept, since either alone shows a rollback: an outage for a full state directory
+//! would protect nothing that is not protected already. When neither was kept for 30 seconds, the time that the log's own
+//! disk has as well, the gateway answers 503 until one of them is: so records of half a minute at most can be rolled back
+//! without being noticed, and only by an attacker that also kept both memories from being written.
 //!
 //! | signer's memory | gateway's memory | what happens |
 //! |---|---|---|

@@ -11,6 +11,7 @@ use crate::audit::{Event, Log, LogError, Published};
 use crate::config::Config;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -70,6 +71,15 @@ pub enum AdminError {
     /// This account may not reach the socket.
     #[error("this account may not reach the signer's socket")]
     Denied,
+    /// It listens, and says nothing.
+    #[error(
+        "the signer runs and has not answered in {seconds} s: its process is stopped, or waits for the disk of its log; \
+         look at its log lines and at /readyz"
+    )]
+    Silent {
+        /// For how long it was waited for.
+        seconds: u64,
+    },
     /// It does not answer as it should.
     #[error("the signer's admin socket: {0}")]
     Broken(#[from] FrameError),
@@ -89,7 +99,7 @@ impl AdminError {
     pub const fn exit_status(&self) -> u8 {
         match self {
             Self::Denied => 77,
-            Self::Stopped | Self::Broken(_) => 69,
+            Self::Stopped | Self::Silent { .. } | Self::Broken(_) => 69,
         }
     }
 }
@@ -200,7 +210,17 @@ fn covering(log: &Log<Ticket>) -> Result<Arc<Published>, String> {
 /// Asks the running signer.
 pub fn ask_admin(config: &Config, ask: &AdminAsk) -> Result<AdminAnswer, AdminError> {
     let stream = UnixStream::connect(path(config)).map_err(AdminError::of_connect)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(FrameError::from)?;
+    let patience = match ask {
+        AdminAsk::Status => Duration::from_secs(5),
+        // A record, and perhaps a checkpoint of a slow token.
+        _ => Duration::from_secs(60),
+    };
+    stream.set_read_timeout(Some(patience)).map_err(FrameError::from)?;
     frame::write_one(&stream, ask)?;
-    Ok(frame::read_one(&stream)?)
+    frame::read_one(&stream).map_err(|error| match error {
+        FrameError::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            AdminError::Silent { seconds: patience.as_secs() }
+        }
+        error => AdminError::Broken(error),
+    })
 }

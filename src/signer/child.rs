@@ -15,16 +15,20 @@ use tokio::sync::oneshot;
 /// ended; it would keep the log's lock, and every signer after it would fail.
 const LAST_BREATH: Duration = Duration::from_secs(25);
 
-/// Wait after a status that says that an operator has to act.
-const FOR_AN_OPERATOR: Duration = Duration::from_secs(60);
+/// How long one may take that has had its time, and said nothing: it is stopped, or hangs as a whole.
+const MUTE_BREATH: Duration = Duration::from_secs(1);
 
-/// Starts the signer over a socket pair, again and again with back-off, until the gateway stops. Nothing that ends a
-/// signer ends the gateway: after what an operator has to mend, the next is started a minute later. One whose PIN was
-/// refused does not try it again by itself: its mark in the signer's directory sees to that.
+/// The longest wait before the next start, and the wait after a status that says that an operator has to act.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Starts the signer over a socket pair, again and again, until the gateway stops. Nothing that ends a signer ends the
+/// gateway. Each start may add records to the log, also one that serves nothing: so the waits double up to a minute while
+/// signers end within a minute of their start, whatever ended them, and are a minute at once after what an operator has to
+/// mend.
 ///
 /// The socket is the child's standard input: it closes with the gateway, however the gateway ends.
 pub async fn keep_child(mut link: Link, config_file: PathBuf) {
-    let mut tries = Tries::default();
+    let mut tries = Tries::new(LONGEST_WAIT, LONGEST_WAIT);
     loop {
         let began = tokio::time::Instant::now();
         let (mine, running) = match spawn_signer(&config_file) {
@@ -32,7 +36,7 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
             Err(error) => {
                 tracing::error!(%error, "the signer cannot be started");
                 link.client.away(&format!("the signer cannot be started: {error}"), false);
-                if link.pause(tries.wait(began)).await {
+                if link.pause(tries.wait(began.elapsed())).await {
                     return;
                 }
                 continue;
@@ -40,7 +44,7 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
         };
         // At its end the socket closes: the child sees the end of its input and ends in order.
         let end = link.serve(mine).await;
-        let status = running.ended(LAST_BREATH).await;
+        let status = running.ended(if matches!(end, End::Mute) { MUTE_BREATH } else { LAST_BREATH }).await;
         if link.is_stopping() {
             return;
         }
@@ -56,9 +60,9 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
                 let status = status.map_or_else(|| "no status".to_owned(), |status| status.to_string());
                 format!("the signer ended ({status}: {meaning}); {reason}")
             }
+            End::Mute => "the gateway is stopping".to_owned(),
         };
-        // A PIN that was refused is not tried again by itself, so a look at whether it changed costs nothing.
-        let wait = if matches!(code, Some(65 | 78)) { FOR_AN_OPERATOR } else { tries.wait(began) };
+        let wait = if lasting { LONGEST_WAIT } else { tries.wait(began.elapsed()) };
         link.client.away(&reason, lasting);
         tracing::error!(%reason, seconds = wait.as_secs_f32(), "the signer ended; a new one is started after a wait");
         if link.pause(wait).await {
@@ -130,11 +134,25 @@ impl Running {
         if let Ok(status) = tokio::time::timeout(patience, &mut self.exited).await {
             return status.ok();
         }
-        tracing::error!("the signer does not end by itself: a call into its module may hang; it is killed");
+        tracing::error!(
+            "the signer does not end by itself: it is stopped, or a call into its module hangs; it is killed"
+        );
+        self.kill();
+        (&mut self.exited).await.ok()
+    }
+
+    /// Does nothing to a child that was waited for.
+    fn kill(&self) {
         if let Err(error) = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill() {
             tracing::error!(%error, "the signer cannot be killed");
         }
-        self.exited.await.ok()
+    }
+}
+
+impl Drop for Running {
+    /// However the gateway ends, no child stays that keeps the log's lock.
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -151,6 +169,19 @@ mod tests {
     async fn a_child_that_ends_tells_its_status() {
         let status = running("sh", "-c").ended(Duration::from_secs(30)).await.unwrap();
         assert_eq!(status.code(), Some(2), "sh wants a command");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_is_not_waited_for_any_more_is_killed() {
+        let running = running("sleep", "600");
+        let child = Arc::clone(&running.child);
+        drop(running);
+        loop {
+            if let Some(status) = child.lock().unwrap().try_wait().unwrap() {
+                return assert_eq!(status.signal(), Some(9));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //! its state directory. Either shows that nothing of the log is missing; one that the log does not extend shows that it
 //! was rolled back with all its files.
 
+use super::lag::Lag;
 use super::message::{Adopted, ShownCheckpoint};
 use super::start::StartError;
 use super::state::StateDirectory;
@@ -55,12 +56,18 @@ pub(super) struct Memory {
     /// Records under the checkpoint that is kept.
     size: u64,
     failing: bool,
+    lag: Lag,
 }
 
 impl Memory {
     /// Nothing is read or written yet.
-    pub(super) const fn of(state: StateDirectory) -> Self {
-        Self { state, size: 0, failing: false }
+    pub(super) fn of(state: StateDirectory) -> Self {
+        Self { state, size: 0, failing: false, lag: Lag::default() }
+    }
+
+    /// For how long it has not followed the log.
+    pub(super) fn lag(&self) -> Lag {
+        self.lag.clone()
     }
 
     /// Where it lies.
@@ -85,6 +92,7 @@ impl Memory {
         let kept = self.state.write(CHECKPOINT, newest.note.as_bytes());
         kept.map_err(|source| StartError::Memory { path: self.path(), source })?;
         self.size = newest.size;
+        self.lag.ends();
         Ok(())
     }
 
@@ -124,12 +132,14 @@ impl Memory {
         (Event::LogAdopted.is(&view.event) && view.seq == sequence && named).then_some(sequence)
     }
 
-    /// Keeps the newest checkpoint, if it is newer. A failure is told once: an older memory is still extended.
+    /// Keeps the newest checkpoint, if it is newer; to be called again and again. A failure is logged once, and shows as
+    /// [`Self::lag`]: an older memory is still extended, but shows less and less.
     pub(super) fn follow(&mut self, log: &Log<Ticket>) {
         let (Some(newest), Some(shown)) = (log.newest(), log.continuity()) else { return };
         if newest.size <= self.size {
             return;
         }
+        self.lag.begins();
         match self.keep(&newest, shown) {
             Ok(()) if std::mem::take(&mut self.failing) => {
                 tracing::info!("the signer's memory of the log is written again");

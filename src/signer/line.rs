@@ -152,6 +152,17 @@ impl Line {
     }
 }
 
+/// Until nothing was heard for too long.
+async fn silent(heard: &watch::Sender<Instant>) {
+    loop {
+        let end = *heard.borrow() + SILENCE;
+        if end <= Instant::now() {
+            return;
+        }
+        tokio::time::sleep_until(end).await;
+    }
+}
+
 impl SignerClient {
     /// Takes a connection whose handshake is done, and serves it until it ends or `stop`. Then it says that nothing more
     /// is asked, and reads on for the checkpoint that covers every answer of this connection.
@@ -196,12 +207,14 @@ impl SignerClient {
         }
         self.line().stream = None;
         drop(stream.shutdown(Shutdown::Write));
-        let end = match ended {
-            Some(end) => end,
-            None => match tokio::time::timeout(LAST_WORD, read).await {
-                Ok(end) => end,
-                Err(_) => FrameError::Io(io::ErrorKind::TimedOut.into()),
-            },
+        let end = if let Some(end) = ended {
+            end
+        } else {
+            tokio::select! {
+                end = &mut read => end,
+                () = silent(&heard) => FrameError::Io(io::ErrorKind::TimedOut.into()),
+                () = tokio::time::sleep(LAST_WORD) => FrameError::Io(io::ErrorKind::TimedOut.into()),
+            }
         };
         self.line().end();
         end

@@ -39,11 +39,13 @@ pub(super) enum End {
     Broken(String),
     /// The signer refused it: another try changes nothing until an operator acts.
     Refused(String),
+    /// The gateway stops, and the signer did not end the connection in its time.
+    Mute,
 }
 
 /// Wait before the next try, with a jitter of up to a half so that many do not come at once.
-fn wait_after(tries: u32) -> Duration {
-    let full = FIRST_WAIT.saturating_mul(1 << tries.min(10)).min(LAST_WAIT);
+fn wait_after(tries: u32, longest: Duration) -> Duration {
+    let full = FIRST_WAIT.saturating_mul(1 << tries.min(10)).min(longest);
     let jitter = f64::from(crate::random::bytes::<1>()[0]) / 510.0;
     full.mul_f64(1.0 - jitter)
 }
@@ -104,6 +106,9 @@ impl Link {
                 };
                 tracing::info!("the signer is connected");
                 let end = self.client.serve(stream, published, &self.checkpoints, &mut self.stop).await;
+                if matches!(&end, FrameError::Io(error) if error.kind() == std::io::ErrorKind::TimedOut) {
+                    return End::Mute;
+                }
                 let end = format!("the connection to the signer ended: {end}");
                 End::Broken(self.client.trouble().unwrap_or(end))
             }
@@ -153,25 +158,33 @@ impl Link {
 }
 
 /// Waits that grow while tries fail one after the other.
-#[derive(Default)]
-pub(super) struct Tries(u32);
+pub(super) struct Tries {
+    made: u32,
+    longest: Duration,
+    /// What held for so long has not failed: the next failure has another cause.
+    holds: Duration,
+}
 
 impl Tries {
-    /// The wait after a try that began then.
-    pub(super) fn wait(&mut self, began: tokio::time::Instant) -> Duration {
-        // It held for a while: what ended it is another story.
-        if began.elapsed() > Duration::from_secs(10) {
-            self.0 = 0;
+    /// Waits that double up to `longest`, and begin anew after a try that held for `holds`.
+    pub(super) const fn new(longest: Duration, holds: Duration) -> Self {
+        Self { made: 0, longest, holds }
+    }
+
+    /// The wait after a try that held for so long.
+    pub(super) fn wait(&mut self, held: Duration) -> Duration {
+        if held > self.holds {
+            self.made = 0;
         }
-        let wait = wait_after(self.0);
-        self.0 = self.0.saturating_add(1);
+        let wait = wait_after(self.made, self.longest);
+        self.made = self.made.saturating_add(1);
         wait
     }
 }
 
 /// Connects to the signer's socket, again and again with back-off, until the gateway stops.
 pub async fn keep_separate(mut link: Link, socket: PathBuf, signer_user: String) {
-    let mut tries = Tries::default();
+    let mut tries = Tries::new(LAST_WAIT, Duration::from_secs(10));
     let mut told = String::new();
     // Why the last connection ended: it tells more than that nothing listens since then.
     let mut ended: Option<String> = None;
@@ -185,9 +198,10 @@ pub async fn keep_separate(mut link: Link, socket: PathBuf, signer_user: String)
                 let (reason, lasting) = match link.serve(stream).await {
                     End::Broken(reason) => (reason, false),
                     End::Refused(reason) => (reason, true),
+                    End::Mute => ("the gateway is stopping".to_owned(), true),
                 };
                 ended = Some(reason.clone());
-                (reason, lasting, tries.wait(began))
+                (reason, lasting, tries.wait(began.elapsed()))
             }
             // Nothing listens: to look again costs little, and requests are waiting.
             Err(reason) => {
@@ -255,10 +269,20 @@ mod tests {
 
     #[test]
     fn waits_grow_to_five_seconds_and_never_vanish() {
-        assert!(wait_after(0) >= FIRST_WAIT / 2);
+        assert!(wait_after(0, LAST_WAIT) >= FIRST_WAIT / 2);
         for tries in [6, 10, 11, 1_000, u32::MAX] {
-            let wait = wait_after(tries);
+            let wait = wait_after(tries, LAST_WAIT);
             assert!(wait >= LAST_WAIT.mul_f64(0.49) && wait <= LAST_WAIT, "{wait:?}");
         }
+    }
+
+    #[test]
+    fn what_ends_soon_again_and_again_waits_a_minute_and_what_held_does_not() {
+        let minute = Duration::from_secs(60);
+        let mut tries = Tries::new(minute, minute);
+        // A large log takes its time to be opened.
+        let waits: Vec<_> = (0..12).map(|_| tries.wait(Duration::from_secs(20))).collect();
+        assert!(waits[0] <= FIRST_WAIT && waits[11] >= minute.mul_f64(0.49), "{waits:?}");
+        assert!(tries.wait(Duration::from_secs(61)) <= FIRST_WAIT);
     }
 }

@@ -23,6 +23,7 @@
 //! | `calls`, `round` | calls into the module that hang, and the asks that do not wait for them |
 //! | `kept` | what gateway and signer remember of the log, compared with it |
 //! | `memory` | what the gateway remembers of the log, and when it believes a newer checkpoint |
+//! | `lag` | for how long either memory was not kept |
 //! | `offline` | the log while no signer runs, without the token |
 //! | `admin` | commands of the operator on the same machine |
 //! | `auditors`, `bounds` | exports for members of a group, over a socket of their own; what one of them may cost |
@@ -47,6 +48,7 @@ pub mod fuzzing;
 mod inbox;
 mod kept;
 mod keyring;
+mod lag;
 mod line;
 mod link;
 mod loaded;
@@ -83,6 +85,7 @@ pub use child::keep_child;
 pub use client::{AskError, Outage, Published, Recorded, SignerClient, SignerState};
 pub use kept::Refused;
 pub use keyring::KeyringError;
+pub use lag::Lag;
 pub use link::{Link, bind, check_peer, keep_separate};
 pub use login::clear_refused_pin;
 pub use memory::{Distrust, LogMemory};

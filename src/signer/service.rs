@@ -6,6 +6,7 @@ use super::frame;
 use super::inbox::Inbox;
 use super::kept::{self, Basis, Memory, Refused, Why};
 use super::keyring::Keyring;
+use super::lag::Lag;
 use super::loaded::{Loaded, TooOften};
 use super::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, ShownCheckpoint, Welcome};
 use super::pace::Apart;
@@ -83,6 +84,8 @@ pub(super) struct Shared {
     log_keys: Vec<String>,
     own: Mutex<Option<Continuity>>,
     memory: Mutex<Memory>,
+    /// Of that memory, to be read while a write to it hangs.
+    memory_lag: Lag,
     ending: Mutex<Sender<Ending>>,
 }
 
@@ -138,6 +141,7 @@ impl Service {
             loaded: Loaded::default(),
             log_keys: appliance.log_keys,
             own: appliance.own,
+            memory_lag: appliance.memory.lag(),
             memory: Mutex::new(appliance.memory),
             ending: Mutex::new(ending),
         });
@@ -320,7 +324,11 @@ impl Service {
 
     fn status(&self) -> SignerStatus {
         let on_disk = *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner);
-        self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(&self.shared.log, on_disk)
+        self.beat.lock().unwrap_or_else(PoisonError::into_inner).status(
+            &self.shared.log,
+            on_disk,
+            &self.shared.memory_lag,
+        )
     }
 
     fn say(&self, status: &SignerStatus) {

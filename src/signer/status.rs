@@ -3,10 +3,12 @@
 //! To tell the gateway one thing more, add a field to [`SignerStatus`], fill it in [`Beat::status`], and show it where
 //! `http` makes its metrics.
 
+use super::lag::Lag;
 use super::worker::Ticket;
 use crate::audit::{Log, OnDisk};
 use crate::clock;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// How the signer and its log are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,8 @@ pub struct SignerStatus {
     pub checkpoint_millis: u64,
     /// Milliseconds that the oldest record has waited which is not durable yet; 0 when there is none.
     pub oldest_record_millis: u64,
+    /// Milliseconds for which the signer has not kept the newest checkpoint in its state directory; 0 while it has.
+    pub memory_lag_millis: u64,
 }
 
 /// What has to be remembered from one second to the next.
@@ -38,7 +42,7 @@ pub(super) struct Beat {
 
 impl Beat {
     /// As things are now. It asks the disk nothing: a disk that hangs must not keep the signer from saying so.
-    pub(super) fn status(&mut self, log: &Log<Ticket>, on_disk: OnDisk) -> SignerStatus {
+    pub(super) fn status(&mut self, log: &Log<Ticket>, on_disk: OnDisk, memory: &Lag) -> SignerStatus {
         let now = clock::monotonic_nanos();
         let size = log.newest().map_or(0, |newest| newest.size);
         if size != self.checkpoint.0 || self.checkpoint.1 == 0 {
@@ -50,12 +54,13 @@ impl Beat {
             log_bytes: on_disk.bytes,
             log_free_bytes: on_disk.free,
             checkpoint_records: size,
-            checkpoint_millis: millis(now.saturating_sub(self.checkpoint.1)),
-            oldest_record_millis: u64::try_from(log.oldest_write().as_millis()).unwrap_or(u64::MAX),
+            checkpoint_millis: whole_millis(Duration::from_nanos(now.saturating_sub(self.checkpoint.1))),
+            oldest_record_millis: whole_millis(log.oldest_write()),
+            memory_lag_millis: whole_millis(memory.get()),
         }
     }
 }
 
-const fn millis(nanos: u64) -> u64 {
-    nanos / 1_000_000
+fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

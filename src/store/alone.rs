@@ -16,10 +16,15 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Held as long as the file is open; dropped after every connection, since closing any descriptor of the file drops
 /// the locks that SQLite holds on it.
 pub(super) struct Alone {
-    _held: Flock<File>,
+    held: Flock<File>,
 }
 
 impl Alone {
+    /// The file.
+    pub(super) fn file(&self) -> &File {
+        &self.held
+    }
+
     /// On the file itself: a lock file beside it could be deleted. SQLite's own locks are of another kind and are not
     /// disturbed.
     pub(super) fn with(path: &Path) -> Result<Self, StoreError> {
@@ -28,7 +33,7 @@ impl Alone {
         let mut waited = Duration::ZERO;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(held) => return Ok(Self { _held: held }),
+                Ok(held) => return Ok(Self { held }),
                 Err((again, Errno::EWOULDBLOCK)) if waited < WAIT => file = again,
                 Err((_, Errno::EWOULDBLOCK)) => {
                     let reason = "expected to be its only user, found that another process holds it; stop that one, \

@@ -40,6 +40,12 @@ pub enum StoreError {
         /// What was tried.
         doing: &'static str,
     },
+    /// A commit waits for the disk.
+    #[error("state store: its disk has not taken a commit for {seconds} s")]
+    Stalled {
+        /// For how long.
+        seconds: u64,
+    },
     /// SQLite refused for another reason.
     #[error("state store: cannot {doing}: {reason}")]
     Database {

@@ -13,11 +13,14 @@
 //! * A write whose future returned `Ok` is on disk, and every [`Store::find`] that begins later sees it.
 //! * Opaque tokens are known by their SHA-256 only; an `at+jwt` is known by its `jti`.
 //! * A failed write is its caller's error and changes nothing else: later writes work again when the disk does.
+//!   [`Store::check`] fails until then.
+//! * Nothing is written to a file that its path does not lead to any more: it would be gone with the process.
 //! * A row that does not read back as written is an error, never an inactive token and never a guess.
 
 mod alone;
 mod cache;
 mod error;
+mod health;
 mod readers;
 mod row;
 mod schema;
@@ -31,6 +34,7 @@ use crate::claims::{Issuer, Jti, NumericDate, TokenFacts, TokenHash};
 use crate::clock::{Mark, Settled, Timestamp};
 use alone::Alone;
 use cache::{Cache, Lookup};
+use health::{Health, Identity};
 use readers::Readers;
 use row::TokenRow;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -91,6 +95,7 @@ struct Inner {
     readers: Readers,
     writer: Writer,
     cache: Cache,
+    health: Arc<Health>,
     // Dropped last: others come when all is closed.
     _alone: Alone,
 }
@@ -98,8 +103,8 @@ struct Inner {
 impl Store {
     /// Opens the file at `path`; makes it with mode 0600 if there is none (its directory must be there).
     ///
-    /// Refuses a file that others may read, one that another daemon has open, another program's database, and a newer
-    /// schema.
+    /// Refuses a file that others may read, one that another daemon has open, one that cannot be written, another
+    /// program's database, and a newer schema.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let path = schema::absolute(path)?;
         schema::prepare_file(&path)?;
@@ -107,9 +112,19 @@ impl Store {
         let connection = schema::writer(&path)?;
         let readers = Readers::open(&path)?;
         let cache = Cache::default();
-        let writer = Writer::start(connection, cache.clone())
+        let identity = Identity::of(&path, alone.file())
+            .map_err(|e| StoreError::unusable(&path, format!("cannot look at it: {e}")))?;
+        let health = Arc::new(Health::default());
+        let writer = Writer::start(connection, cache.clone(), identity, Arc::clone(&health))
             .map_err(|e| StoreError::unusable(&path, format!("cannot start the thread that writes: {e}")))?;
-        Ok(Self { inner: Arc::new(Inner { readers, writer, cache, _alone: alone }) })
+        Ok(Self { inner: Arc::new(Inner { readers, writer, cache, health, _alone: alone }) })
+    }
+
+    /// An error when tokens cannot be looked up, or when a write would fail or wait: as the last writes went, and a trial
+    /// each second after one that failed. Waits for no write.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.find(&TokenKey::Opaque(TokenHash([0; 32])))?;
+        self.inner.health.check()
     }
 
     /// What is known of a token; `None` if it is unknown or forgotten. Runs on the caller's thread in a few

@@ -102,6 +102,12 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot open it: {e}"));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(|e| wrong(&e))?;
+    // SQLite opens what it may not write for reading, and would fail with the first write.
+    if conn.is_readonly("main").map_err(|e| wrong(&e))? {
+        let reason = "expected a file that can be written, found one that can only be read: look at its owner and mode, \
+                      and at how its file system is mounted";
+        return Err(StoreError::unusable(path, reason));
+    }
     // Another process may hold the lock for a moment: a backup, or a daemon that is just ending.
     conn.busy_timeout(Duration::from_secs(5)).map_err(|e| wrong(&e))?;
     // Before anything is changed: a file that is not ours, or newer than we are, stays as it is.

@@ -1,6 +1,7 @@
 //! The one thread that writes. While one commit waits for the disk the next writes gather; all that wait go into one
 //! transaction with one sync, and none is answered before that sync has returned.
 
+use super::health::{Health, Identity, trial};
 use super::{Cache, QUEUE, StoreError};
 use rusqlite::{Connection, TransactionBehavior};
 use std::io;
@@ -18,12 +19,17 @@ const BATCH: usize = 256;
 /// has it open).
 const ASK: Duration = Duration::from_millis(500);
 
+/// How often it is tried whether a write is done again after one that failed.
+const TRY: Duration = Duration::from_secs(1);
+
 /// One write that waits, its result's type left out so that different ones share a transaction.
 trait Write: Send {
     /// Does it inside an open transaction. May run again in a new transaction if the first one failed.
     fn apply(&mut self, conn: &Connection) -> rusqlite::Result<()>;
     /// Tells the waiter. `Ok` only after the commit.
-    fn answer(self: Box<Self>, committed: Result<(), &rusqlite::Error>);
+    fn answer(self: Box<Self>, committed: Result<(), &NotWritten>);
+    /// What it does, for an error.
+    fn doing(&self) -> &'static str;
 }
 
 struct Pending<T, F> {
@@ -40,13 +46,34 @@ impl<T: Send, F: FnMut(&Connection) -> rusqlite::Result<T> + Send> Write for Pen
         Ok(())
     }
 
-    fn answer(self: Box<Self>, committed: Result<(), &rusqlite::Error>) {
+    fn answer(self: Box<Self>, committed: Result<(), &NotWritten>) {
         let answer = match committed {
             Ok(()) => self.outcome.ok_or(StoreError::Closed),
-            Err(error) => Err(StoreError::of(self.doing, error)),
+            Err(error) => Err(error.of(self.doing)),
         };
         // A waiter that went away is no reason to undo: the write stands.
         let _ = self.waiter.send(answer);
+    }
+
+    fn doing(&self) -> &'static str {
+        self.doing
+    }
+}
+
+/// Why a write was not done.
+enum NotWritten {
+    /// The file is not the one that was opened.
+    Elsewhere(StoreError),
+    /// SQLite's reason.
+    Database(rusqlite::Error),
+}
+
+impl NotWritten {
+    fn of(&self, doing: &'static str) -> StoreError {
+        match self {
+            Self::Elsewhere(error) => error.clone(),
+            Self::Database(error) => StoreError::of(doing, error),
+        }
     }
 }
 
@@ -58,14 +85,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Empties `cache` when another program has changed the file.
-    pub(super) fn start(conn: Connection, cache: Cache) -> io::Result<Self> {
+    /// Empties `cache` when another program has changed the file; tells `health` how writes go, the first time before it
+    /// returns.
+    pub(super) fn start(
+        conn: Connection,
+        cache: Cache,
+        identity: Identity,
+        health: Arc<Health>,
+    ) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&commits);
+        let mut file = File { conn, identity, health, commits: counted, tried: Instant::now() };
+        file.try_to_write();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(conn, &waiting, &counted, &cache))?;
+            .spawn(move || run(file, &waiting, &cache))?;
         Ok(Self { queue: Some(queue), thread: Some(thread), commits })
     }
 
@@ -100,7 +135,47 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut conn: Connection, waiting: &Receiver<Box<dyn Write>>, commits: &AtomicU64, cache: &Cache) {
+/// What the thread writes to.
+struct File {
+    conn: Connection,
+    identity: Identity,
+    health: Arc<Health>,
+    commits: Arc<AtomicU64>,
+    /// When the last trial was.
+    tried: Instant,
+}
+
+impl File {
+    /// All of the batch in one transaction, or none of it.
+    fn commit(&mut self, batch: &mut [Box<dyn Write>]) -> Result<(), Failed> {
+        self.identity.check().map_err(|e| Failed { applying: false, error: NotWritten::Elsewhere(e) })?;
+        let Self { conn, health, commits, .. } = self;
+        health.watched(|| commit(conn, batch, commits))
+    }
+
+    /// Whether a write would be done: after the start, and each second while writes fail.
+    fn try_to_write(&mut self) {
+        self.tried = Instant::now();
+        let Self { conn, identity, health, .. } = self;
+        match identity.check().and_then(|()| health.watched(|| trial(conn))) {
+            Ok(()) => health.recovered(),
+            Err(error) => health.failed(error),
+        }
+    }
+
+    /// Between batches, and twice a second when there are none.
+    fn look(&mut self) {
+        if self.health.is_failing() {
+            if self.tried.elapsed() >= TRY {
+                self.try_to_write();
+            }
+        } else if let Err(error) = self.identity.check() {
+            self.health.failed(error);
+        }
+    }
+}
+
+fn run(mut file: File, waiting: &Receiver<Box<dyn Write>>, cache: &Cache) {
     give_way();
     let mut others = Others { version: None, asked: Instant::now() };
     let mut batch = Vec::new();
@@ -110,22 +185,34 @@ fn run(mut conn: Connection, waiting: &Receiver<Box<dyn Write>>, commits: &Atomi
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        others.look(&conn, cache);
+        others.look(&file.conn, cache);
+        file.look();
         if batch.is_empty() {
             continue;
         }
         batch.extend(waiting.try_iter().take(BATCH - 1));
-        match commit(&mut conn, &mut batch, commits) {
+        match file.commit(&mut batch) {
             Ok(()) => answer_all(&mut batch, None),
             Err(failed) if failed.worth_single_tries() && batch.len() > 1 => {
                 // One write broke the transaction of all: the others must not suffer for it.
                 for mut single in batch.drain(..).map(|write| vec![write]) {
-                    let error = commit(&mut conn, &mut single, commits).err().map(|f| f.error);
+                    let error = file.commit(&mut single).err().map(|f| f.error);
+                    fail(&file.health, &single, error.as_ref());
                     answer_all(&mut single, error.as_ref());
                 }
             }
-            Err(failed) => answer_all(&mut batch, Some(&failed.error)),
+            Err(failed) => {
+                fail(&file.health, &batch, Some(&failed.error));
+                answer_all(&mut batch, Some(&failed.error));
+            }
         }
+    }
+}
+
+/// Before the waiters hear of it.
+fn fail(health: &Health, batch: &[Box<dyn Write>], error: Option<&NotWritten>) {
+    if let (Some(error), Some(write)) = (error, batch.first()) {
+        health.failed(error.of(write.doing()));
     }
 }
 
@@ -137,7 +224,7 @@ fn give_way() {
     }
 }
 
-fn answer_all(batch: &mut Vec<Box<dyn Write>>, error: Option<&rusqlite::Error>) {
+fn answer_all(batch: &mut Vec<Box<dyn Write>>, error: Option<&NotWritten>) {
     for write in batch.drain(..) {
         write.answer(error.map_or(Ok(()), Err));
     }
@@ -171,19 +258,20 @@ impl Others {
 /// Where and why a transaction failed.
 struct Failed {
     applying: bool,
-    error: rusqlite::Error,
+    error: NotWritten,
 }
 
 impl Failed {
     /// When beginning or syncing failed, each single try would wait and fail alike. A full disk may still take a
     /// small write (a revocation needs no new page) when it cannot take all.
     fn worth_single_tries(&self) -> bool {
-        self.applying || self.error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        let full = |e: &rusqlite::Error| e.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+        self.applying || matches!(&self.error, NotWritten::Database(e) if full(e))
     }
 }
 
 fn commit(conn: &mut Connection, batch: &mut [Box<dyn Write>], commits: &AtomicU64) -> Result<(), Failed> {
-    let failed = |applying| move |error| Failed { applying, error };
+    let failed = |applying| move |error| Failed { applying, error: NotWritten::Database(error) };
     // IMMEDIATE: what a write reads to decide (a used `jti`) cannot change before the commit.
     let transaction =
         conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed(false))?;

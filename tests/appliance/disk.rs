@@ -46,6 +46,13 @@ impl SmallDisk {
     }
 }
 
+impl SmallDisk {
+    fn remount(&self, how: &str) {
+        let mounted = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.path()).status();
+        assert!(mounted.unwrap().success(), "remount,{how}");
+    }
+}
+
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // The last one: a process that still holds it ends with the test.
@@ -209,6 +216,75 @@ fn a_pin_is_given_to_the_token_only_where_its_refusal_can_be_kept_however_full_t
     std::fs::remove_dir_all(&tokens).unwrap();
     copy(&fresh, &tokens);
     std::fs::write(appliance.path("token/pin"), &right).unwrap();
+    appliance.run();
+    appliance.finish();
+}
+
+#[test]
+fn memories_of_the_log_that_cannot_be_kept_are_told_and_end_the_answers_when_neither_is() {
+    let disk = SmallDisk::of_megabytes(2);
+    let mut settings = Settings::new(Way::Separate);
+    settings.state = Some(disk.path().to_owned());
+    let mut appliance = Appliance::start(settings);
+    let token = appliance.token_of_the_case();
+    let ballast = disk.fill();
+    // An answer that only the log has, then the reason while answers go on, then none.
+    let (mut unready, mut told) = (0, false);
+    until("no answer", || {
+        let probe = appliance.operation("/readyz").send();
+        told |=
+            ["the signer's (signer.state_directory) was not kept", "the gateway's (store.url) was not kept"]
+                .iter()
+                .all(|words| probe.text().contains(words));
+        let answer = appliance.introspection("payments-api", &token).send();
+        if answer.status == 200 {
+            unready += u32::from(probe.status == 503);
+            return None;
+        }
+        answer.is_unavailable();
+        Some(())
+    });
+    assert!(told && unready > 0, "{told} {unready}");
+    appliance.wait_until_unready_because("neither memory of the audit log is kept any more");
+    let metrics = appliance.operation("/metrics").send().text().to_owned();
+    for name in ["chancery_signer_memory_lag_seconds", "chancery_gateway_memory_lag_seconds"] {
+        let lag = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        assert!(lag.is_some_and(|lag| lag > 30.0), "{name}: {lag:?}");
+    }
+    std::fs::remove_file(ballast).unwrap();
+    // Both are tried again without a new record.
+    appliance.wait_until_ready();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    appliance.finish();
+}
+
+#[test]
+fn a_state_of_tokens_that_cannot_be_written_is_unready_and_one_that_can_only_be_read_is_refused() {
+    let disk = SmallDisk::of_megabytes(2);
+    let mut settings = Settings::new(Way::Child);
+    settings.state = Some(disk.path().to_owned());
+    let mut appliance = Appliance::start(settings);
+    let token = appliance.token_of_the_case();
+    let ballast = disk.fill();
+    until("a token that cannot be stored", || {
+        (appliance.client_credentials("shop", &[]).status == 503).then_some(())
+    });
+    appliance.wait_until_unready_because("the disk is full");
+    assert_eq!(
+        appliance.introspect("payments-api", &token).inner()["active"],
+        true,
+        "reading needs no space"
+    );
+    std::fs::remove_file(ballast).unwrap();
+    appliance.wait_until_ready();
+    assert_eq!(appliance.client_credentials("shop", &[]).status, 200);
+    appliance.stop();
+    disk.remount("ro");
+    let mut gateway = appliance.process("serve");
+    assert_eq!(gateway.wait_all().code(), Some(78), "{}", gateway.said());
+    assert!(gateway.said().contains("Read-only file system"), "{}", gateway.said());
+    appliance.ended(&gateway);
+    disk.remount("rw");
     appliance.run();
     appliance.finish();
 }

@@ -178,7 +178,8 @@ fn a_missing_log_is_an_error_and_never_a_fresh_start() {
 
 #[test]
 fn a_second_gateway_on_the_same_state_and_a_second_signer_on_the_same_log_are_refused() {
-    let (gateway, signer) = (("serve", "another process holds it"), ("signer", "lock"));
+    let (gateway, signer) =
+        (("serve", "another process holds it"), ("signer", "another process listens there"));
     for (way, refused) in [(Way::Child, vec![gateway]), (Way::Separate, vec![gateway, signer])] {
         let appliance = Appliance::start(Settings::new(way));
         let token = appliance.token_of_the_case();
@@ -258,4 +259,94 @@ fn callers_that_go_away_cost_no_other_caller_its_answer() {
         "asks of callers that went away were signed too"
     );
     assert!(!finished.said.contains("CKR_"), "{}", finished.said);
+}
+
+/// All bytes of the log's segments.
+fn segments(appliance: &Appliance) -> Vec<Vec<u8>> {
+    let mut files: Vec<_> = std::fs::read_dir(appliance.audit().join("segments"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+#[test]
+fn why_a_signer_did_not_start_stays_the_reason_until_one_serves() {
+    for way in [Way::Child, Way::Separate] {
+        let mut appliance = Appliance::start(Settings::new(way));
+        let (pin, away) = (appliance.path("token/pin"), appliance.path("token/away"));
+        std::fs::rename(&pin, &away).unwrap();
+        crate::harness::send(appliance.signer_id().unwrap(), Signal::SIGKILL);
+        if let Some(mut signer) = appliance.signer.take() {
+            signer.wait_all();
+            appliance.ended(&signer);
+            let mut next = appliance.process("signer");
+            assert_eq!(next.wait_all().code(), Some(78), "{}", next.said());
+            appliance.ended(&next);
+            // The system's own words come each time that the gateway tries again.
+            appliance.wait_until_unready_because("since then");
+        }
+        appliance.wait_until_unready_because("token/pin");
+        std::fs::rename(&away, &pin).unwrap();
+        if way == Way::Child {
+            // The next start would be a minute later.
+            appliance.stop();
+        }
+        appliance.run();
+        appliance.finish();
+    }
+}
+
+#[test]
+fn a_signer_that_no_gateway_could_reach_adds_nothing_to_the_log() {
+    let appliance = Appliance::prepare(Settings::new(Way::Child));
+    let before = segments(&appliance);
+    let output = appliance.output(&["signer"]);
+    assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(segments(&appliance) == before);
+    appliance.finish();
+}
+
+#[test]
+fn a_signer_does_not_take_the_socket_of_one_that_serves() {
+    let appliance = Appliance::start(Settings::new(Way::Separate));
+    let token = appliance.token_of_the_case();
+    let (file, home) = (appliance.path("chancery.toml"), appliance.path("other"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = text
+        .replace(&appliance.audit().display().to_string(), &home.join("audit").display().to_string())
+        .replace("audit/test", "audit/other");
+    assert_ne!(other, text);
+    std::fs::create_dir(home).unwrap();
+    std::fs::write(&file, other).unwrap();
+    appliance.must(&["audit", "init"]);
+    let mut second = appliance.process("signer");
+    assert_eq!(second.wait_all().code(), Some(75), "{}", second.said());
+    assert!(second.said().contains("another process listens there"), "{}", second.said());
+    appliance.write_config();
+    assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
+    appliance.finish();
+}
+
+#[test]
+fn a_stopped_signer_is_told_in_words_and_neither_outlives_its_gateway_nor_keeps_it_from_ending() {
+    for way in [Way::Child, Way::Separate] {
+        let mut appliance = Appliance::start(Settings::new(way));
+        let signer = appliance.signer_id().unwrap();
+        crate::harness::send(signer, Signal::SIGSTOP);
+        let status = appliance.output(&["audit", "status"]);
+        let said = String::from_utf8_lossy(&status.stderr).into_owned();
+        assert!(!status.status.success() && said.contains("has not answered in"), "{said}");
+        let mut gateway = appliance.gateway.take().unwrap();
+        gateway.signal(Signal::SIGTERM);
+        assert_eq!(gateway.wait_all().code(), Some(0), "{}", gateway.said());
+        assert!(!gateway.said().contains("did not end in"), "it was not waited for: {}", gateway.said());
+        appliance.ended(&gateway);
+        if way == Way::Separate {
+            crate::harness::send(signer, Signal::SIGCONT);
+        }
+        appliance.run();
+        appliance.finish();
+    }
 }

@@ -143,3 +143,16 @@ fn nothing_written_into_a_deleted_segment_gets_a_receipt() {
     assert!(opened.log.close().is_err());
     assert!(opened.durable.recv().is_err());
 }
+
+#[test]
+fn what_is_written_into_a_segment_with_a_second_name_gets_no_receipt_and_the_reason_names_the_link() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    std::fs::hard_link(&bench.segments()[0], bench.segments()[0].with_extension("link")).unwrap();
+    // The write may come before the log's own look.
+    drop(opened.append(1, answer(1, 10)));
+    let why = opened.failed.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(why.contains("found 2: hard links to it"), "{why}");
+    assert!(opened.log.close().is_err());
+    assert!(opened.durable.recv().is_err());
+}

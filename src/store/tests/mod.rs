@@ -3,6 +3,7 @@
 mod equality;
 mod faults;
 mod file;
+mod health;
 mod tokens;
 mod writes;
 

@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     parties: Vec<Entry>,
     /// Where the log lies unless in the appliance's own directory.
     pub(crate) audit: Option<PathBuf>,
+    /// Where the state of tokens and, in the separate way, what the signer keeps lie, if not beside all else.
+    pub(crate) state: Option<PathBuf>,
     pub(crate) gateway_user: Option<&'static str>,
     /// The group whose members may make exports; their socket lies in `auditors`.
     pub(crate) auditors: Option<String>,
@@ -78,6 +80,7 @@ impl Settings {
             tls: false,
             parties: the_bank(),
             audit: None,
+            state: None,
             gateway_user: None,
             auditors: None,
             segment_bytes: 1 << 20,
@@ -193,6 +196,7 @@ impl Settings {
         let home = home.display();
         let audit =
             self.audit.as_ref().map_or_else(|| format!("{home}/audit"), |path| path.display().to_string());
+        let state = self.state.as_ref().map_or_else(|| home.to_string(), |path| path.display().to_string());
         let mut text = format!(
             "version = 1\nissuer = \"{}\"\n\n[http]\nlisten = \"{}\"\noperations_listen = \"127.0.0.1:0\"\n",
             self.issuer, self.listen
@@ -214,12 +218,15 @@ impl Settings {
                 text,
                 "\n[signer]\nsocket = \"{home}/signer.sock\"\ngateway_user = \"{gateway}\"\nsigner_user = \"{me}\"\n"
             );
+            if self.state.is_some() {
+                let _ = writeln!(text, "state_directory = \"{state}/signer\"");
+            }
         }
         let _ = write!(
             text,
             "\n[hsm]\nmodule = \"{}\"\ntoken = \"pkcs11:token=chancery\"\npin_file = \"{home}/token/pin\"\n\
              {}\n\n[audit]\ndirectory = \"{audit}\"\norigin = \"as.bank.example/audit/test\"\n\
-             segment_bytes = {}\n\n[store]\nurl = \"sqlite://{home}/state.db\"\n\n[log]\nlines = \"json\"\n",
+             segment_bytes = {}\n\n[store]\nurl = \"sqlite://{state}/state.db\"\n\n[log]\nlines = \"json\"\n",
             if self.faults { super::faults::module() } else { module() }.display(),
             self.hsm,
             self.segment_bytes

@@ -1,0 +1,53 @@
+//! For how long a memory of the log has not followed it: one for the signer's memory, one for the gateway's.
+
+use crate::clock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Asks no lock and no disk, so that a write that hangs is seen as well. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Lag {
+    /// In monotonic nanoseconds; 0 while the memory follows.
+    since: Arc<AtomicU64>,
+}
+
+impl Lag {
+    /// The log has a newer checkpoint than the one that is kept; to be called before each try to keep it.
+    pub fn begins(&self) {
+        let now = clock::monotonic_nanos().max(1);
+        // Fails where an earlier try failed: the lag began then.
+        let _ = self.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The newest checkpoint is kept.
+    pub fn ends(&self) {
+        self.since.store(0, Ordering::Relaxed);
+    }
+
+    /// Zero while the memory follows.
+    pub fn get(&self) -> Duration {
+        match self.since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => clock::since(since),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lag_begins_with_the_first_failed_try_and_ends_with_the_first_that_succeeds() {
+        let lag = Lag::default();
+        assert_eq!(lag.get(), Duration::ZERO);
+        lag.begins();
+        std::thread::sleep(Duration::from_millis(2));
+        let before = lag.clone().get();
+        lag.begins();
+        assert!(lag.get() >= before && before > Duration::ZERO);
+        lag.ends();
+        assert_eq!(lag.get(), Duration::ZERO);
+    }
+}
