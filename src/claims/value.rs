@@ -37,8 +37,8 @@ impl ClaimValue {
     const MAX_TEXT: usize = 1024;
     /// Values in one, lists and objects counted too.
     const MAX_VALUES: usize = 256;
-    /// Lists and objects within each other; `http.limits.json_depth` bounds the JWT as a whole.
-    const MAX_DEPTH: usize = 8;
+    /// Lists and objects within each other; `http.limits.json_depth` bounds the front server's JWT as a whole.
+    pub const MAX_DEPTH: usize = 8;
 }
 
 impl Serialize for ClaimValue {

@@ -1,9 +1,15 @@
 //! An `at+jwt` of ours that comes back to be introspected or revoked (RFC 9068 §4).
 
-use crate::claims::Jti;
+use crate::claims::{ClaimValue, Jti};
 use crate::config::Config;
 use crate::jose::{PublicKey, Received};
 use serde_json::Value;
+
+/// Nesting of the claims of an `at+jwt` of ours at most. `http.limits.json_depth` is for what others wrote: were it asked
+/// here, a smaller one would make tokens that we issued unknown, and `/revoke` would answer 200 without revoking. A later
+/// version may issue deeper ones, and must then read deeper ones first.
+const DEPTH: usize = 32;
+const _: () = assert!(1 + ClaimValue::MAX_DEPTH < DEPTH, "whatever is issued can be read");
 
 /// The name of an `at+jwt` that we signed: `typ` is `at+jwt`, `iss` is ours, one of `keys` (all that sign or signed
 /// access tokens and may still stand) verifies it. Everything else is `None`, for which nobody is told a reason.
@@ -11,7 +17,7 @@ use serde_json::Value;
 /// Audience, expiry and the rest are those of the row that was durable before the token left: a JWT without a row is
 /// inactive, whoever signed it.
 pub fn own_access_token(config: &Config, keys: &[PublicKey], jwt: &str) -> Option<Jti> {
-    let received = Received::parse(jwt, config.http.limits.json_depth).ok()?;
+    let received = Received::parse(jwt, DEPTH).ok()?;
     // An ES256 signature has a second form, which anybody can write: that JWT is not the one that was issued.
     if received.claimed_issuer() != Some(config.issuer.as_str()) || !received.has_low_s() {
         return None;
@@ -30,6 +36,21 @@ mod tests {
     use crate::jose::testing::TestKey;
     use crate::jose::{Algorithm, other_form};
     use serde_json::json;
+
+    #[test]
+    fn what_a_stranger_may_nest_does_not_decide_which_tokens_are_ours() {
+        let mut config = bank();
+        config.http.limits.json_depth = 1;
+        let ours = TestKey::new(Algorithm::ES256);
+        let deepest = (0..ClaimValue::MAX_DEPTH).fold(json!(1), |inner, _| json!([inner]));
+        assert!(serde_json::from_value::<ClaimValue>(deepest.clone()).is_ok());
+        let claims = json!({"iss": "https://as.bank.example", "jti": "t-1", "groups": deepest});
+        let jwt = ours.sign(Some("at+jwt"), &claims);
+        assert_eq!(
+            own_access_token(&config, &[ours.public()], &jwt).map(String::from).as_deref(),
+            Some("t-1")
+        );
+    }
 
     #[test]
     fn only_an_access_token_that_we_signed_has_a_name() {

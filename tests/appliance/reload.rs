@@ -1,6 +1,6 @@
 //! A configuration that changes while the service runs.
 
-use crate::harness::{Appliance, Settings, Way, send, until};
+use crate::harness::{Appliance, Grant, Settings, Way, send, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::process::Command;
@@ -132,6 +132,27 @@ fn one_line_says_what_of_a_new_configuration_was_taken_over_and_what_was_not() {
     );
     assert_eq!(appliance.client_credentials("hasty", &[]).status, 200, "the client stays until a restart");
     appliance.finish();
+}
+
+#[test]
+fn a_smaller_json_depth_makes_no_token_unknown_that_was_issued_before() {
+    let mut appliance = Appliance::start(Settings::new(Way::Child));
+    let deep = (0..8).fold(serde_json::json!("payers"), |inner, _| serde_json::json!([inner]));
+    let grant = Grant::of_scope(&appliance.settings.issuer, "payments:status").with("groups", deep);
+    let issue = |appliance: &Appliance| appliance.assert("shop-jwt", &grant.text(), &[]).token();
+    let (revoked, bystander) = (issue(&appliance), issue(&appliance));
+    let active = |appliance: &Appliance, token: &str| {
+        appliance.introspect("payments-api", token).inner()["active"] == true
+    };
+    appliance.settings = appliance.settings.clone().limit("json_depth", "8");
+    appliance.write_config();
+    reload(&mut appliance, TAKEN);
+    let refused = appliance.assert("shop-jwt", &grant.text(), &[]);
+    refused.is_refused(400, "invalid_grant", "it is deeper than strangers may write");
+    assert!(active(&appliance, &revoked) && active(&appliance, &bystander));
+    assert_eq!(appliance.revoke("shop-jwt", &revoked).status, 200);
+    assert!(!active(&appliance, &revoked) && active(&appliance, &bystander));
+    assert_eq!(appliance.finish().evidence.events("revoked").count(), 1);
 }
 
 #[test]
