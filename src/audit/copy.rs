@@ -84,7 +84,7 @@ pub fn verify_copy(
             return Err(damage(&settings.directory, 0, what));
         }
     };
-    let found = recover_against(settings, keys, known.as_ref())?;
+    let found = recover_against(settings, keys, known.as_ref(), u64::MAX)?;
     let covered = found.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
     Ok(Verified { records: found.place.edge.size(), covered })
 }

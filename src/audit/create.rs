@@ -44,7 +44,7 @@ impl NewLog {
 
 /// See [`super::Log::create`].
 pub(super) fn create(
-    NewLog(LogLock { settings, _held }): NewLog,
+    NewLog(LogLock { settings, _held, .. }): NewLog,
     first: &[Entry],
     mut signer: SignCheckpoint,
 ) -> Result<(Published, Continuity), CreateError> {

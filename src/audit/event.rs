@@ -32,6 +32,9 @@ pub enum Event {
     KeyActivated,
     /// A key in the token did not pass its proof, and is not used.
     KeyRefused,
+    /// An earlier generation of a key that is not held: its public half, which earlier records name, is published and
+    /// verified with. `reason` says why it is not held.
+    KeyRemembered,
     /// A generation of a key will not sign again.
     KeyRetired,
     /// A configuration of the gateway came into force, for the first time since the signer started or instead of another:

@@ -86,7 +86,7 @@ impl<T: Send + 'static> Log<T> {
         sign: SignCheckpoint,
         handlers: Handlers<T>,
     ) -> Result<(Self, Recovery), OpenError> {
-        let recovered = recover(&lock.settings, keys)?;
+        let mut recovered = recover(&lock.settings, keys, lock.from)?;
         let tiles = republish(&lock.settings, &recovered)?;
         let checkpoint = recovered.checkpoint.clone().map(Arc::new);
         let recovery = Recovery {
@@ -95,6 +95,7 @@ impl<T: Send + 'static> Log<T> {
             checkpoint: checkpoint.clone(),
             rebuilt: recovered.published.is_none(),
             keys: recovered.keys.clone(),
+            recorded_keys: std::mem::take(&mut recovered.recorded_keys),
         };
         let newest = Arc::new(Mutex::new(checkpoint));
         let log = Self::start(lock, sign, handlers, recovered, tiles, newest)?;

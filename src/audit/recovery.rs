@@ -14,6 +14,7 @@ use super::note::{Checkpoint, VerifierKey};
 use super::pen::Place;
 use super::publisher::Published;
 use super::reader::{Defect, Found, ReadError, Reader, Rest};
+use super::recorded_keys::RecordedKey;
 use super::replay::Replay;
 use super::segment::{self, Active, Prepared};
 use super::settings::LogSettings;
@@ -36,6 +37,10 @@ pub struct Recovery {
     pub rebuilt: bool,
     /// All keys that are known to have signed checkpoints: those given, and those that the log's own key records name.
     pub keys: Vec<VerifierKey>,
+    /// Keys of all purposes in the key records from [`LogLock::reading_from`] on, and perhaps in some before.
+    ///
+    /// [`LogLock::reading_from`]: super::LogLock::reading_from
+    pub recorded_keys: Vec<RecordedKey>,
 }
 
 /// What a crash left of a batch: its whole records are part of the log, the rest stays where it is.
@@ -73,6 +78,7 @@ pub(super) struct Recovered {
     pub(super) segments: Vec<PathBuf>,
     /// Given and found in key records.
     pub(super) keys: Vec<VerifierKey>,
+    pub(super) recorded_keys: Vec<RecordedKey>,
 }
 
 /// The last segment.
@@ -126,9 +132,13 @@ pub(super) fn damage(segment: &Path, offset: u64, what: impl Into<String>) -> Op
     OpenError::Damage { segment: segment.to_path_buf(), offset, what: what.into() }
 }
 
-/// Reads and checks the log, and changes nothing.
-pub(super) fn recover(settings: &LogSettings, keys: &[VerifierKey]) -> Result<Recovered, OpenError> {
-    recover_against(settings, keys, published(settings, keys).as_ref())
+/// Reads and checks the log, at least from the record `known` on, and changes nothing.
+pub(super) fn recover(
+    settings: &LogSettings,
+    keys: &[VerifierKey],
+    known: u64,
+) -> Result<Recovered, OpenError> {
+    recover_against(settings, keys, published(settings, keys).as_ref(), known)
 }
 
 /// The same, with the checkpoint that was published.
@@ -136,6 +146,7 @@ pub(super) fn recover_against(
     settings: &LogSettings,
     keys: &[VerifierKey],
     published: Option<&Checkpoint>,
+    known: u64,
 ) -> Result<Recovered, OpenError> {
     let directory = segment::directory(&settings.directory);
     let segments = segment::list(&directory)?;
@@ -147,7 +158,7 @@ pub(super) fn recover_against(
     let headers = headers(settings, &segments)?;
     let usable = published.filter(|p| tiles_reach(settings, p));
     // The tiles go on at the first record of the incomplete bundle, which is rebuilt as well.
-    let from = usable.map_or(0, |p| p.size - p.size % 256);
+    let from = usable.map_or(0, |p| p.size - p.size % 256).min(known);
     let begin = segments.iter().rposition(|(first, _)| *first <= from).unwrap_or(0);
     let whole = |begin| {
         let replay = Replay::begin(&settings.origin, keys, published);
@@ -177,6 +188,7 @@ pub(super) fn recover_against(
         checkpoint: replay.checkpoint,
         segments: segments.into_iter().skip(begin).map(|(_, path)| path).collect(),
         keys: replay.keys,
+        recorded_keys: replay.recorded.into_vec(),
     })
 }
 

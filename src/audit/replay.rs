@@ -6,6 +6,7 @@ use super::frame::{Form, Frame};
 use super::note::{CHECKPOINT_PURPOSE, Checkpoint, VerifierKey};
 use super::pen::Place;
 use super::publisher::Published;
+use super::recorded_keys::RecordedKeys;
 use super::tree::{Edge, Hash, leaf_hash};
 use super::view::RecordView;
 use crate::clock::{Mark, Timestamp};
@@ -18,6 +19,7 @@ pub(super) struct Replay<'a> {
     origin: &'a str,
     /// Keys of checkpoints: those given, and those whose key records were shown.
     pub(super) keys: Vec<VerifierKey>,
+    pub(super) recorded: RecordedKeys,
     pub(super) published: Option<&'a Checkpoint>,
     prev: Hash,
     time: Timestamp,
@@ -39,6 +41,7 @@ impl<'a> Replay<'a> {
         Self {
             origin,
             keys: keys.to_vec(),
+            recorded: RecordedKeys::default(),
             published,
             prev: [0; 32],
             time: Timestamp::from_unix_nanos(0),
@@ -87,17 +90,17 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Takes note of a key of checkpoints, so that no file beside the segments is needed to verify them. What it signed
+    /// Takes note of a key; of one of checkpoints so that no file beside the segments is needed to verify them. What it signed
     /// is believed no more than the record itself, until a checkpoint of a key that was given covers both.
     fn learn(&mut self, view: &RecordView<'_>) {
-        let Some(spki) = view.spki.as_deref().filter(|_| view.purpose.as_deref() == Some(CHECKPOINT_PURPOSE))
-        else {
-            return;
-        };
-        let key = STANDARD.decode(spki).ok().and_then(|spki| VerifierKey::from_spki(self.origin, &spki).ok());
-        if let Some(key) = key.filter(|key| !self.keys.contains(key)) {
+        let Some(spki) = view.spki.as_deref().and_then(|spki| STANDARD.decode(spki).ok()) else { return };
+        if view.purpose.as_deref() == Some(CHECKPOINT_PURPOSE)
+            && let Ok(key) = VerifierKey::from_spki(self.origin, &spki)
+            && !self.keys.contains(&key)
+        {
             self.keys.push(key);
         }
+        self.recorded.see(view, spki);
     }
 
     fn check_checkpoint(&mut self, view: &RecordView<'_>, frame: &Frame<'_>) -> Result<(), String> {

@@ -54,6 +54,8 @@ impl LogSettings {
 /// A log that every other writer is kept out of until it is dropped. Taken before anything else, the token included.
 pub struct LogLock {
     pub(super) settings: LogSettings,
+    /// See [`Self::reading_from`].
+    pub(super) from: u64,
     pub(super) _held: [Flock<File>; 2],
 }
 
@@ -83,7 +85,14 @@ impl LogLock {
         let directory = &settings.directory;
         let itself = File::open(directory).map_err(at(directory, "opening"))?;
         let held = [flock(itself, directory.clone())?, flock(file, path)?];
-        Ok(Self { settings, _held: held })
+        Ok(Self { settings, from: u64::MAX, _held: held })
+    }
+
+    /// Opening the log reads at least from the record with this number on, for [`super::Recovery::recorded_keys`]. Records
+    /// before it are read as far as the log itself needs them.
+    #[must_use]
+    pub fn reading_from(self, record: u64) -> Self {
+        Self { from: record, ..self }
     }
 }
 

@@ -79,6 +79,9 @@ pub struct RecordView<'a> {
     /// The signing key.
     #[serde(borrow)]
     pub kid: Option<Cow<'a, str>>,
+    /// Key records: its label.
+    #[serde(borrow)]
+    pub key_label: Option<Cow<'a, str>>,
     /// Its algorithm.
     #[serde(borrow)]
     pub alg: Option<Cow<'a, str>>,

@@ -9,11 +9,15 @@ use serde_json::json;
 /// Makes the first generation of each series of keys that the token lacks, with a full template, and proves each.
 ///
 /// Before `audit init` the keys are recorded by it; afterwards the service has to be stopped, and each new key is
-/// recorded at once.
+/// recorded at once. A generation that has signed and is missing is not made anew, since that would be another key: put it
+/// back, or make the one after it (--after), which signs in its place.
 #[derive(Args)]
 pub struct KeyGenerate {
     #[command(flatten)]
     file: ConfigFile,
+    /// Make the generation after this one, the newest of its series, and nothing else: it signs from the next start on
+    #[arg(long, value_name = "LABEL")]
+    after: Option<String>,
     /// Print one JSON object for each key
     #[arg(long)]
     json: bool,
@@ -36,7 +40,7 @@ pub fn run(args: &KeyGenerate) -> Status {
         Ok(calls) => calls,
         Err(status) => return status,
     };
-    match generate_keys(&config, &operator(), &calls, &mut told) {
+    match generate_keys(&config, args.after.as_deref(), &operator(), &calls, &mut told) {
         Ok(()) => 0,
         Err(error) => fail(&error, error.exit_status()),
     }

@@ -50,6 +50,16 @@ pub enum FindError {
 }
 
 impl FindError {
+    /// The label of the key.
+    pub fn label(&self) -> &str {
+        match self {
+            Self::NotFound { label, .. }
+            | Self::Ambiguous { label, .. }
+            | Self::Refused { label, .. }
+            | Self::Call { label, .. } => label,
+        }
+    }
+
     /// What has to happen; a key that is missing or refused is [`ErrorClass::Request`].
     pub const fn class(&self) -> ErrorClass {
         match self {

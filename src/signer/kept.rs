@@ -81,6 +81,12 @@ impl Memory {
         self.state.read(CHECKPOINT).map_err(failed)
     }
 
+    /// Over how many records the note is; `None` when there is none, or no checkpoint.
+    pub(super) fn records(&self) -> Result<Option<u64>, StartError> {
+        let read = |note: Vec<u8>| Checkpoint::from_note_unverified(&note).ok();
+        Ok(self.read()?.and_then(read).map(|kept| kept.size))
+    }
+
     /// What it says of the log that was opened just now; `None` when there is no memory.
     pub(super) fn compare(&self, log: &Log<Ticket>) -> Result<Option<Continuity>, StartError> {
         let Some(note) = self.read()? else { return Ok(None) };

@@ -1,15 +1,16 @@
-//! The keys in the token, by purpose and algorithm. The newest generation of a series signs; the earlier ones are published
-//! and verified with, as long as the token holds them: tokens and answers that they signed live on.
+//! The keys by purpose and algorithm. The newest generation of a series signs; the earlier ones are published and verified
+//! with, whether the token still holds them or not: tokens and answers that they signed live on.
 
 use super::calls::{Caller, Doing};
 use super::content::{Typ, encoded_header};
+use super::known::{KnownKey, KnownKeys};
 use super::pace::Pace;
 use super::trouble::Trouble;
 use super::unproved::Unproved;
 use crate::claims::Purpose;
 use crate::config::{Config, KeySeries};
 use crate::hsm::{ErrorClass, FindError, Hsm, HsmError, Key, KeyLabel, SignError};
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, PublicKey};
 use std::path::PathBuf;
 
 /// Why the keys of the configuration cannot be used.
@@ -22,6 +23,30 @@ pub enum KeyringError {
     Missing {
         /// Label of the first generation.
         label: String,
+    },
+    /// The generation that signed last is not in the token.
+    #[error(
+        "the token has no key {label}, which has signed since {since}, and no earlier key signs in its place: look at the token (a replica may be behind), or put the key back from its backup; if it is lost for good, run: chancery key generate --after {label} (it makes {next}; what {label} signed stays verified by its public half)"
+    )]
+    Lost {
+        /// Its label.
+        label: String,
+        /// When it was first activated.
+        since: String,
+        /// Label of the generation after it.
+        next: String,
+    },
+    /// Another key has the label of one that was in use.
+    #[error(
+        "the key {label} was replaced: the token holds one with kid {found}, expected {expected}; it must not sign: delete both its halves with the token's own tool and put the key back from its backup, or give the new key the label of the next generation"
+    )]
+    Replaced {
+        /// The label.
+        label: String,
+        /// `kid` that the log's records name.
+        expected: String,
+        /// `kid` of the key in the token.
+        found: String,
     },
     /// A key that an earlier run made or refused, and that no run has proved.
     #[error(
@@ -45,10 +70,22 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
+    /// The key that it is about, if it is about one.
+    fn label(&self) -> Option<&str> {
+        match self {
+            Self::Missing { label }
+            | Self::Lost { label, .. }
+            | Self::Replaced { label, .. }
+            | Self::Unproved { label, .. } => Some(label),
+            Self::Find(error) => Some(error.label()),
+            Self::Token(_) => None,
+        }
+    }
+
     /// Whether the token's state may be another one after a while.
     const fn may_pass(&self) -> bool {
         match self {
-            Self::Missing { .. } | Self::Unproved { .. } => false,
+            Self::Missing { .. } | Self::Lost { .. } | Self::Replaced { .. } | Self::Unproved { .. } => false,
             Self::Find(error) => !matches!(error.class(), ErrorClass::Request),
             Self::Token(error) => !matches!(error.class(), ErrorClass::Request),
         }
@@ -113,6 +150,7 @@ impl SigningKey {
 
 /// One key series of the configuration: all its generations that the token holds.
 struct Series {
+    named: KeySeries,
     /// The newest generation: the only one that signs.
     signing: SigningKey,
     /// What earlier generations signed is still about: they are published and verified with. Newest first.
@@ -125,44 +163,95 @@ pub(super) struct RefusedKey {
     pub error: KeyringError,
 }
 
-/// All keys of the configuration, proved.
+/// A generation that was in use and is not held now.
+pub(super) struct RememberedKey {
+    pub known: KnownKey,
+    pub why: &'static str,
+}
+
+/// All keys of the configuration, proved; and the public halves of all others that were ever in use.
 pub(super) struct Keyring {
     series: Vec<Series>,
     refused: Vec<RefusedKey>,
+    remembered: Vec<RememberedKey>,
 }
 
 impl Keyring {
     /// Finds every generation of each series and proves it (invariant 3).
     ///
-    /// The newest one has to pass. An earlier one that the token refuses to prove is left out, since nothing else says
-    /// that its public half was ever ours; what passes by itself is an error here as well.
+    /// The newest one has to pass, and none that signed later may be `known`. Of an earlier one that does not pass only what
+    /// is known of it is used; what passes by itself is an error here as well.
     pub(super) fn load(
         config: &Config,
         hsm: &Hsm,
         caller: &Caller,
         unproved: &Unproved,
+        known: &KnownKeys,
     ) -> Result<Self, KeyringError> {
         let labels = caller.run(1, Doing::call("C_FindObjects"), || hsm.labels())?;
-        let mut keyring = Self { series: Vec::with_capacity(config.keys.len()), refused: Vec::new() };
+        let series = Vec::with_capacity(config.keys.len());
+        let mut keyring = Self { series, refused: Vec::new(), remembered: Vec::new() };
         for series in &config.keys {
             let prove = |label: &KeyLabel| find_key(hsm, caller, unproved, label);
             let mut generations = find_series(&labels, series);
-            let newest = generations.pop().ok_or_else(|| KeyringError::Missing { label: series.label(1) })?;
+            let newest = generations.pop();
+            known.check_newest(series, newest.as_ref())?;
+            let newest = newest.ok_or_else(|| KeyringError::Missing { label: series.label(1) })?;
             let signing = SigningKey::new(series.purpose, prove(&newest)?);
             let mut earlier = Vec::with_capacity(generations.len());
             for label in generations.iter().rev() {
                 match prove(label) {
                     Ok(key) => earlier.push(key),
                     Err(error) if !error.may_pass() => {
-                        tracing::error!(%error, "an earlier generation of a key is not published");
+                        tracing::error!(%error, "an earlier generation of a key is refused");
                         keyring.refused.push(RefusedKey { purpose: series.purpose, error });
                     }
                     Err(error) => return Err(error),
                 }
             }
-            keyring.series.push(Series { signing, earlier });
+            keyring.series.push(Series { named: series.clone(), signing, earlier });
         }
+        keyring.compare(known)?;
         Ok(keyring)
+    }
+
+    /// Compares what the token holds with all that is known. Done once more when the log has told of keys that were not.
+    pub(super) fn compare(&mut self, known: &KnownKeys) -> Result<(), KeyringError> {
+        for series in &mut self.series {
+            known.check_newest(&series.named, series.signing.key.label().parse().ok().as_ref())?;
+            known.check_same(&series.signing.key)?;
+            let purpose = series.signing.purpose;
+            series.earlier.retain(|key| match known.check_same(key) {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::error!(%error, "an earlier generation of a key is refused");
+                    self.refused.push(RefusedKey { purpose, error });
+                    false
+                }
+            });
+        }
+        let held: Vec<&str> = self.all().map(|(_, key)| key.public().kid()).collect();
+        let others = known.iter().filter(|known| !held.contains(&known.public.kid()));
+        self.remembered =
+            others.map(|known| RememberedKey { known: known.clone(), why: self.why_not(known) }).collect();
+        Ok(())
+    }
+
+    /// Why a generation that was in use is not held.
+    fn why_not(&self, known: &KnownKey) -> &'static str {
+        let same = |series: &&Series| {
+            (series.named.purpose, series.named.algorithm) == (known.purpose, known.label.algorithm())
+        };
+        let label = known.label.to_string();
+        if self.series.iter().find(same).is_none() {
+            "no [[keys]] entry names its series"
+        } else if self.refused.iter().any(|refused| refused.error.label() == Some(&label)) {
+            "what the token holds under its label was refused"
+        } else if self.all().any(|(_, key)| key.label() == label) {
+            "another key took its label before"
+        } else {
+            "the token does not hold it"
+        }
     }
 
     /// The key that signs for exactly this purpose and algorithm (invariant 4).
@@ -197,6 +286,17 @@ impl Keyring {
     /// Generations that are left out.
     pub(super) fn refused(&self) -> &[RefusedKey] {
         &self.refused
+    }
+
+    /// Generations of which only the public half is there.
+    pub(super) fn remembered(&self) -> &[RememberedKey] {
+        &self.remembered
+    }
+
+    /// The public half of every key that is in use or ever was, with its purpose.
+    pub(super) fn public(&self) -> impl Iterator<Item = (Purpose, &PublicKey)> {
+        let held = self.all().map(|(purpose, key)| (purpose, &**key.public()));
+        held.chain(self.remembered.iter().map(|key| (key.known.purpose, &key.known.public)))
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Hello {
 pub enum Welcome {
     /// Both agree.
     Accepted {
-        /// Public keys of all generations in the token with their purposes: what `/jwks` serves.
+        /// Public keys of all generations that were ever in use with their purposes: what `/jwks` serves.
         keys: Vec<PublishedKey>,
         /// `signed_metadata` (RFC 8414 §2.1), already recorded.
         signed_metadata: String,

@@ -14,6 +14,7 @@
 //! | `content` | header and payload of each JWT |
 //! | `record`, `disclosed` | the audit record of each act, and what it commits to |
 //! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the one that signs checkpoints, and those that did |
+//! | `known`, `generate` | every generation that was ever in use, whatever the token shows; making keys |
 //! | `turn`, `trouble` | threads that take turns for short calls; faults of a key that go on |
 //! | `login`, `unproved` | a logged-in token, unless its PIN was refused before; keys that no run has proved yet |
 //! | `start` | from a configuration to an open token and an open log |
@@ -45,9 +46,11 @@ mod disclosed;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod generate;
 mod inbox;
 mod kept;
 mod keyring;
+mod known;
 mod lag;
 mod line;
 mod link;
@@ -83,6 +86,7 @@ pub use calls::Calls;
 pub use checkpoint_key::{log_keys_path, read_log_keys};
 pub use child::keep_child;
 pub use client::{AskError, Outage, Published, Recorded, SignerClient, SignerState};
+pub use generate::generate_keys;
 pub use kept::Refused;
 pub use keyring::KeyringError;
 pub use lag::Lag;
@@ -94,6 +98,6 @@ pub use record::Identity;
 pub use rolled_back::compare_published;
 pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service, refuse};
-pub use start::{Appliance, StartError, generate_keys, init_log, record_event, remember_lost_token};
+pub use start::{Appliance, StartError, init_log, record_event, remember_lost_token};
 pub use state::StateDirectory;
 pub use status::SignerStatus;

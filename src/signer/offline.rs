@@ -3,6 +3,7 @@
 
 use super::checkpoint_key::{known_log_keys, log_keys_path};
 use super::kept::Memory;
+use super::known::KnownKeys;
 use super::owner::AsOwner;
 use super::record::{self, Identity};
 use super::start::{StartError, identity, log_settings};
@@ -11,7 +12,7 @@ use super::watch;
 use super::worker::{Ticket, release_all};
 use crate::audit::note::Checkpoint;
 use crate::audit::{
-    Adoption, CheckpointRef, Digest, Event, Handlers, Known, Log, LogError, LogLock, Published,
+    Adoption, CheckpointRef, Digest, Event, Handlers, Known, Log, LogError, LogLock, Published, Recovery,
 };
 use crate::config::Config;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub struct Offline {
     pub(super) log: Log<Ticket>,
     identity: Identity,
     memory: Memory,
+    state: StateDirectory,
     // Dropped last: the log's threads still write.
     _owner: AsOwner,
 }
@@ -34,6 +36,16 @@ pub struct Remembered {
     pub standing: Result<(), String>,
 }
 
+/// Opens a log that signs nothing: the next start has compared it with what the gateway knows of it.
+pub(super) fn open_without_token(
+    config: &Config,
+    lock: LogLock,
+) -> Result<(Log<Ticket>, Recovery), StartError> {
+    let handlers = Handlers { on_durable: Box::new(release_all), on_failure: Box::new(|_| ()) };
+    let sign = Box::new(|_: &str| Err("the token is not open".to_owned()));
+    Ok(Log::open(lock, &known_log_keys(&log_keys_path(config)), sign, handlers)?)
+}
+
 impl Offline {
     /// Opens the log, which no other process may have open.
     pub fn open(config: &Config) -> Result<Self, StartError> {
@@ -42,10 +54,9 @@ impl Offline {
         let owner =
             AsOwner::of(directory).map_err(|error| StartError::State { path: directory.clone(), error })?;
         let lock = LogLock::take(log_settings(config))?;
-        let handlers = Handlers { on_durable: Box::new(release_all), on_failure: Box::new(|_| ()) };
-        let sign = Box::new(|_: &str| Err("the token is not open".to_owned()));
-        let (log, _) = Log::open(lock, &known_log_keys(&log_keys_path(config)), sign, handlers)?;
-        Ok(Self { log, identity, memory: Memory::of(StateDirectory::of(config)), _owner: owner })
+        let (log, _) = open_without_token(config, lock)?;
+        let state = StateDirectory::of(config);
+        Ok(Self { log, identity, memory: Memory::of(state.clone()), state, _owner: owner })
     }
 
     /// Records an export; the number of the record.
@@ -108,6 +119,7 @@ impl Offline {
         // The point of no return: the decision is durable. Before it nothing has changed; after a crash between these two
         // the memories are as before, and the command can be given again.
         self.memory.keep_decision(sequence)?;
+        KnownKeys::doubt(self.state)?;
         self.memory.keep(&newest, &shown)?;
         self.log.close()?;
         Ok(sequence)

@@ -5,7 +5,7 @@
 
 use super::content::{Typ, answer_audience};
 use super::disclosed::Disclosed;
-use super::keyring::SigningKey;
+use super::keyring::{RememberedKey, SigningKey};
 use super::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk, RefusalAsk, RevocationAsk};
 use super::sealed::{BODY, Sealed};
 use crate::audit::{
@@ -334,6 +334,23 @@ pub(super) fn key(
         spki: Some(&spki),
         attributes: Some(&attributes),
         ..Draft::new(event, Outcome::Success)
+    };
+    Ok(Entry::plain(&draft)?)
+}
+
+/// A generation that is not held; its public half is one that an earlier record named.
+pub(super) fn remembered(key: &RememberedKey, token: &TokenInfo) -> Result<Entry, RecordError> {
+    let RememberedKey { known, why } = key;
+    let (label, spki) = (known.label.to_string(), STANDARD.encode(known.public.spki()));
+    let draft = Draft {
+        reason: Some(why),
+        purpose: Some(known.purpose.name()),
+        kid: Some(known.public.kid()),
+        key_label: Some(&label),
+        alg: Some(known.public.algorithm().name()),
+        token_serial: Some(&token.serial),
+        spki: Some(&spki),
+        ..Draft::new(Event::KeyRemembered, Outcome::Success)
     };
     Ok(Entry::plain(&draft)?)
 }

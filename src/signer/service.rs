@@ -305,9 +305,9 @@ impl Service {
     fn published_keys(&self) -> Vec<PublishedKey> {
         self.shared
             .keys
-            .all()
+            .public()
             .filter(|(purpose, _)| *purpose != Purpose::AuditCheckpoint)
-            .map(|(purpose, key)| PublishedKey { purpose, jwk: key.public().jwk().clone() })
+            .map(|(purpose, key)| PublishedKey { purpose, jwk: key.jwk().clone() })
             .collect()
     }
 

@@ -1,13 +1,13 @@
 //! From a configuration to an open token and an open log; and the separate act that creates the log.
 
-use super::calls::{Caller, Calls, Doing};
+use super::calls::{Calls, Doing};
 use super::checkpoint_key::{CheckpointKeys, keep_log_keys, likely_log_keys, log_keys_path};
 use super::content::SigningInput;
 use super::kept::Memory;
-use super::keyring::{Keyring, KeyringError, RefusedKey, find_key, find_series};
+use super::keyring::{Keyring, KeyringError, RefusedKey};
+use super::known::KnownKeys;
 use super::login::open_token;
 use super::record::{self, Identity, RecordError, Signer};
-use super::rolled_back::compare_published;
 use super::sealed::Sealed;
 use super::service::Ending;
 use super::state::StateDirectory;
@@ -21,8 +21,7 @@ use crate::claims::{Issuer, Purpose};
 use crate::clock::{Sources, Trusted};
 use crate::config::Config;
 use crate::hsm::{
-    self, ErrorClass, FindError, GenerateError, Hsm, HsmError, Key, KeySpec, PinFileError, SignError,
-    TokenInfo,
+    self, ErrorClass, FindError, GenerateError, Hsm, HsmError, PinFileError, SignError, TokenInfo,
 };
 use crate::protocol;
 use serde::Serialize;
@@ -75,6 +74,14 @@ pub enum StartError {
     /// A key was not made.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    /// `--after` names no newest generation.
+    #[error("--after {asked}: expected the newest generation of a series that [[keys]] names{}", newest.as_ref().map_or_else(String::new, |newest| format!(", which is {newest}")))]
+    After {
+        /// What was asked.
+        asked: String,
+        /// The newest generation, if it is of a configured series that has one.
+        newest: Option<String>,
+    },
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
@@ -136,7 +143,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit status by sysexits: 77 for a PIN that the token refused (nothing may try it again), 78 for what the
+    /// The exit status by sysexits: 64 for a wrong argument, 77 for a PIN that the token refused (nothing may try it again), 78 for what the
     /// configuration or the PIN's file says, 65 for a damaged log, 74 for its disk, 75 for what may pass by itself:
     /// every other state of the token.
     pub const fn exit_status(&self) -> u8 {
@@ -145,6 +152,7 @@ impl StartError {
             return 77;
         }
         match self {
+            Self::After { .. } => 64,
             Self::NoCredentials
             | Self::PinFile(_)
             | Self::TokenUri(_)
@@ -205,9 +213,6 @@ pub struct Appliance {
     identity: Identity,
 }
 
-/// Deadlines that making a key has: RSA in a small device takes minutes.
-const CALLS_TO_MAKE: u32 = 12;
-
 /// What this process is and what it was given.
 pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
     let program = std::fs::read("/proc/self/exe").map_err(StartError::Program)?;
@@ -229,14 +234,16 @@ pub(super) fn log_settings(config: &Config) -> LogSettings {
 pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), StartError> {
     // Before the token is touched: a signer may be at work here.
     let place = NewLog::prepare(log_settings(config))?;
-    let mut memory = Memory::of(StateDirectory::of(config));
+    let state = StateDirectory::of(config);
+    let mut memory = Memory::of(state.clone());
     if memory.read()?.is_some() {
         return Err(StartError::Remembered(memory.path()));
     }
     let caller = calls.caller();
     let hsm = open_token(config, &caller)?;
     let mut unproved = unproved(config)?;
-    let keys = Keyring::load(config, &hsm, &caller, &unproved).inspect_err(|error| {
+    let mut known = KnownKeys::read(state)?;
+    let keys = Keyring::load(config, &hsm, &caller, &unproved, &known).inspect_err(|error| {
         // Nothing was signed with these keys yet. What this run refuses the next one must not take without a word.
         if let KeyringError::Find(FindError::Refused { label, reason }) = error
             && let Err(unwritten) = unproved.add(label, &reason.to_string())
@@ -254,86 +261,18 @@ pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), St
     let verifiers = signing.verifiers();
     let sign = signing.signer(&hsm, caller, |_| ())?;
     let (newest, shown) = Log::<Ticket>::create(place, &first, sign)?;
+    // Not before: until there is a log, a key may be made anew. Not after the memory: what it covers is known.
+    keys.all().for_each(|(_, key)| known.enter(key, None));
+    known.keep()?;
     memory.keep(&newest, &shown)?;
     keep_log_keys(&log_keys_path(config), &verifiers)
 }
 
 /// What earlier runs left unproved.
-fn unproved(config: &Config) -> Result<Unproved, StartError> {
+pub(super) fn unproved(config: &Config) -> Result<Unproved, StartError> {
     let state = StateDirectory::of(config);
     let path = state.path("keys-unproved");
     Unproved::read(state).map_err(|error| StartError::State { path, error })
-}
-
-/// `chancery key generate`: makes the first generation of each series that the token lacks; recorded when there is a
-/// log already. `made` is told of each key: its label, its `kid`, whether it is new.
-pub fn generate_keys(
-    config: &Config,
-    operator: &str,
-    calls: &Calls,
-    made: &mut dyn FnMut(&str, &str, bool),
-) -> Result<(), StartError> {
-    let has_log = config.audit.directory.join("segments").exists();
-    // Before a key is made whose record would then have no writer, and before the token is touched.
-    let lock = has_log.then(|| LogLock::take(log_settings(config))).transpose()?;
-    if has_log {
-        // A key that a rolled-back log records has no record once the newest copy is back.
-        compare_published(config)?;
-    }
-    let caller = calls.caller();
-    let hsm = open_token(config, &caller)?;
-    let mut unproved = unproved(config)?;
-    let labels = caller.run(1, Doing::call("C_FindObjects"), || hsm.labels())?;
-    let mut new = Vec::new();
-    for series in &config.keys {
-        if let Some(newest) = find_series(&labels, series).pop() {
-            let key = find_key(&hsm, &caller, &unproved, &newest)?;
-            made(key.label(), key.public().kid(), false);
-            continue;
-        }
-        let spec = KeySpec {
-            label: series.label(1),
-            algorithm: series.algorithm,
-            rsa_bits: series.rsa_bits,
-            id: crate::random::bytes::<8>().to_vec(),
-        };
-        let key = make_key(&hsm, &caller, &mut unproved, &spec)?;
-        made(key.label(), key.public().kid(), true);
-        new.push((series.purpose, key));
-    }
-    let Some(lock) = lock.filter(|_| !new.is_empty()) else { return Ok(()) };
-    let keys = Keyring::load(config, &hsm, &caller, &unproved)?;
-    let signing = CheckpointKeys::of(config, &keys)?;
-    let likely = likely_log_keys(&log_keys_path(config), &signing.verifiers());
-    let handlers = Handlers { on_durable: Box::new(release_all), on_failure: Box::new(|_| ()) };
-    let sign = signing.signer(&hsm, caller, |_| ())?;
-    // No checkpoint is signed here: the next start has compared the log with what the gateway knows of it.
-    let (log, _) = Log::open(lock, &likely, sign, handlers)?;
-    for (purpose, key) in new {
-        let token = hsm.token_info();
-        let _ =
-            log.record(record::key(Event::KeyGenerated, purpose.name(), &key, &token, Some(operator))?)?;
-    }
-    Ok(log.close()?)
-}
-
-/// Makes one key. Its label stands among the unproved ones from before it is made until its proof has passed.
-fn make_key(hsm: &Hsm, caller: &Caller, unproved: &mut Unproved, spec: &KeySpec) -> Result<Key, StartError> {
-    let path = unproved.path();
-    let kept =
-        |result: std::io::Result<()>| result.map_err(|error| StartError::State { path: path.clone(), error });
-    kept(unproved.add(&spec.label, "the run that made it ended before its proof"))?;
-    let doing = Doing::with("C_GenerateKeyPair or the proof of the new key", &spec.label.as_str().into());
-    let made = caller.run(CALLS_TO_MAKE, doing, || hsm.generate(spec));
-    match &made {
-        Ok(_) | Err(GenerateError::Exists { .. } | GenerateError::Spec(_)) => {
-            kept(unproved.remove(&spec.label))?;
-        }
-        // It may have been made all the same.
-        Err(GenerateError::Call { .. }) => {}
-        Err(GenerateError::Unproved { error, .. }) => kept(unproved.add(&spec.label, &error.to_string()))?,
-    }
-    Ok(made?)
 }
 
 impl Appliance {
@@ -347,7 +286,10 @@ impl Appliance {
         let identity = identity(&config)?;
         let caller = calls.caller();
         let hsm = open_token(&config, &caller)?;
-        let keys = Keyring::load(&config, &hsm, &caller, &unproved(&config)?)?;
+        let state = StateDirectory::of(&config);
+        let (memory, mut known) = (Memory::of(state.clone()), KnownKeys::read(state.clone())?);
+        let lock = lock.reading_from(known.missing_from(memory.records()?));
+        let mut keys = Keyring::load(&config, &hsm, &caller, &unproved(&config)?, &known)?;
         let signing = CheckpointKeys::of(&config, &keys)?;
         let likely = likely_log_keys(&log_keys_path(&config), &signing.verifiers());
         let failed = Mutex::new(ending.clone());
@@ -366,12 +308,16 @@ impl Appliance {
         };
         let sign = signing.signer(&hsm, calls.caller(), lost)?;
         let (log, recovery) = Log::open(lock, &likely, sign, handlers)?;
-        let memory = Memory::of(StateDirectory::of(&config));
         // Before anything is added to a log that is not the one that was known.
         let own = Mutex::new(memory.compare(&log)?);
+        recovery.recorded_keys.iter().for_each(|key| known.learn(key.clone()));
+        keys.compare(&known)?;
+        // Before their first records, and so before their first use.
+        known.enter_all(&keys, &log.clock().reading().time.to_string());
+        known.keep()?;
         record_start(&log, &recovery, &identity)?;
         record_keys(&log, &keys, &hsm.token_info(), &identity)?;
-        record_recovery(&log, &StateDirectory::of(&config))?;
+        record_recovery(&log, &state)?;
         keep_log_keys(&log_keys_path(&config), &recovery.keys)?;
         let log_keys = recovery.keys.iter().map(ToString::to_string).collect();
         let signed_metadata = caller.run(2, Doing::call("C_Sign with the metadata key"), || {
@@ -420,6 +366,11 @@ fn record_keys(
     }
     for (purpose, key) in keys.earlier() {
         let _ = log.record(record::key(Event::KeyFound, purpose.name(), key, token, None)?)?;
+    }
+    for key in keys.remembered() {
+        let (label, kid) = (&key.known.label, key.known.public.kid());
+        tracing::warn!(%label, kid, why = key.why, "a key is not held; what it signed is verified by its public half");
+        let _ = log.record(record::remembered(key, token)?)?;
     }
     for RefusedKey { purpose, error } in keys.refused() {
         let why = format!("{}: {error}", purpose.name());

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 /// The most that is read from one of its files, in bytes.
-const MOST: u64 = 64 << 10;
+const MOST: u64 = 1 << 20;
 
 /// What is reserved for a fact, in bytes: one block of the disk.
 const RESERVED: usize = 4096;
@@ -143,7 +143,7 @@ mod tests {
     fn a_file_that_is_too_large_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDirectory(dir.path().to_path_buf());
-        state.write("mark", &vec![0; 70_000]).unwrap();
+        state.write("mark", &vec![0; 1_100_000]).unwrap();
         assert!(state.read("mark").is_err());
     }
 }

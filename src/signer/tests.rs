@@ -3,11 +3,12 @@
 use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
 use super::frame;
+use super::generate_keys;
 use super::kept::{self, Basis, Refused, Why};
 use super::message::{self, Hello, Outcome as Told, PROTOCOL_VERSION, Welcome};
 use super::sealed::Sealed;
 use super::service::Service;
-use super::start::{Appliance, StartError, generate_keys, init_log};
+use super::start::{Appliance, StartError, init_log};
 use crate::audit::{
     Committed, Covered, Draft, Entry, Event, LogError, OpenError, Outcome, Payload, RecordView,
     tiles::TileReader,
@@ -30,7 +31,7 @@ use std::time::Duration;
 /// The shipped example on the token of the test, with keys and log.
 fn made(token: &Token) -> Arc<Config> {
     let config = configured(token);
-    generate_keys(&config, "operator", &calls(), &mut |_, _, new| assert!(new)).unwrap();
+    generate_keys(&config, None, "operator", &calls(), &mut |_, _, new| assert!(new)).unwrap();
     init_log(&config, "operator", &calls()).unwrap();
     config
 }
@@ -196,11 +197,11 @@ test! {
 fn no_key_is_made_while_a_signer_holds_the_log(token) {
     let config = made(token);
     let running = open(&config).unwrap();
-    let refused = generate_keys(&config, "operator", &calls(), &mut |_, _, _| ()).unwrap_err();
+    let refused = generate_keys(&config, None, "operator", &calls(), &mut |_, _, _| ()).unwrap_err();
     assert!(matches!(refused, StartError::Log(OpenError::Lock(_))), "{refused}");
     assert_eq!(refused.exit_status(), 75);
     close(running);
-    generate_keys(&config, "operator", &calls(), &mut |_, _, new| assert!(!new)).unwrap();
+    generate_keys(&config, None, "operator", &calls(), &mut |_, _, new| assert!(!new)).unwrap();
 }
 }
 

@@ -28,7 +28,7 @@ fn makes_a_key() {
 }
 
 /// Makes a key as `key generate` would.
-fn make(appliance: &Appliance, label: &str) {
+pub(crate) fn make(appliance: &Appliance, label: &str) {
     let made = Command::new(std::env::current_exe().unwrap())
         .args(["generations::makes_a_key", "--exact", "--ignored", "--nocapture"])
         .env("SOFTHSM2_CONF", appliance.path("token/softhsm2.conf"))
@@ -40,8 +40,22 @@ fn make(appliance: &Appliance, label: &str) {
     assert!(made.status.success() && said.contains("1 passed"), "{said}");
 }
 
+/// Deletes both halves of a key.
+pub(crate) fn forget(appliance: &Appliance, label: &str) {
+    let pin = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
+    for half in ["privkey", "pubkey"] {
+        let deleted = Command::new("pkcs11-tool")
+            .args(["--module", MODULE, "--login", "--pin", pin.trim()])
+            .args(["--delete-object", "--type", half, "--label", label])
+            .env("SOFTHSM2_CONF", appliance.path("token/softhsm2.conf"))
+            .output()
+            .unwrap();
+        assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
+    }
+}
+
 /// `kid`s of `/jwks`.
-fn kids(jwks: &Value) -> Vec<&str> {
+pub(crate) fn kids(jwks: &Value) -> Vec<&str> {
     jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect()
 }
 
@@ -147,18 +161,7 @@ fn a_gateway_that_runs_follows_the_checkpoint_key_to_its_next_generation_and_pas
     let pinned = appliance.path("pinned-keys");
     std::fs::write(&pinned, &keys).unwrap();
     // The first generation goes: the new one alone signs what the gateway believes.
-    let pin = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
-    restart(&mut appliance, &|appliance| {
-        for half in ["privkey", "pubkey"] {
-            let deleted = Command::new("pkcs11-tool")
-                .args(["--module", MODULE, "--login", "--pin", pin.trim()])
-                .args(["--delete-object", "--type", half, "--label", "audit-checkpoint-es256-1"])
-                .env("SOFTHSM2_CONF", appliance.path("token/softhsm2.conf"))
-                .output()
-                .unwrap();
-            assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
-        }
-    });
+    restart(&mut appliance, &|appliance| forget(appliance, "audit-checkpoint-es256-1"));
     appliance.log_key = pinned.to_str().unwrap().to_owned();
     let said = appliance.finish().said;
     assert!(!said.contains("was refused"), "no handshake failed: {said}");

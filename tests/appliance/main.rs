@@ -38,6 +38,7 @@ mod guess;
 mod harness;
 mod introspect;
 mod jwks;
+mod lost_generations;
 mod lost_token;
 mod metadata;
 mod operations;

@@ -54,7 +54,7 @@ fn a_copy_up_to_any_record_is_a_log_that_opens_and_ends_there() {
         let settings = copied(&bench, &extent);
         let found = verify_copy(&settings, &bench.keys(), None).unwrap();
         assert_eq!(found.records, extent.records);
-        assert!(recovery::recover(&settings, &bench.keys()).unwrap().torn.is_none(), "{records}");
+        assert!(recovery::recover(&settings, &bench.keys(), u64::MAX).unwrap().torn.is_none(), "{records}");
     }
     let beyond = Extent::of(&bench.settings().directory, all + 1).unwrap_err().to_string();
     assert!(beyond.contains(&format!("record {all} was durable and is not there")), "{beyond}");

@@ -145,7 +145,7 @@ impl Bench {
 
     /// Reads and repairs as opening does, without starting anything.
     fn recover(&self) -> Result<recovery::Recovered, OpenError> {
-        recovery::recover(&self.settings(), &self.keys())
+        recovery::recover(&self.settings(), &self.keys(), u64::MAX)
     }
 
     fn path(&self, name: &str) -> PathBuf {
