@@ -51,7 +51,8 @@
 //! 4. **One key, one algorithm, one purpose.** The signer looks a key up by both, [`jose::PublicKey`] knows its algorithm.
 //! 5. **Default deny.** [`protocol`] narrows, the signer's own rules check it again.
 //! 6. **No oracle.** What is signed is built in the signer from typed claims.
-//! 7. **What was signed stays verifiable.** Every key has its record, with its public half, before its first use.
+//! 7. **What was signed stays verifiable.** Every key has its record, with its public half, before its first use; the signer
+//!    knows them all, and publishes them, whatever the token shows at one start.
 //! 8. **The log cannot be shortened, changed or forked unnoticed.** The gateway and the signer remember the newest
 //!    checkpoint outside the log, and none is signed without the [`audit::Continuity`] that such a memory shows.
 //! 9. **Time is checked.** What decides by time takes a [`clock::Trusted`], which only [`clock::Clock::now`] makes and a

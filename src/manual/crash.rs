@@ -62,6 +62,10 @@
 //! that was copied before would lack records that the memory in the state covers, which is what a rollback looks like. The
 //! signer's memory is in no backup: on the host that made it, it tells that records are missing which were released since.
 //!
+//! Beside the signer's memory lies `keys-known`: every generation of a key that was ever in use. A key is entered before its
+//! first record, so the file has every key that is recorded under the signer's memory; a start reads the key records behind
+//! it, and those of the whole log when either file is missing or the operator has decided that another copy goes on.
+//!
 //! A command beside a stopped service opens the log without the token, so it can append a record but sign nothing.
 //!
 //! `published/` can be lost whole: tiles, checkpoint and register of keys are made again from the segments.

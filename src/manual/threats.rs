@@ -47,6 +47,9 @@
 //! * *A PIN tried until the token locks*: it is tried once, and leaves a mark that every later start respects, whatever
 //!   starts it. The mark holds the refused PIN salted and stretched (PBKDF2, 600,000 rounds), for the signer's user alone: it
 //!   tells a reader by patient guessing which PIN is wrong, perhaps by one digit.
+//! * *A key that is not there for one start* (a replica behind, an older copy of the token, a search that finds nothing): every
+//!   generation that was ever in use is known by its public half. No earlier one signs in the place of the newest, and no
+//!   token becomes unknown.
 //! * *A key that another user of the machine wrote under our label*: an object that the token shows without a login is not
 //!   ours, and the public half is the one that verifies what the private one signs.
 //! * *Logs whose newest entries vanish unseen while the node is down* (EJBCA, `SignServer`): the gateway keeps the newest

@@ -36,7 +36,9 @@ pub fn generate_keys(
         let (log, recovery) = open_without_token(config, lock.reading_from(from))?;
         // A key that a rolled-back log records has no record once the newest copy is back.
         let _shown = memory.compare(&log)?;
-        recovery.recorded_keys.into_iter().for_each(|key| known.learn(key));
+        for key in recovery.recorded_keys {
+            known.learn(key);
+        }
         Some(log)
     } else {
         None
@@ -60,7 +62,9 @@ pub fn generate_keys(
     let Some(log) = log else { return Ok(()) };
     if !new.is_empty() {
         // Before their records. A new log has them from `audit init`.
-        new.iter().for_each(|(_, key)| known.enter(key, None));
+        for (_, key) in &new {
+            known.enter(key, None);
+        }
         known.keep()?;
     }
     for (purpose, key) in new {

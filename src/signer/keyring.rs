@@ -239,11 +239,11 @@ impl Keyring {
 
     /// Why a generation that was in use is not held.
     fn why_not(&self, known: &KnownKey) -> &'static str {
-        let same = |series: &&Series| {
+        let same = |series: &Series| {
             (series.named.purpose, series.named.algorithm) == (known.purpose, known.label.algorithm())
         };
         let label = known.label.to_string();
-        if self.series.iter().find(same).is_none() {
+        if !self.series.iter().any(same) {
             "no [[keys]] entry names its series"
         } else if self.refused.iter().any(|refused| refused.error.label() == Some(&label)) {
             "what the token holds under its label was refused"

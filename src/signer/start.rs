@@ -262,7 +262,9 @@ pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), St
     let sign = signing.signer(&hsm, caller, |_| ())?;
     let (newest, shown) = Log::<Ticket>::create(place, &first, sign)?;
     // Not before: until there is a log, a key may be made anew. Not after the memory: what it covers is known.
-    keys.all().for_each(|(_, key)| known.enter(key, None));
+    for (_, key) in keys.all() {
+        known.enter(key, None);
+    }
     known.keep()?;
     memory.keep(&newest, &shown)?;
     keep_log_keys(&log_keys_path(config), &verifiers)
@@ -310,7 +312,9 @@ impl Appliance {
         let (log, recovery) = Log::open(lock, &likely, sign, handlers)?;
         // Before anything is added to a log that is not the one that was known.
         let own = Mutex::new(memory.compare(&log)?);
-        recovery.recorded_keys.iter().for_each(|key| known.learn(key.clone()));
+        for key in &recovery.recorded_keys {
+            known.learn(key.clone());
+        }
         keys.compare(&known)?;
         // Before their first records, and so before their first use.
         known.enter_all(&keys, &log.clock().reading().time.to_string());

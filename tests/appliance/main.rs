@@ -7,7 +7,7 @@
 //! | `operations`, `config_check` | what operators see |
 //! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback`, `clock` | what goes wrong |
 //! | `outages`, `reload` | restarts and new configurations that callers do not feel |
-//! | `generations` | keys that follow each other |
+//! | `generations`, `lost_generations` | keys that follow each other, and keys that are missing |
 //! | `backup` | copies while it answers, and coming back from one |
 //! | `auditors`, `export`, `guess` | what auditors get, and what they do not |
 //!
