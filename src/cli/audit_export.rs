@@ -19,7 +19,7 @@ use std::path::PathBuf;
 /// A running signer first makes a checkpoint that covers the record. When it is stopped, this command appends the record
 /// and signs nothing: it needs no token, and says how many records wait for the next checkpoint.
 ///
-/// For root, for the signer's user and, while the signer runs, for members of the group in [auditors]: 12 exports of one
+/// For root, for the signer's user and, while the signer runs, for members of the group in `[auditors]`: 12 exports of one
 /// account in an hour. Every auditor reads in the log which account made an export.
 #[derive(Args)]
 pub struct AuditExport {

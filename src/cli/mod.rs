@@ -116,7 +116,7 @@ enum AuditCommand {
     Status(audit_status::AuditStatus),
     /// Decide that a log goes on which was restored, or of which nothing is known
     Adopt(audit_adopt::AuditAdopt),
-    /// Write what the newest checkpoint covers to a new directory, for an auditor; members of [auditors] group may too
+    /// Write what the newest checkpoint covers to a new directory, for an auditor; members of the group in `[auditors]` may too
     Export(audit_export::AuditExport),
     /// Verify an export offline: needs neither configuration, token nor network
     Verify(audit_verify::Args),
