@@ -292,8 +292,11 @@ fn why_a_signer_did_not_start_stays_the_reason_until_one_serves() {
         if way == Way::Child {
             // The next start would be a minute later.
             appliance.stop();
+            appliance.run();
+        } else {
+            appliance.run_signer();
+            appliance.wait_until_ready();
         }
-        appliance.run();
         appliance.finish();
     }
 }
@@ -329,12 +332,27 @@ fn a_signer_does_not_take_the_socket_of_one_that_serves() {
     appliance.finish();
 }
 
+/// Stops a process, and waits until none of its threads runs any more.
+fn stop(id: u32) {
+    crate::harness::send(id, Signal::SIGSTOP);
+    until("the stop", || {
+        let mut threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+        threads
+            .all(|thread| {
+                let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+                // proc(5): the state follows the name in parentheses, which may hold anything.
+                stat.rsplit_once(") ").unwrap().1.starts_with('T')
+            })
+            .then_some(())
+    });
+}
+
 #[test]
 fn a_stopped_signer_is_told_in_words_and_neither_outlives_its_gateway_nor_keeps_it_from_ending() {
     for way in [Way::Child, Way::Separate] {
         let mut appliance = Appliance::start(Settings::new(way));
         let signer = appliance.signer_id().unwrap();
-        crate::harness::send(signer, Signal::SIGSTOP);
+        stop(signer);
         let status = appliance.output(&["audit", "status"]);
         let said = String::from_utf8_lossy(&status.stderr).into_owned();
         assert!(!status.status.success() && said.contains("has not answered in"), "{said}");
