@@ -18,7 +18,7 @@
 //! ```
 //!
 //! Everything above the socket is the *gateway*: it talks to strangers and holds neither PIN nor token. Everything below
-//! is the *signer*: it talks to nobody but the gateway and, on sockets of their own, to commands of operators and auditors.
+//! is the *signer*: it talks to the gateway alone and, on sockets of their own, to commands of operators and auditors.
 //!
 //! | room | holds |
 //! |---|---|

@@ -54,7 +54,7 @@ impl<I> Queue<I> {
 
     /// Wakes the log thread if it sleeps.
     pub(super) fn wake(&self) {
-        // Whoever comes while the thread is being woken need not wake it again.
+        // Cleared with the first wake-up: a caller that comes before the thread runs does not wake it again.
         if std::mem::take(&mut lock(&self.state).sleeping) {
             self.work.notify_one();
         }

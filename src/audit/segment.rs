@@ -284,7 +284,7 @@ impl Active {
     }
 }
 
-/// Why a live segment with so many names is not written.
+/// The refusal to write a live segment that has `found` names in the file system instead of one.
 fn links(found: u64) -> String {
     match found {
         0 => "expected one name in the file system, found none: it was deleted".to_owned(),

@@ -55,7 +55,7 @@ pub(super) fn decide<'a>(
             "no scope and no authorization_details of this request may be given for a resource of this client",
         ));
     }
-    // Invariant 5: a resource server of which the grant says nothing is no audience, whoever asks for it (RFC 8707 §2).
+    // Invariant 5: a resource server of which the grant says nothing is no audience, whichever client asks (RFC 8707 §2).
     if let Some(rs) = audience.iter().find(|rs| !has_part(rs, &scope, &details)) {
         return Err(OAuthError::new(
             ErrorCode::InvalidTarget,

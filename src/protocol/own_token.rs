@@ -18,7 +18,7 @@ const _: () = assert!(1 + ClaimValue::MAX_DEPTH < DEPTH, "whatever is issued can
 /// inactive, whoever signed it.
 pub fn own_access_token(config: &Config, keys: &[PublicKey], jwt: &str) -> Option<Jti> {
     let received = Received::parse(jwt, DEPTH).ok()?;
-    // An ES256 signature has a second form, which anybody can write: that JWT is not the one that was issued.
+    // An ES256 signature has a second form, which each holder can write: that JWT is not the one that was issued.
     if received.claimed_issuer() != Some(config.issuer.as_str()) || !received.has_low_s() {
         return None;
     }
