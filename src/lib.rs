@@ -7,7 +7,7 @@
 //!  stranger                                                     operator, auditor
 //!     │                                                               │
 //!     ▼                                                               ▼
-//!    http ──► client ──► store ──► protocol ──► signer::client ══════╗ cli ──► export
+//!    http ──► client ──► store ──► protocol ──► door ════════════════╗ cli ──► export
 //!     ▲       who        facts     rule         ask                  ║            ▲
 //!     │                                                    socket    ║            │ published/
 //!     └── reply ◄── Recorded ◄═══════════════════════════════════════╣            │
@@ -29,7 +29,9 @@
 //! | [`protocol`] | what the specifications allow: pure functions of caller, query, facts and time |
 //! | [`claims`] | what we say: words parsed on entry |
 //! | [`store`] | facts about tokens |
-//! | [`signer`] | the door between the two processes, with [`signer::Sealed`] and [`signer::Released`] |
+//! | [`door`] | what the two processes say to each other, and the gateway's client |
+//! | [`memory`] | what the gateway remembers of the log, and when it believes a newer checkpoint |
+//! | [`signer`] | the process that signs, with [`signer::Sealed`] and [`signer::Released`] |
 //! | [`jose`] | algorithms, public keys, verification of what others signed |
 //! | [`hsm`] | the only room that names PKCS#11 |
 //! | [`audit`] | the log: records, batches, segments, tree, checkpoints, recovery |
@@ -46,7 +48,7 @@
 //! 1. **No record, no release.** [`signer::Sealed`] shows nothing; [`signer::Sealed::release`] wants the
 //!    [`audit::Receipt`] that only the log makes, after its sync.
 //! 2. **No signature, no data.** The signer refuses an unsigned answer for a resource server that asked for signed ones,
-//!    and [`http`] has no body but [`signer::Recorded`].
+//!    and [`http`] has no body but [`door::Recorded`].
 //! 3. **Keys never leave the token.** [`hsm::Hsm::find`] refuses a key whose attributes do not say so.
 //! 4. **One key, one algorithm, one purpose.** The signer looks a key up by both, [`jose::PublicKey`] knows its algorithm.
 //! 5. **Default deny.** [`protocol`] narrows, the signer's own rules check it again.
@@ -66,12 +68,14 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod door;
 pub mod durable;
 pub mod export;
 pub mod hsm;
 pub mod http;
 pub mod jose;
 pub mod manual;
+pub mod memory;
 pub mod protocol;
 pub mod random;
 pub mod signer;

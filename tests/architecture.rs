@@ -40,8 +40,8 @@ const TABLE: &[Room] = &[
     ),
     room(
         "http",
-        &["hsm", "audit", "export", "std::fs", "tokio::fs"],
-        "the edge knows neither token, log nor files",
+        &["hsm", "audit", "signer", "export", "std::fs", "tokio::fs"],
+        "the edge knows neither token, log nor files, and asks the signer through the door",
     ),
     room(
         "client",
@@ -55,7 +55,17 @@ const TABLE: &[Room] = &[
     ),
     room("claims", &["*"], "what we say rests on nothing"),
     room("store", &["http", "signer", "hsm", "audit", "client"], "facts about tokens, for whoever asks"),
-    room("signer", &["axum::", "store", "http", "client"], "the door knows no HTTP and no state of tokens"),
+    room(
+        "door",
+        &["axum::", "store", "http", "client", "protocol", "hsm", "audit", "signer", "export"],
+        "what crosses the socket, and nothing of how either side makes it",
+    ),
+    room(
+        "memory",
+        &["claims", "config", "http", "store", "hsm", "door", "signer", "client", "protocol", "export"],
+        "what shows that one checkpoint extends another, whichever process asks",
+    ),
+    room("signer", &["axum::", "store", "http", "client"], "it signs: no HTTP and no state of tokens"),
     room(
         "jose",
         &["hsm", "audit", "http", "store", "signer", "client", "protocol"],
@@ -231,7 +241,7 @@ fn each_forbidden_arrow_is_found_however_it_is_written() {
         ("protocol/scope.rs", "use crate::clock::Timestamp;", "clock"),
         ("client/basic.rs", "fn f(h: axum::http::HeaderMap) {}", "axum::"),
         ("claims/scope.rs", "use crate::config::Config;", "config"),
-        ("signer/client.rs", "use crate::store::Store;", "store"),
+        ("door/client.rs", "use crate::store::Store;", "store"),
         ("clock.rs", "use super::jose::sha256;", "jose"),
         ("audit/log.rs", "use crate::jose::sha256;", "jose"),
         ("store/mod.rs", "use crate::cli::Exit;", "cli"),
@@ -260,7 +270,7 @@ fn what_only_looks_like_an_arrow_is_left_alone() {
         ("http/token.rs", "#[cfg(test)] mod tests { use crate::hsm::Hsm; }"),
         ("http/token.rs", "#[cfg(test)] use crate::hsm::{Hsm, Key};\nfn f() {}"),
         ("http/token.rs", "#[cfg(all(test, unix))] #[expect(x)] fn f() { crate::hsm::x() }"),
-        ("http/token.rs", "use crate::signer::Recorded; use super::reply; use self::hsm::x; mod hsm {}"),
+        ("http/token.rs", "use crate::door::Recorded; use super::reply; use self::hsm::x; mod hsm {}"),
         ("http/token.rs", "fn f(hsm: u8) { let audit = other::audit::x(hsm); }"),
         (
             "audit/mod.rs",

@@ -1,7 +1,7 @@
 //! A new configuration for a gateway that runs: because an operator says so (SIGHUP), or because the signer has another.
 
 use crate::config::{self, Config, ConfigDigest};
-use crate::signer::{SignerClient, message::Ask};
+use crate::door::{SignerClient, message::Ask};
 use crate::systemd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

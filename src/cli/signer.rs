@@ -4,10 +4,11 @@
 use super::{ConfigFile, Status, Unusable, complain, fail, log_lines, usable};
 use crate::audit::{Event, Outcome};
 use crate::config::{Config, Process, SignerMode};
+use crate::door::{bind, check_peer};
 use crate::hsm::leave;
 use crate::signer::{
-    Appliance, Calls, Ending, Identity, Service, bind, check_peer, listen, listen_for_auditors, record_event,
-    refuse, remember_lost_token,
+    Appliance, Calls, Ending, Identity, Service, listen, listen_for_auditors, record_event, refuse,
+    remember_lost_token,
 };
 use crate::{clock, systemd, telemetry};
 use clap::Args;

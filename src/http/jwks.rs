@@ -3,8 +3,8 @@
 use super::gate::Gate;
 use super::reply::Reply;
 use super::visit::{Peer, Visits};
+use crate::door::Published;
 use crate::jose::Jwk;
-use crate::signer::Published;
 use axum::body::{Body, Bytes};
 use axum::http::Response;
 use serde_json::json;

@@ -20,7 +20,7 @@
 //! | `reply` | the only place that knows status codes and headers |
 //!
 //! Nothing that is signed, and no answer about a token, can be sent without a
-//! [`Recorded`](crate::signer::Recorded): `reply` takes nothing else.
+//! [`Recorded`](crate::door::Recorded): `reply` takes nothing else.
 
 mod connection;
 mod edge;
@@ -50,7 +50,8 @@ mod watched;
 use crate::claims::NumericDate;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::signer::{Lag, SignerClient};
+use crate::door::SignerClient;
+use crate::memory::Lag;
 use crate::store::Store;
 use connection::Shape;
 use edge::{Edge, Endpoints};

@@ -4,9 +4,9 @@
 //! release (invariant 1). Everything else is a refusal, a public document or a number for the operator.
 
 use crate::claims::AnswerFormat;
+use crate::door::Recorded;
 use crate::protocol::negotiation::{INTROSPECTION_JWT, JSON};
 use crate::protocol::{ErrorCode, Issue, NegotiationError, OAuthError, token_response};
-use crate::signer::Recorded;
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, PRAGMA, RETRY_AFTER, VARY, WWW_AUTHENTICATE,

@@ -8,7 +8,7 @@ use super::visit::{Peer, Visit, Visits};
 use crate::claims::{NumericDate, TokenHash};
 use crate::client::Party;
 use crate::clock::Clock;
-use crate::signer::message::{Ask, RevocationAsk};
+use crate::door::message::{Ask, RevocationAsk};
 use crate::store::Store;
 use axum::body::Body;
 use axum::http::{Request, Response};

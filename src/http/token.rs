@@ -8,13 +8,13 @@ use crate::claims::{Jti, NumericDate, TokenFormat, TokenHash};
 use crate::client::Party;
 use crate::clock::Clock;
 use crate::config::{Client, Config};
+use crate::door::message::{AccessTokenAsk, Ask, Context, OpaqueTokenAsk, RefusalAsk};
 use crate::jose::base64url;
 use crate::protocol::{
     ErrorCode, Issue, OAuthError, Parameters, TokenRequest, access_token_claims, client_credentials,
     jwt_bearer, verify_assertion,
 };
 use crate::random;
-use crate::signer::message::{AccessTokenAsk, Ask, Context, OpaqueTokenAsk, RefusalAsk};
 use crate::store::{InsertError, Store, TokenKey, UsedAssertion};
 use axum::body::Body;
 use axum::http::{Request, Response};

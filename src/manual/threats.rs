@@ -19,7 +19,7 @@
 //!
 //! The gateway pins the log's verifier keys at its first contact and keeps the newest checkpoint. It takes another one in
 //! its place only when a pinned key signed it, its size is not smaller, and a consistency proof leads from the old root
-//! to the new one ([`crate::signer::LogMemory`]). Else it keeps its own, closes the connection, and answers 503 with the
+//! to the new one ([`crate::memory::LogMemory`]). Else it keeps its own, closes the connection, and answers 503 with the
 //! reason. A new generation of the checkpoint key is pinned when it signs a checkpoint together with a pinned one: the
 //! signer signs with every generation that the token holds. A gateway whose pinned keys are all gone with their token
 //! believes nothing: move its state away, so that it forgets every token (all are inactive then) and begins anew.

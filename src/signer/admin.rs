@@ -1,14 +1,14 @@
 //! Commands of the operator on the same machine: `admin.sock` in the audit directory, for the signer's own user and
 //! root alone (peer credentials). Each act is recorded before it is done.
 
-use super::frame::{self, FrameError};
-use super::link::bind;
 use super::record::{self, Identity};
 use super::service::Service;
 use super::watch;
 use super::worker::Ticket;
 use crate::audit::{Event, Log, LogError, Published};
 use crate::config::Config;
+use crate::door::bind;
+use crate::door::frame::{self, FrameError};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;

@@ -6,9 +6,6 @@ use super::connection::Connection;
 use super::content::{AccessTokenClaims, Introspection, IntrospectionClaims, SigningInput};
 use super::keyring::SigningKey;
 use super::loaded::TooOften;
-use super::message::{
-    AccessTokenAsk, Ask, IntrospectionAsk, OpaqueTokenAsk, Outcome, RefusalAsk, Request, RevocationAsk,
-};
 use super::record::{self, Prepared, RecordError, Signer};
 use super::rules::{self, Broken};
 use super::sealed::Sealed;
@@ -18,6 +15,9 @@ use crate::audit::{AppendError, Entry, Event, Full, Queued, Room, TooLong};
 use crate::claims::{AnswerFormat, NumericDate, Purpose};
 use crate::clock::InDoubt;
 use crate::config::ConfigDigest;
+use crate::door::message::{
+    AccessTokenAsk, Ask, IntrospectionAsk, OpaqueTokenAsk, Outcome, RefusalAsk, Request, RevocationAsk,
+};
 use crate::hsm::{SignError, VerifiedSignature};
 use crate::jose::base64url;
 use std::sync::Arc;

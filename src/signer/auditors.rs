@@ -11,13 +11,13 @@
 use super::admin::{AdminError, newest, record_export};
 use super::bounds::{Budget, EXPORTS, EXPORTS_OF_ONE, Within};
 use super::checkpoint_key::{log_keys_path, read_log_keys};
-use super::frame::{self, FrameError};
-use super::link::bind;
 use super::record::Identity;
 use super::service::Service;
 use crate::audit::tiles::{TileReader, WIDTH};
 use crate::clock;
 use crate::config::{Auditors, Config, check_auditors};
+use crate::door::bind;
+use crate::door::frame::{self, FrameError};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Group, Uid, User, getgrouplist};
 use serde::{Deserialize, Serialize};

@@ -230,9 +230,9 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::super::connection::{Connection, Share};
-    use super::super::frame;
     use super::super::inbox::{Asks, Found, Inbox, Patience};
     use super::*;
+    use crate::door::frame;
     use std::os::unix::net::UnixStream;
     use std::sync::mpsc;
 

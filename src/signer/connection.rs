@@ -1,8 +1,8 @@
 //! One gateway: frames in, answers out, never waiting for a gateway that does not read.
 
-use super::frame::{self, FrameError};
-use super::message::{Outcome, Response};
-use super::wire::{receive_now, send_now, waiting};
+use crate::door::frame::{self, FrameError};
+use crate::door::message::{Outcome, Response};
+use crate::door::wire::{receive_now, send_now, waiting};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

@@ -1,12 +1,12 @@
 //! Header and payload of everything that we sign. The header comes from the key, the payload from typed claims: no
 //! caller's bytes are ever signed as they are (invariant 6).
 
-use super::message::{AccessTokenAsk, IntrospectionAsk};
 use crate::claims::{
     Acr, ActiveToken, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti, NumericDate, Resource, Scope,
     Subject, TokenType,
 };
 use crate::config::{ResourceServer, ResponseAudience};
+use crate::door::message::{AccessTokenAsk, IntrospectionAsk};
 use crate::jose::{PublicKey, base64url};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

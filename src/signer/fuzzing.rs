@@ -1,11 +1,11 @@
 //! What `tests/fuzz` tries of this room: messages in both directions, and the rules over asks of a hostile gateway.
 
 use super::content::{AccessTokenClaims, Introspection};
-use super::frame::{Frames, append_answer, first};
-use super::message::{Ask, Hello, Request, Response, Welcome};
 use super::{AdminAnswer, AdminAsk, AuditorAnswer, AuditorAsk, rules};
 use crate::claims::NumericDate;
 use crate::config::Config;
+use crate::door::frame::{Frames, append_answer, first};
+use crate::door::message::{Ask, Hello, Request, Response, Welcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

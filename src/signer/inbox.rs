@@ -5,7 +5,7 @@
 //! keeps it to itself.
 
 use super::connection::{Connection, Share};
-use super::frame::{self, FrameError};
+use crate::door::frame::{self, FrameError};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -220,8 +220,8 @@ fn once(name: u64) -> EpollEvent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::MAX_FRAME;
     use super::*;
+    use crate::door::message::MAX_FRAME;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;

@@ -2,8 +2,8 @@
 //! its state directory. Either shows that nothing of the log is missing; one that the log does not extend shows that it
 //! was rolled back with all its files.
 
-use super::lag::Lag;
-use super::message::{Adopted, ShownCheckpoint};
+use crate::memory::{Adopted, Lag, ShownCheckpoint};
+
 use super::start::StartError;
 use super::state::StateDirectory;
 use super::worker::Ticket;

@@ -1,14 +1,11 @@
-//! The door between the two processes: what the gateway may ask, and what the signer does with it.
+//! The process that signs: what it allows, what it makes of an ask, and what it keeps.
 //!
 //! ```text
-//! gateway: client ──frame──► signer: service ─► rules ─► content ─► hsm ─► Sealed ─► audit ─► Released ──frame──► Recorded
+//! gateway ──ask──► service ─► rules ─► content ─► hsm ─► Sealed ─► audit ─► Released ──answer──► gateway
 //! ```
 //!
 //! | file | holds |
 //! |---|---|
-//! | `message`, `frame`, `wire` | what crosses the socket, and how |
-//! | `client`, `line`, `tempo` | the gateway's side: asks; many of them in flight over one socket; how fast they are answered |
-//! | `link`, `child` | what keeps the socket open: to a child of the gateway's own, or to a service beside it |
 //! | `sealed` | [`Sealed`] (signed, unreadable) and [`Released`]; the whole file fits a page |
 //! | `rules` | what may be said, from the signer's own reading of the configuration |
 //! | `content` | header and payload of each JWT |
@@ -23,8 +20,6 @@
 //! | `loaded` | which configuration the gateway has, for the record |
 //! | `calls`, `round` | calls into the module that hang, and the asks that do not wait for them |
 //! | `kept` | what gateway and signer remember of the log, compared with it |
-//! | `memory` | what the gateway remembers of the log, and when it believes a newer checkpoint |
-//! | `lag` | for how long either memory was not kept |
 //! | `offline` | the log while no signer runs, without the token |
 //! | `admin` | commands of the operator on the same machine |
 //! | `auditors`, `bounds` | exports for members of a group, over a socket of their own; what one of them may cost |
@@ -38,12 +33,9 @@ mod auditors;
 mod bounds;
 mod calls;
 mod checkpoint_key;
-mod child;
-mod client;
 mod connection;
 mod content;
 mod disclosed;
-mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generate;
@@ -51,13 +43,8 @@ mod inbox;
 mod kept;
 mod keyring;
 mod known;
-mod lag;
-mod line;
-mod link;
 mod loaded;
 mod login;
-mod memory;
-pub mod message;
 mod offline;
 mod owner;
 mod pace;
@@ -70,29 +57,22 @@ mod service;
 mod start;
 mod state;
 mod status;
-mod tempo;
 #[cfg(test)]
 mod tests;
 mod trouble;
 mod turn;
 mod unproved;
 mod watch;
-mod wire;
 mod worker;
 
 pub use admin::{AdminAnswer, AdminAsk, AdminError, ask_admin, listen};
 pub use auditors::{AuditorAnswer, AuditorAsk, ask_auditor, listen_for_auditors};
 pub use calls::Calls;
 pub use checkpoint_key::{log_keys_path, read_log_keys};
-pub use child::keep_child;
-pub use client::{AskError, Outage, Published, Recorded, SignerClient, SignerState};
 pub use generate::generate_keys;
 pub use kept::Refused;
 pub use keyring::KeyringError;
-pub use lag::Lag;
-pub use link::{Link, bind, check_peer, keep_separate};
 pub use login::clear_refused_pin;
-pub use memory::{Distrust, LogMemory};
 pub use offline::{Offline, Remembered};
 pub use record::Identity;
 pub use rolled_back::compare_published;
@@ -100,4 +80,3 @@ pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service, refuse};
 pub use start::{Appliance, StartError, init_log, record_event, remember_lost_token};
 pub use state::StateDirectory;
-pub use status::SignerStatus;

@@ -6,7 +6,6 @@
 use super::content::{Typ, answer_audience};
 use super::disclosed::Disclosed;
 use super::keyring::{RememberedKey, SigningKey};
-use super::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk, RefusalAsk, RevocationAsk};
 use super::sealed::{BODY, Sealed};
 use crate::audit::{
     CheckpointRef, Committed, Covered, Digest, Draft, Entry, Event, Members, Outcome, Payload, TooLong,
@@ -15,6 +14,9 @@ use crate::audit::{
 use crate::claims::{Acr, Authentication, AuthorizationDetail, Issuer, Scope, Subject};
 use crate::clock::Change;
 use crate::config::{ConfigDigest, ResourceServer};
+use crate::door::message::{
+    AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk, RefusalAsk, RevocationAsk,
+};
 use crate::hsm::{Key, TokenInfo};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -3,12 +3,12 @@
 //! Each function takes one ask and the signer's clock, and names the rule that is broken. A broken rule means that
 //! the gateway has a defect or is not itself: nothing is signed, and a record says so.
 
-use super::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk};
 use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClaimKind, ClaimValue, ClientId,
     ExtraClaims, Issuer, NumericDate, Resource, Scope, Subject, TokenFormat, check_authorization_details,
 };
 use crate::config::{Client, Config, GrantType, ResourceServer};
+use crate::door::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk};
 
 /// Seconds that `iat` may be away from the signer's clock: reading state, waiting in a queue.
 const SKEW: u64 = 30;

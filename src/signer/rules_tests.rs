@@ -288,7 +288,7 @@ fn an_opaque_token_keeps_to_its_audience() {
 fn an_ask_that_says_more_than_its_type_is_no_ask() {
     let mut ask = json!({"token": "0".repeat(64), "format": "opaque", "jti": "t-1",
         "context": {"request_id": "r", "caller": "shop", "method": "client_secret_basic", "peer": null}});
-    assert!(serde_json::from_value::<super::super::message::RevocationAsk>(ask.clone()).is_ok());
+    assert!(serde_json::from_value::<crate::door::message::RevocationAsk>(ask.clone()).is_ok());
     ask["context"]["header"] = json!({"alg": "none"});
-    assert!(serde_json::from_value::<super::super::message::RevocationAsk>(ask).is_err());
+    assert!(serde_json::from_value::<crate::door::message::RevocationAsk>(ask).is_err());
 }

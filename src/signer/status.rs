@@ -1,37 +1,14 @@
-//! What the signer says of itself each second, unasked: its sign of life, and what only it can know about the log.
+//! How the signer is, each second and unasked: its sign of life, and what only it can know about the log.
 //!
 //! To tell the gateway one thing more, add a field to [`SignerStatus`], fill it in [`Beat::status`], and show it where
 //! `http` makes its metrics.
 
-use super::lag::Lag;
 use super::worker::Ticket;
 use crate::audit::{Log, OnDisk};
 use crate::clock;
-use serde::{Deserialize, Serialize};
+use crate::door::message::SignerStatus;
+use crate::memory::Lag;
 use std::time::Duration;
-
-/// How the signer and its log are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignerStatus {
-    /// Why it can sign nothing at the moment, for the operator.
-    pub trouble: Option<String>,
-    /// How far the wall clock is from the boot clock, in nanoseconds, while the signer trusts it: what an operator has
-    /// accepted there holds for the gateway too ([`crate::clock::Clock::accept`]).
-    pub clock: Option<i64>,
-    /// Bytes of the log's segments on the disk.
-    pub log_bytes: u64,
-    /// Bytes that their file system has left.
-    pub log_free_bytes: u64,
-    /// Records under the newest checkpoint.
-    pub checkpoint_records: u64,
-    /// Milliseconds since the newest checkpoint was published.
-    pub checkpoint_millis: u64,
-    /// Milliseconds that the oldest record has waited which is not durable yet; 0 when there is none.
-    pub oldest_record_millis: u64,
-    /// Milliseconds for which the signer has not kept the newest checkpoint in its state directory; 0 while it has.
-    pub memory_lag_millis: u64,
-}
 
 /// What has to be remembered from one second to the next.
 #[derive(Default)]

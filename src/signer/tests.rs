@@ -2,10 +2,8 @@
 
 use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
-use super::frame;
 use super::generate_keys;
 use super::kept::{self, Basis, Refused, Why};
-use super::message::{self, Hello, Outcome as Told, PROTOCOL_VERSION, Welcome};
 use super::sealed::Sealed;
 use super::service::Service;
 use super::start::{Appliance, StartError, init_log};
@@ -15,6 +13,8 @@ use crate::audit::{
 };
 use crate::claims::{NumericDate, Purpose, TokenHash};
 use crate::config::{self, Config, PinSource};
+use crate::door::frame;
+use crate::door::message::{self, Hello, Outcome as Told, PROTOCOL_VERSION, Welcome};
 use crate::hsm::tests::fixture::{self, Token, test};
 use crate::hsm::{FindError, HsmError, PinProblem};
 use crate::jose::{Algorithm, PublicKey};

@@ -11,16 +11,16 @@
 use super::answer::{Act, Appended, Step, Unsigned};
 use super::calls::{Caller, Claimed, Doing};
 use super::connection::{Connection, Share};
-use super::frame;
 use super::inbox::{Asks, Found, Patience};
 use super::keyring::SigningKey;
-use super::message::{Outcome, Request, Response};
 use super::pace::ROUND;
 use super::round::Round;
 use super::sealed::Sealed;
 use super::service::{Ending, Shared};
 use crate::audit::{Queued, Receipt};
 use crate::clock;
+use crate::door::frame;
+use crate::door::message::{Outcome, Request, Response};
 use crate::hsm::{SignError, SigningSession, UnverifiedSignature, VerifiedSignature};
 use std::sync::Arc;
 use std::time::Duration;

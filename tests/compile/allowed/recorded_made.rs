@@ -1,6 +1,6 @@
 //! What was recorded becomes the body of a reply.
 
-use chancery::signer::Recorded;
+use chancery::door::Recorded;
 
 fn reply(recorded: Recorded) -> String {
     recorded.into_body()

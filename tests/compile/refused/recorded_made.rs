@@ -1,6 +1,6 @@
 //! The gateway cannot claim that something was recorded: only the signer's word makes it so.
 
-use chancery::signer::Recorded;
+use chancery::door::Recorded;
 
 fn main() {
     let _ = Recorded { body: "answer".to_owned() };

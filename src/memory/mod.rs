@@ -5,7 +5,14 @@
 //! begins with every record under the old one. The only other way is the operator's recorded decision (`audit adopt`),
 //! which names the memory that it overrides; what was overridden is kept.
 
-use super::message::{Adopted, ShownCheckpoint};
+mod lag;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+pub use lag::Lag;
+pub use shown::{Adopted, ShownCheckpoint};
+
 use crate::audit::note::{Checkpoint, NoteError, VerifierKey};
 use crate::audit::tree::{leaf_hash, verify_consistency, verify_inclusion};
 use crate::audit::{Digest, Event, Outcome, RecordView};
@@ -90,7 +97,7 @@ impl LogMemory {
     }
 
     /// Takes a newer checkpoint in the place of the one that is kept, if it is to be believed.
-    pub(super) fn follow(&mut self, shown: &ShownCheckpoint) -> Result<(), Distrust> {
+    pub(crate) fn follow(&mut self, shown: &ShownCheckpoint) -> Result<(), Distrust> {
         let announced = self.announced(&shown.keys)?;
         let known = self.known(&announced, shown);
         let new = VerifierKey::open(&known, shown.note.as_bytes())?;
@@ -173,7 +180,7 @@ impl LogMemory {
 }
 
 /// The same for the memory that the gateway's tasks share.
-pub(super) fn follow(memory: &watch::Sender<LogMemory>, shown: &ShownCheckpoint) -> Result<(), Distrust> {
+pub(crate) fn follow(memory: &watch::Sender<LogMemory>, shown: &ShownCheckpoint) -> Result<(), Distrust> {
     let mut outcome = Ok(());
     memory.send_if_modified(|memory| {
         outcome = memory.follow(shown);
@@ -185,7 +192,3 @@ pub(super) fn follow(memory: &watch::Sender<LogMemory>, shown: &ShownCheckpoint)
 fn signed(key: &VerifierKey, note: &str) -> bool {
     VerifierKey::open(std::slice::from_ref(key), note.as_bytes()).is_ok()
 }
-
-#[cfg(test)]
-#[path = "memory_tests.rs"]
-mod tests;

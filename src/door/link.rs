@@ -2,9 +2,9 @@
 
 use super::client::{Published, SignerClient};
 use super::frame::{self, FrameError};
-use super::memory::{LogMemory, follow};
 use super::message::{Hello, PROTOCOL_VERSION, Welcome};
 use crate::config::{Config, ConfigDigest};
+use crate::memory::{LogMemory, follow};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};

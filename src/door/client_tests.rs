@@ -1,10 +1,10 @@
 //! The gateway's side against a signer that the test plays.
 
 use super::super::frame::FrameError;
-use super::super::memory::LogMemory;
-use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response, ShownCheckpoint};
+use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response};
 use super::*;
 use crate::config::AuthMethod;
+use crate::memory::{LogMemory, ShownCheckpoint};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;

@@ -5,14 +5,13 @@
 //! come in any order. The signer trusts none of it: it parses every word again, builds header and payload itself, and
 //! refuses what its own reading of the configuration does not allow.
 
-use super::status::SignerStatus;
-use crate::audit::Digest;
 use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti,
     NumericDate, RequestId, Resource, Scope, Subject, TokenFormat, TokenHash,
 };
 use crate::config::{AuthMethod, ConfigDigest};
 use crate::jose::Jwk;
+use crate::memory::ShownCheckpoint;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -65,33 +64,6 @@ pub enum Welcome {
         /// For the operator.
         reason: String,
     },
-}
-
-/// A checkpoint, with what lets the gateway believe it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ShownCheckpoint {
-    /// The signed note.
-    pub note: String,
-    /// Consistency proof (RFC 9162 §2.1.4) from the checkpoint that the gateway was shown before, or shows itself in the
-    /// handshake.
-    pub proof: Vec<Digest>,
-    /// Verifier keys of the log, in the handshake alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub keys: Vec<String>,
-    /// The decision that the log goes on although it does not extend what the gateway shows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adopted: Option<Adopted>,
-}
-
-/// The operator's decision, as the log has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Adopted {
-    /// The record, exact bytes.
-    pub record: String,
-    /// Its inclusion proof (RFC 9162 §2.1.3) under the checkpoint.
-    pub proof: Vec<Digest>,
 }
 
 /// A key as the gateway publishes it.
@@ -321,9 +293,32 @@ pub enum Outcome {
     Status(SignerStatus),
 }
 
+/// How the signer and its log are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignerStatus {
+    /// Why it can sign nothing at the moment, for the operator.
+    pub trouble: Option<String>,
+    /// How far the wall clock is from the boot clock, in nanoseconds, while the signer trusts it: what an operator has
+    /// accepted there holds for the gateway too ([`crate::clock::Clock::accept`]).
+    pub clock: Option<i64>,
+    /// Bytes of the log's segments on the disk.
+    pub log_bytes: u64,
+    /// Bytes that their file system has left.
+    pub log_free_bytes: u64,
+    /// Records under the newest checkpoint.
+    pub checkpoint_records: u64,
+    /// Milliseconds since the newest checkpoint was published.
+    pub checkpoint_millis: u64,
+    /// Milliseconds that the oldest record has waited which is not durable yet; 0 when there is none.
+    pub oldest_record_millis: u64,
+    /// Milliseconds for which the signer has not kept the newest checkpoint in its state directory; 0 while it has.
+    pub memory_lag_millis: u64,
+}
+
 impl Response {
     /// Appends what a frame of it holds.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let json;
         let (letter, text) = match &self.outcome {
             Outcome::Done { body } => (b'D', body),
@@ -345,7 +340,7 @@ impl Response {
     }
 
     /// Reads what a frame holds; `None` when it is no answer.
-    pub(super) fn decode(frame: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(frame: &[u8]) -> Option<Self> {
         let (number, rest) = frame.split_first_chunk()?;
         let (letter, text) = rest.split_first()?;
         let text = std::str::from_utf8(text).ok()?.to_owned();
@@ -364,6 +359,7 @@ impl Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Digest;
 
     #[test]
     fn an_answer_is_read_as_it_was_written() {

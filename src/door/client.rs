@@ -6,8 +6,7 @@
 
 use super::frame;
 use super::line::{Line, Told};
-use super::message::{Ask, Outcome, PublishedKey, RequestRef};
-use super::status::SignerStatus;
+use super::message::{Ask, Outcome, PublishedKey, RequestRef, SignerStatus};
 use crate::claims::Purpose;
 use crate::clock;
 use crate::jose::{PublicKey, PublicKeyError};

@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Sends what the socket takes now and says how much that was: 0 when it is full.
-pub(super) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     match send(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
         sent => Ok(sent?),
@@ -19,7 +19,7 @@ pub(super) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 /// Receives what has come: how many bytes, 0 at the end; `None` when nothing has.
-pub(super) fn receive_now(stream: &UnixStream, to: &mut [u8]) -> io::Result<Option<usize>> {
+pub(crate) fn receive_now(stream: &UnixStream, to: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
         match recv(stream.as_raw_fd(), to, MsgFlags::MSG_DONTWAIT) {
             Err(Errno::EAGAIN) => return Ok(None),
@@ -30,7 +30,7 @@ pub(super) fn receive_now(stream: &UnixStream, to: &mut [u8]) -> io::Result<Opti
 }
 
 /// How many bytes [`receive_now`] could receive.
-pub(super) fn waiting(stream: &UnixStream) -> io::Result<usize> {
+pub(crate) fn waiting(stream: &UnixStream) -> io::Result<usize> {
     Ok(usize::try_from(rustix::io::ioctl_fionread(stream)?).unwrap_or(usize::MAX))
 }
 
@@ -38,7 +38,7 @@ pub(super) fn waiting(stream: &UnixStream) -> io::Result<usize> {
 ///
 /// The socket is watched for this time only: one that is always watched for space wakes the runtime with every message
 /// that the other side takes. It must be another descriptor than one that [`Incoming`] watches.
-pub(super) async fn send_all(
+pub(crate) async fn send_all(
     stream: &UnixStream,
     mut bytes: &[u8],
     mut took: impl FnMut(usize),
@@ -58,15 +58,15 @@ pub(super) async fn send_all(
 }
 
 /// A socket that is watched for what comes, and for nothing else.
-pub(super) struct Incoming(AsyncFd<Arc<UnixStream>>);
+pub(crate) struct Incoming(AsyncFd<Arc<UnixStream>>);
 
 impl Incoming {
-    pub(super) fn of(stream: Arc<UnixStream>) -> io::Result<Self> {
+    pub(crate) fn of(stream: Arc<UnixStream>) -> io::Result<Self> {
         watch_for(stream, Interest::READABLE).map(Self)
     }
 
     /// Waits until something has come, and takes it: how many bytes, 0 at the end.
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.0.readable().await?;
             let read = receive_now(self.0.get_ref(), buffer)?;

@@ -1,7 +1,7 @@
 //! Frames: a length (u32, little-endian), then that many bytes.
 
-use super::memory::Distrust;
 use super::message::{MAX_FRAME, Response};
+use crate::memory::Distrust;
 use serde::Serialize;
 
 /// Why a stream of frames cannot be read on.
@@ -25,12 +25,12 @@ pub enum FrameError {
 }
 
 /// Appends one message to `out`; after an error `out` is as before.
-pub(super) fn append(out: &mut Vec<u8>, message: &impl Serialize) -> Result<(), FrameError> {
+pub(crate) fn append(out: &mut Vec<u8>, message: &impl Serialize) -> Result<(), FrameError> {
     framed(out, |out| serde_json::to_writer(out, message).map_err(FrameError::Encoding))
 }
 
 /// Appends one answer to `out`; after an error `out` is as before.
-pub(super) fn append_answer(out: &mut Vec<u8>, answer: &Response) -> Result<(), FrameError> {
+pub(crate) fn append_answer(out: &mut Vec<u8>, answer: &Response) -> Result<(), FrameError> {
     framed(out, |out| {
         answer.encode(out);
         Ok(())
@@ -62,7 +62,7 @@ fn framed(
 }
 
 /// Bytes of the body that follows this head.
-pub(super) fn length(head: [u8; 4]) -> Result<usize, FrameError> {
+pub(crate) fn length(head: [u8; 4]) -> Result<usize, FrameError> {
     match usize::try_from(u32::from_le_bytes(head)).unwrap_or(usize::MAX) {
         length if length > MAX_FRAME => Err(FrameError::TooLong(length)),
         length => Ok(length),
@@ -70,21 +70,21 @@ pub(super) fn length(head: [u8; 4]) -> Result<usize, FrameError> {
 }
 
 /// The body of the first frame, `None` when not all of it is there.
-pub(super) fn first(bytes: &[u8]) -> Result<Option<&[u8]>, FrameError> {
+pub(crate) fn first(bytes: &[u8]) -> Result<Option<&[u8]>, FrameError> {
     let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     Ok(rest.get(..length(*head)?))
 }
 
 /// Bytes as they arrive, cut into frames.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     bytes: Vec<u8>,
     read: usize,
 }
 
 impl Frames {
     /// Adds what arrived.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.read > 0 {
             self.bytes.drain(..self.read);
             self.read = 0;
@@ -93,7 +93,7 @@ impl Frames {
     }
 
     /// The next whole frame, if there is one.
-    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
+    pub(crate) fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let rest = self.bytes.get(self.read..).unwrap_or_default();
         let Some(frame) = first(rest)? else { return Ok(None) };
         self.read += 4 + frame.len();
@@ -102,7 +102,7 @@ impl Frames {
 }
 
 /// Reads one message from a blocking stream.
-pub(super) fn read_one<T: serde::de::DeserializeOwned>(
+pub(crate) fn read_one<T: serde::de::DeserializeOwned>(
     mut stream: impl std::io::Read,
 ) -> Result<T, FrameError> {
     let mut head = [0; 4];
@@ -113,7 +113,7 @@ pub(super) fn read_one<T: serde::de::DeserializeOwned>(
 }
 
 /// Writes one message to a blocking stream.
-pub(super) fn write_one(mut stream: impl std::io::Write, message: &impl Serialize) -> Result<(), FrameError> {
+pub(crate) fn write_one(mut stream: impl std::io::Write, message: &impl Serialize) -> Result<(), FrameError> {
     let mut out = Vec::new();
     append(&mut out, message)?;
     Ok(stream.write_all(&out)?)

@@ -7,11 +7,11 @@
 
 use super::client::{Outage, Published, SignerClient, SignerState};
 use super::frame::{FrameError, Frames};
-use super::memory::{LogMemory, follow};
 use super::message::{Outcome, Response};
 use super::tempo::Tempo;
 use super::wire::{Incoming, send_all, send_now};
 use crate::clock;
+use crate::memory::{LogMemory, follow};
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
