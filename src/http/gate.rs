@@ -88,8 +88,14 @@ impl Gate {
     /// A place at the signer, ready or not, once its caller has a turn. What waits for a turn takes no place.
     pub(super) async fn place(&self, turns: &Turns) -> Result<Place, Reply> {
         let due = Instant::now() + self.answer_time;
-        let Ok(Ok(turn)) = tokio::time::timeout_at(due, Arc::clone(&turns.0).acquire_owned()).await else {
-            return Err(Reply::unavailable("caller-busy"));
+        // Most find a turn free, and set no timer. The semaphore hands a returned turn to its first waiter: none is passed.
+        let turn = match Arc::clone(&turns.0).try_acquire_owned() {
+            Ok(turn) => turn,
+            Err(_) => tokio::time::timeout_at(due, Arc::clone(&turns.0).acquire_owned())
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .ok_or_else(|| Reply::unavailable("caller-busy"))?,
         };
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => Ok(Place { _permit: permit, _turn: turn, due }),
