@@ -64,7 +64,8 @@ boots() {
 cargo_test() {
   local begin=$SECONDS status=0 counts
   printf '\n== tests\n'
-  cargo test --locked --no-fail-fast 2>&1 | tee "$work/tests" || status=$?
+  # Most of them wait for other processes.
+  RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((3 * $(nproc)))} cargo test --locked --no-fail-fast 2>&1 | tee "$work/tests" || status=$?
   counts=$(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' "$work/tests")
   passed=$((passed + ${counts% *}))
   failed=$((failed + ${counts#* }))

@@ -135,8 +135,8 @@ fn whatever_is_changed_in_an_export_is_found_and_named() {
     std::fs::write(&file, forged).unwrap();
     let output = verify(export, &["--json", "--jwt", file.to_str().unwrap()]);
     assert_eq!(kind(&output.stdout), "jwt-not-found");
-    // Another log's key proves nothing here.
-    let other = Appliance::prepare(Settings::new(Way::Child));
+    // Another log's key proves nothing here; with other keys it is another token and log.
+    let other = Appliance::prepare(Settings::new(Way::Child).with_key("introspection", "ES384"));
     let other = other.finish();
     let output = verify(export, &["--json", "--key", &other.log_key]);
     assert_eq!(kind(&output.stdout), "checkpoint-invalid");

@@ -1,20 +1,17 @@
 //! The appliance of one test, from its token to the verification of its log.
 
 use super::log::Keep as Kept;
-use super::{Answer, Evidence, FrontServer, Process, Settings, Way, calls, process, until};
+use super::{Answer, Evidence, FrontServer, Process, Settings, Way, calls, process, template, until};
 use nix::sys::signal::Signal;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// The program under test.
 pub(crate) const CHANCERY: &str = env!("CARGO_BIN_EXE_chancery");
-
-/// How many appliances run at once: the machine has few cores, and a test measures no patience.
-const AT_ONCE: usize = 2;
 
 /// A token, a configuration, a log, and the processes that use them.
 pub(crate) struct Appliance {
@@ -39,13 +36,11 @@ pub(crate) struct Appliance {
     /// Checkpoints that were seen on the way.
     checkpoints: Vec<PathBuf>,
     finished: bool,
-    _place: Place,
 }
 
 impl Appliance {
     /// Everything up to `audit init`; nothing runs.
     pub(crate) fn prepare(settings: Settings) -> Self {
-        let place = Place::take();
         let home = tempfile::Builder::new().prefix("chancery-").tempdir().unwrap();
         let mut ca = None;
         if settings.tls {
@@ -66,24 +61,32 @@ impl Appliance {
             checkpoints: Vec::new(),
             finished: false,
             settings,
-            _place: place,
         };
-        appliance.make_token();
         std::fs::create_dir(appliance.path("faults")).unwrap();
         std::fs::write(appliance.path("login.jwks"), FrontServer::get().jwks().to_string()).unwrap();
         appliance.write_config();
         if let Some(group) = &appliance.settings.auditors {
             make_auditors_directory(&appliance.path("auditors"), group);
         }
-        // As root the check sees what the gateway's user sees, and the home of a test is closed to every other user.
-        if appliance.settings.gateway_user.is_none() {
-            appliance.must(&["config", "check"]);
-        }
-        appliance.must(&["key", "generate"]);
-        let made = appliance.must(&["audit", "init"]);
-        let key = made.split_whitespace().find(|word| word.starts_with("as.bank.example/audit/test+"));
-        appliance.log_key.push_str(key.unwrap_or_else(|| panic!("audit init prints its key: {made}")));
+        appliance.log_key = template::token_and_log(&appliance);
+        let pin = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
+        appliance.secrets.lock().unwrap().push(pin.trim().to_owned());
         appliance
+    }
+
+    /// What an operator does before the first start; the log's verifier key.
+    pub(super) fn make_token_and_log(&self) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/token.sh");
+        let output = Command::new(script).arg(self.path("token")).arg("chancery").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // As root the check sees what the gateway's user sees, and the home of a test is closed to every other user.
+        if self.settings.gateway_user.is_none() {
+            self.must(&["config", "check"]);
+        }
+        self.must(&["key", "generate"]);
+        let made = self.must(&["audit", "init"]);
+        let key = made.split_whitespace().find(|word| word.starts_with("as.bank.example/audit/test+"));
+        key.unwrap_or_else(|| panic!("audit init prints its key: {made}")).to_owned()
     }
 
     /// The whole service, ready.
@@ -93,17 +96,14 @@ impl Appliance {
         appliance
     }
 
-    fn make_token(&self) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/token.sh");
-        let output = Command::new(script).arg(self.path("token")).arg("chancery").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let pin = std::fs::read_to_string(self.path("token/pin")).unwrap();
-        self.secrets.lock().unwrap().push(pin.trim().to_owned());
-    }
-
     /// Writes the configuration as the settings have it now.
     pub(crate) fn write_config(&self) {
         std::fs::write(self.path("chancery.toml"), self.settings.toml(self.home.path())).unwrap();
+    }
+
+    /// The appliance's own directory.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// A file in the appliance's own directory.
@@ -417,24 +417,4 @@ fn make_certificates(home: &Path) -> Vec<u8> {
     let output = Command::new("sh").args(["-c", script]).current_dir(home).output().unwrap();
     assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
     std::fs::read(home.join("ca.pem")).unwrap()
-}
-
-/// One of the places for appliances that run at once.
-struct Place;
-
-static PLACES: (Mutex<usize>, Condvar) = (Mutex::new(AT_ONCE), Condvar::new());
-
-impl Place {
-    fn take() -> Self {
-        let mut free = PLACES.1.wait_while(PLACES.0.lock().unwrap(), |free| *free == 0).unwrap();
-        *free -= 1;
-        Self
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        *PLACES.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += 1;
-        PLACES.1.notify_one();
-    }
 }

@@ -12,6 +12,7 @@ mod jwt;
 mod log;
 mod process;
 mod settings;
+mod template;
 
 pub(crate) use appliance::{Appliance, CHANCERY};
 pub(crate) use calls::{Answer, Call, basic};

@@ -51,7 +51,7 @@ pub(crate) struct Settings {
     /// What stands in `[hsm]` besides.
     pub(crate) hsm: &'static str,
     limits: Vec<(&'static str, String)>,
-    keys: Vec<(&'static str, &'static str)>,
+    pub(super) keys: Vec<(&'static str, &'static str)>,
 }
 
 pub(crate) const PAYMENTS: &str = "https://payments.bank.example";
