@@ -116,7 +116,7 @@ const OWNED_CRATES: &[(&str, &[&str], &str)] = &[
 /// Words that only these files may name outside of tests, and why.
 const OWNED_WORDS: &[(&str, &[&str], &str)] = &[(
     "of_verified",
-    &["audit/entry.rs", "signer/sealed.rs"],
+    &["audit/record/entry.rs", "signer/release.rs"],
     "a public digest is made where the signature is at hand, and of nothing else",
 )];
 

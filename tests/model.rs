@@ -1,11 +1,11 @@
-//! Group commit in one order of its threads after the other: `src/audit/queue.rs` as it is, with the primitives of
+//! Group commit in one order of its threads after the other: `src/audit/write/queue.rs` as it is, with the primitives of
 //! shuttle, which decides at each of them which thread goes on, and tells when none can.
 //!
 //! What must hold in each: every ticket gets one receipt or is dropped; no receipt comes before its batch's sync or of one
 //! that ended after the log had failed; nothing stays queued while all threads wait.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[path = "../src/audit/queue.rs"]
+#[path = "../src/audit/write/queue.rs"]
 mod queue;
 
 mod sync {

@@ -1,15 +1,15 @@
 //! Creating a log, once: what opening it later never does.
 
-use super::block::block_of;
-use super::continuity::Continuity;
-use super::entry::Entry;
+use super::disk::block::block_of;
+use super::disk::segment::{self, Prepared};
 use super::error::{CreateError, FileError, LogError, TooLarge, at};
-use super::pen::{Pen, Place};
-use super::publisher::{Published, publish_error, sign};
-use super::segment::{self, Prepared};
+use super::publish::continuity::Continuity;
+use super::publish::publisher::{Published, publish_error, sign};
+use super::record::entry::Entry;
 use super::settings::{LogLock, LogSettings, SignCheckpoint};
 use super::tiles::TileWriter;
 use super::tree::Edge;
+use super::write::pen::{Pen, Place};
 use crate::clock::Clock;
 use crate::durable;
 use std::path::Path;

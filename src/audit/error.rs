@@ -1,6 +1,6 @@
 //! What can go wrong with the log, split by what the caller does about it.
 
-use super::record::TooLong;
+use super::record::encoding::TooLong;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What `tests/fuzz` tries of this room: each reader gives back what it read as the writer would write it.
 
-use super::frame::{BATCH_HEADER, BatchHeader, read, write_header};
-use super::header::{BLOCK_MIN, Header};
+use super::disk::frame::{BATCH_HEADER, BatchHeader, read, write_header};
+use super::disk::header::{BLOCK_MIN, Header};
 
 /// The first frame of `bytes`, written again.
 pub fn frame(bytes: &[u8]) -> Option<Vec<u8>> {

@@ -1,21 +1,22 @@
 //! The log as its callers see it.
 
-use super::continuity::Continuity;
 use super::create::{NewLog, create};
-use super::entry::{Entry, Receipt};
+use super::disk::segment;
 use super::error::{AppendError, CreateError, FileError, Full, LogError, OpenError, at};
-use super::keeper::Keeper;
 use super::note::VerifierKey;
-use super::pen::Pen;
-use super::publisher::{Published, Publisher};
-use super::recovery::{Recovered, Recovery, Torn, recover};
-use super::republish::republish;
-use super::segment;
+use super::publish::continuity::Continuity;
+use super::publish::publisher::{Published, Publisher};
+use super::publish::republish::republish;
+use super::read::recovery::{Recovered, Recovery, Torn, recover};
+use super::record::entry::Entry;
 use super::settings::{LogLock, LogSettings, SignCheckpoint};
-use super::shared::{Item, Shared, To, lock};
-use super::space::{For, Room, Space};
 use super::tiles::TileWriter;
-use super::writer::{self, OnDurable, OnFailure, Writer};
+use super::write::keeper::Keeper;
+use super::write::pen::Pen;
+use super::write::receipt::Receipt;
+use super::write::shared::{Item, Shared, To, lock};
+use super::write::space::{For, Room, Space};
+use super::write::writer::{self, OnDurable, OnFailure, Writer};
 use super::{Draft, Event, Outcome};
 use crate::clock::Clock;
 use std::io;

@@ -18,63 +18,42 @@
 //!
 //! The background check of segments older than the last checkpoint, erasing of payloads and pruning come later.
 
-mod block;
-mod commit;
-mod continuity;
-mod copy;
 mod create;
-mod direct;
-mod draft;
-mod entry;
+mod disk;
 mod error;
-mod event;
-mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod header;
-mod keeper;
 mod log;
 pub mod note;
-mod pen;
-mod publisher;
-mod queue;
-mod reader;
+mod publish;
+mod read;
 mod record;
-mod recorded_keys;
-mod recovery;
-mod replay;
-mod republish;
-mod segment;
 mod settings;
-mod shared;
-mod source;
-mod space;
-mod sync;
 #[cfg(test)]
 mod tests;
 pub mod tiles;
 pub mod tree;
-mod view;
-mod writer;
+mod write;
 
-pub use commit::{Commitment, Digest, Disclosure, Opened, Salt};
-pub use continuity::{Adoption, Continuity, NotExtended};
-pub use copy::{Extent, Part, Verified, verify_copy};
 pub use create::NewLog;
-pub use draft::{CheckpointRef, Committed, Draft, Known, Withheld};
-pub use entry::{Covered, Entry, JwsDigest, Payload, Receipt};
+pub use disk::frame::Form;
+pub use disk::segment::{SEGMENT_DEFAULT, SEGMENT_MAX, SEGMENT_MIN};
 pub use error::{
     AppendError, CreateError, FileError, Full, LockError, LogError, OpenError, Poisoned, SettingsError,
     TooLarge,
 };
-pub use event::{Event, Outcome};
-pub use frame::Form;
 pub use log::{Handlers, Log, OnDisk, Queued};
-pub use publisher::Published;
-pub use record::{MEMBERS_MAX, Members, RECORD_MAX, TooLong, VERSION};
-pub use recorded_keys::RecordedKey;
-pub use recovery::{Recovery, Torn};
-pub use segment::{SEGMENT_DEFAULT, SEGMENT_MAX, SEGMENT_MIN};
+pub use publish::continuity::{Adoption, Continuity, NotExtended};
+pub use publish::publisher::Published;
+pub use read::copy::{Extent, Part, Verified, verify_copy};
+pub use read::recorded_keys::RecordedKey;
+pub use read::recovery::{Recovery, Torn};
+pub use record::commit::{Commitment, Digest, Disclosure, Opened, Salt};
+pub use record::draft::{CheckpointRef, Committed, Draft, Known, Withheld};
+pub use record::encoding::{MEMBERS_MAX, Members, RECORD_MAX, TooLong, VERSION};
+pub use record::entry::{Covered, Entry, JwsDigest, Payload};
+pub use record::event::{Event, Outcome};
+pub use record::view::{RecordView, ViewError};
 pub use settings::{LogLock, LogSettings, SignCheckpoint};
-pub use space::Room;
-pub use view::{RecordView, ViewError};
+pub use write::receipt::Receipt;
+pub use write::space::Room;

@@ -1,8 +1,8 @@
 //! Where a log lies and what it is called.
 
+use super::disk::segment::{self, SEGMENT_MAX, SEGMENT_MIN};
 use super::error::{FileError, LockError, OpenError, SettingsError, at};
-use super::record::{NAME_MAX, valid_name};
-use super::segment::{self, SEGMENT_MAX, SEGMENT_MIN};
+use super::record::encoding::{NAME_MAX, valid_name};
 use crate::clock::Sources;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
@@ -42,7 +42,7 @@ impl LogSettings {
             let found = self.segment_bytes;
             return Err(SettingsError::SegmentBytes { least: SEGMENT_MIN, most: SEGMENT_MAX, found });
         }
-        self.segment_bytes -= self.segment_bytes % super::header::BLOCK_MAX;
+        self.segment_bytes -= self.segment_bytes % super::disk::header::BLOCK_MAX;
         Ok(())
     }
 

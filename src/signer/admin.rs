@@ -2,9 +2,9 @@
 //! root alone (peer credentials). Each act is recorded before it is done.
 
 use super::record::{self, Identity};
+use super::release::Ticket;
 use super::service::Service;
 use super::watch;
-use super::worker::Ticket;
 use crate::audit::{Event, Log, LogError, Published};
 use crate::config::Config;
 use crate::door::bind;

@@ -7,10 +7,10 @@ use super::content::{AccessTokenClaims, Introspection, IntrospectionClaims, Sign
 use super::keyring::SigningKey;
 use super::loaded::TooOften;
 use super::record::{self, Prepared, RecordError, Signer};
+use super::release::{Reply, Sealed, Ticket};
 use super::rules::{self, Broken};
-use super::sealed::Sealed;
 use super::service::{Ending, Shared};
-use super::worker::{Reply, Ticket};
+
 use crate::audit::{AppendError, Entry, Event, Full, Queued, Room, TooLong};
 use crate::claims::{AnswerFormat, NumericDate, Purpose};
 use crate::clock::InDoubt;

@@ -4,9 +4,9 @@
 
 use crate::memory::{Adopted, Lag, ShownCheckpoint};
 
+use super::release::Ticket;
 use super::start::StartError;
 use super::state::StateDirectory;
-use super::worker::Ticket;
 use crate::audit::note::Checkpoint;
 use crate::audit::tiles::TileError;
 use crate::audit::tree::Hash;

@@ -6,7 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `sealed` | [`Sealed`] (signed, unreadable) and [`Released`]; the whole file fits a page |
+//! | `release` | [`Sealed`] (signed, unreadable) and [`Released`]; what happens when a batch is durable |
 //! | `rules` | what may be said, from the signer's own reading of the configuration |
 //! | `content` | header and payload of each JWT |
 //! | `record`, `disclosed` | the audit record of each act, and what it commits to |
@@ -49,10 +49,11 @@ mod offline;
 mod owner;
 mod pace;
 mod record;
+mod release;
 mod rolled_back;
 mod round;
 mod rules;
-mod sealed;
+
 mod service;
 mod start;
 mod state;
@@ -75,8 +76,8 @@ pub use keyring::KeyringError;
 pub use login::clear_refused_pin;
 pub use offline::{Offline, Remembered};
 pub use record::Identity;
+pub use release::{NotCovered, Released, Sealed};
 pub use rolled_back::compare_published;
-pub use sealed::{NotCovered, Released, Sealed};
 pub use service::{Ending, Service, refuse};
 pub use start::{Appliance, StartError, init_log, record_event, remember_lost_token};
 pub use state::StateDirectory;

@@ -6,10 +6,10 @@ use super::kept::Memory;
 use super::known::KnownKeys;
 use super::owner::AsOwner;
 use super::record::{self, Identity};
+use super::release::{Ticket, release_all};
 use super::start::{StartError, identity, log_settings};
 use super::state::StateDirectory;
 use super::watch;
-use super::worker::{Ticket, release_all};
 use crate::audit::note::Checkpoint;
 use crate::audit::{
     Adoption, CheckpointRef, Digest, Event, Handlers, Known, Log, LogError, LogLock, Published, Recovery,

@@ -6,7 +6,7 @@
 use super::content::{Typ, answer_audience};
 use super::disclosed::Disclosed;
 use super::keyring::{RememberedKey, SigningKey};
-use super::sealed::{BODY, Sealed};
+use super::release::{BODY, Sealed};
 use crate::audit::{
     CheckpointRef, Committed, Covered, Digest, Draft, Entry, Event, Members, Outcome, Payload, TooLong,
     Withheld,

@@ -8,11 +8,10 @@ use super::keyring::{Keyring, KeyringError, RefusedKey};
 use super::known::KnownKeys;
 use super::login::open_token;
 use super::record::{self, Identity, RecordError, Signer};
-use super::sealed::Sealed;
+use super::release::{Sealed, Ticket, release_all};
 use super::service::Ending;
 use super::state::StateDirectory;
 use super::unproved::Unproved;
-use super::worker::{Ticket, release_all};
 use crate::audit::{
     CheckpointRef, Continuity, CreateError, Digest, Event, Handlers, LockError, Log, LogError, LogLock,
     LogSettings, NewLog, NotExtended, OpenError, Outcome, Recovery,

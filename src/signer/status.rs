@@ -3,7 +3,7 @@
 //! To tell the gateway one thing more, add a field to [`SignerStatus`], fill it in [`Beat::status`], and show it where
 //! `http` makes its metrics.
 
-use super::worker::Ticket;
+use super::release::Ticket;
 use crate::audit::{Log, OnDisk};
 use crate::clock;
 use crate::door::message::SignerStatus;

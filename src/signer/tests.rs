@@ -4,7 +4,7 @@ use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
 use super::generate_keys;
 use super::kept::{self, Basis, Refused, Why};
-use super::sealed::Sealed;
+use super::release::Sealed;
 use super::service::Service;
 use super::start::{Appliance, StartError, init_log};
 use crate::audit::{

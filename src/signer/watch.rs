@@ -1,7 +1,7 @@
 //! The watch over the signer's clock: what changed is told and recorded, and an operator may say that a new time is right.
 
 use super::record;
-use super::worker::Ticket;
+use super::release::Ticket;
 use crate::audit::Log;
 use crate::clock::Change;
 

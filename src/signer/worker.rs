@@ -10,17 +10,15 @@
 
 use super::answer::{Act, Appended, Step, Unsigned};
 use super::calls::{Caller, Claimed, Doing};
-use super::connection::{Connection, Share};
+use super::connection::Share;
 use super::inbox::{Asks, Found, Patience};
 use super::keyring::SigningKey;
 use super::pace::ROUND;
 use super::round::Round;
-use super::sealed::Sealed;
 use super::service::{Ending, Shared};
-use crate::audit::{Queued, Receipt};
+use crate::audit::Queued;
 use crate::clock;
-use crate::door::frame;
-use crate::door::message::{Outcome, Request, Response};
+use crate::door::message::Request;
 use crate::hsm::{SignError, SigningSession, UnverifiedSignature, VerifiedSignature};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,55 +28,6 @@ const SELF_TEST: &[u8] = b"\0chancery self-test: no token, no answer, no checkpo
 
 /// A disk that takes longer would keep a thread from signing for a good part of its time.
 const QUICK: Duration = Duration::from_micros(500);
-
-/// What happens once the record is durable.
-pub struct Ticket {
-    pub(super) connection: Arc<Connection>,
-    pub(super) number: u64,
-    pub(super) reply: Reply,
-}
-
-/// What is said then.
-pub(super) enum Reply {
-    /// Bytes that nobody may have before.
-    Release(Sealed),
-    /// A word that releases nothing.
-    Say(Outcome),
-}
-
-/// Called with every durable batch, on the thread that wrote it: releases, and sends all answers of a connection at
-/// once.
-pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
-    let mut frames = Vec::with_capacity(batch.len() * 1024);
-    let mut current: Option<Arc<Connection>> = None;
-    for (ticket, receipt) in batch.drain(..) {
-        if let Some(connection) = current.take_if(|c| !Arc::ptr_eq(c, &ticket.connection)) {
-            connection.send(&frames);
-            frames.clear();
-        }
-        let outcome = match ticket.reply {
-            Reply::Say(outcome) => outcome,
-            Reply::Release(sealed) => match sealed.release(receipt) {
-                Ok(released) => Outcome::Done { body: released.into_string() },
-                Err(error) => {
-                    tracing::error!(%error, "an answer was withheld");
-                    Outcome::Unavailable { reason: "withheld".to_owned() }
-                }
-            },
-        };
-        let number = ticket.number;
-        if let Err(error) = frame::append_answer(&mut frames, &Response { number, outcome }) {
-            tracing::error!(%error, "an answer cannot be written");
-            // Whoever asked hears at once that it gets none.
-            let outcome = Outcome::Unavailable { reason: error.to_string() };
-            let _ = frame::append_answer(&mut frames, &Response { number, outcome });
-        }
-        current = Some(ticket.connection);
-    }
-    if let Some(connection) = current {
-        connection.send(&frames);
-    }
-}
 
 /// One thread with a session of its own.
 pub(super) struct Worker {

@@ -1,7 +1,7 @@
 //! What a copy takes of a log, at every place where it can end.
 
-use super::super::frame::SECTOR;
 use super::*;
+use crate::audit::disk::frame::SECTOR;
 use std::fs;
 
 /// A log of several segments, with what a crash left in one that is not the last, and many batches behind it.
@@ -54,7 +54,10 @@ fn a_copy_up_to_any_record_is_a_log_that_opens_and_ends_there() {
         let settings = copied(&bench, &extent);
         let found = verify_copy(&settings, &bench.keys(), None).unwrap();
         assert_eq!(found.records, extent.records);
-        assert!(recovery::recover(&settings, &bench.keys(), u64::MAX).unwrap().torn.is_none(), "{records}");
+        assert!(
+            read::recovery::recover(&settings, &bench.keys(), u64::MAX).unwrap().torn.is_none(),
+            "{records}"
+        );
     }
     let beyond = Extent::of(&bench.settings().directory, all + 1).unwrap_err().to_string();
     assert!(beyond.contains(&format!("record {all} was durable and is not there")), "{beyond}");

@@ -1,14 +1,14 @@
 //! What a crash, a bad disk or an intruder leaves behind.
 
-use super::header::{HEADER_MAX, Header};
 use super::*;
+use crate::audit::disk::header::{HEADER_MAX, Header};
 use aws_lc_rs::digest::{SHA256, digest};
 use proptest::prelude::*;
 use std::fs::{self, OpenOptions};
 
 /// Of the segments in these tests.
 const BLOCK: usize = 4096;
-const SECTOR: usize = frame::SECTOR;
+const SECTOR: usize = disk::frame::SECTOR;
 
 /// A closed log whose last records, one to a batch, no checkpoint covers.
 struct Tail {
@@ -52,8 +52,12 @@ impl Tail {
 
     /// Begins of batches, with the sequence of their first record.
     fn batches(&self) -> Vec<(u64, u64)> {
-        let begin = |f: &&FrameAt| (f.begin - frame::BATCH_HEADER as u64).is_multiple_of(BLOCK as u64);
-        self.frames.iter().filter(begin).map(|f| (f.begin - frame::BATCH_HEADER as u64, f.seq)).collect()
+        let begin = |f: &&FrameAt| (f.begin - disk::frame::BATCH_HEADER as u64).is_multiple_of(BLOCK as u64);
+        self.frames
+            .iter()
+            .filter(begin)
+            .map(|f| (f.begin - disk::frame::BATCH_HEADER as u64, f.seq))
+            .collect()
     }
 
     fn write(&self, bytes: &[u8]) {
@@ -196,9 +200,9 @@ fn something_behind_a_batch_that_lacks_sectors_is_damage() {
     let mut bytes = tail.bytes.clone();
     bytes.truncate(end);
     bytes.resize(tail.bytes.len(), 0);
-    let far = end + frame::BATCH_MAX.min(bytes.len() - end - 1);
+    let far = end + disk::frame::BATCH_MAX.min(bytes.len() - end - 1);
     bytes[far] = 1;
-    assert_eq!(far - end < frame::BATCH_MAX, tail.recovered(&bytes).is_ok());
+    assert_eq!(far - end < disk::frame::BATCH_MAX, tail.recovered(&bytes).is_ok());
 }
 
 #[test]
@@ -307,7 +311,7 @@ fn as_version_1(segment: &Path) {
     }
     old.append(&mut covered);
     let mut place = usize::try_from(Header::decode(&bytes).unwrap().1).unwrap();
-    while let Some(batch) = frame::BatchHeader::decode(&bytes[place..]) {
+    while let Some(batch) = disk::frame::BatchHeader::decode(&bytes[place..]) {
         let extent = usize::try_from(batch.extent(SECTOR as u64)).unwrap();
         old.extend_from_slice(&bytes[place..place + extent]);
         place += usize::try_from(batch.extent(header.block)).unwrap();

@@ -159,7 +159,7 @@ fn whichever_call_to_the_system_fails_nothing_released_is_missing_and_poison_mea
             || Log::<u64>::open(LogLock::take(settings.clone())?, &bench.keys(), bench.sign(), handlers());
         let (log, recovery) = open().unwrap_or_else(|e| panic!("{fault}: {e}; {:?}", ran.told));
         assert!(recovery.checkpoint.unwrap().size >= checkpoint, "{fault}: a checkpoint went back");
-        let segments = segment::list(&settings.directory.join("segments")).unwrap();
+        let segments = disk::segment::list(&settings.directory.join("segments")).unwrap();
         let found: Vec<_> = segments.iter().flat_map(|(_, segment)| frames(segment)).collect();
         assert!(found.iter().zip(0..).all(|(frame, n)| frame.seq == n), "{fault}: a gap, or a number twice");
         for (ticket, seq) in receipts {

@@ -7,10 +7,10 @@ mod faults;
 mod life;
 mod space;
 
-use super::frame::Frame;
 use super::note::VerifierKey;
-use super::reader::{Found, ReadError, Reader};
 use super::*;
+use crate::audit::disk::frame::Frame;
+use crate::audit::read::reader::{Found, ReadError, Reader};
 use crate::clock::{Raw, Sources, Timestamp};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
@@ -144,8 +144,8 @@ impl Bench {
     }
 
     /// Reads and repairs as opening does, without starting anything.
-    fn recover(&self) -> Result<recovery::Recovered, OpenError> {
-        recovery::recover(&self.settings(), &self.keys(), u64::MAX)
+    fn recover(&self) -> Result<read::recovery::Recovered, OpenError> {
+        read::recovery::recover(&self.settings(), &self.keys(), u64::MAX)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -154,7 +154,7 @@ impl Bench {
 
     /// The segments, oldest first.
     fn segments(&self) -> Vec<PathBuf> {
-        segment::list(&self.path("segments")).unwrap().into_iter().map(|(_, path)| path).collect()
+        disk::segment::list(&self.path("segments")).unwrap().into_iter().map(|(_, path)| path).collect()
     }
 
     fn records(&self) -> Vec<(u64, String)> {
@@ -212,7 +212,7 @@ fn frames(segment: &Path) -> Vec<FrameAt> {
     let mut found = Vec::new();
     let mut reader = Reader::open(segment).unwrap();
     let mut each = |f: Frame<'_>, begin: u64| {
-        let length = frame::FRAME_HEADER + f.record.len() + f.payload.len();
+        let length = disk::frame::FRAME_HEADER + f.record.len() + f.payload.len();
         let record = String::from_utf8(f.record.to_vec()).unwrap();
         found.push(FrameAt { seq: f.seq, begin, end: begin + length as u64, record });
         Ok(())

@@ -120,10 +120,10 @@ fn nothing_written_behind_the_end_of_a_cut_segment_gets_a_receipt() {
 fn a_prepared_segment_that_has_a_name_already_is_not_inscribed_again() {
     let bench = Bench::new();
     let directory = bench.path("segments");
-    let make = || segment::Prepared::make(&directory, SEGMENT_MIN, &mut || true).unwrap().unwrap();
+    let make = || disk::segment::Prepared::make(&directory, SEGMENT_MIN, &mut || true).unwrap().unwrap();
     // What a keeper gets that looks while the log thread rotates, unless they exclude each other.
     let (first, second) = (make(), make());
-    let header = |index| pen::Place::start().header(ORIGIN, index, SEGMENT_MIN, 4096, None);
+    let header = |index| write::pen::Place::start().header(ORIGIN, index, SEGMENT_MIN, 4096, None);
     let mut active = first.inscribe(&header(1)).unwrap();
     active.put_in_place(&directory, 7).unwrap();
     let before = std::fs::read(&bench.segments()[1]).unwrap();

@@ -2,7 +2,7 @@
 
 use super::commit::Digest;
 use super::draft::{CheckpointRef, Committed, Known};
-use super::record::{RECORD_MAX, VERSION};
+use super::encoding::{RECORD_MAX, VERSION};
 use crate::clock::{Mark, Timestamp};
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -58,10 +58,10 @@ pub struct RecordView<'a> {
     pub clock_at_least: Option<Cow<'a, str>>,
     /// SHA-256 of the exact JWS that was released; in version 1 also of an unsigned body.
     pub sha256: Option<Digest>,
-    /// Name of the event ([`super::Event`]).
+    /// Name of the event ([`crate::audit::Event`]).
     #[serde(borrow)]
     pub event: Cow<'a, str>,
-    /// Name of the outcome ([`super::Outcome`]).
+    /// Name of the outcome ([`crate::audit::Outcome`]).
     #[serde(borrow)]
     pub outcome: Cow<'a, str>,
     /// Why.
@@ -126,7 +126,7 @@ impl<'a> RecordView<'a> {
 
     /// Reads a record that this program's own log wrote: without the search for names that stand twice among members
     /// that are not read.
-    pub(super) fn parse_own(bytes: &'a [u8]) -> Result<Self, ViewError> {
+    pub(in crate::audit) fn parse_own(bytes: &'a [u8]) -> Result<Self, ViewError> {
         if bytes.len() > RECORD_MAX {
             return Err(ViewError::Length(bytes.len()));
         }
@@ -138,7 +138,7 @@ impl<'a> RecordView<'a> {
 impl RecordView<'_> {
     /// What the next start compares the clocks with. `time` is the record's own, which may be later than what was
     /// trusted, since it never goes back.
-    pub(super) fn mark(&self, time: Timestamp) -> Mark {
+    pub(in crate::audit) fn mark(&self, time: Timestamp) -> Mark {
         let read = |text: &Option<Cow<'_, str>>| text.as_deref().and_then(Timestamp::parse);
         let trusted = read(&self.clock_expected).or(read(&self.clock_at_least)).or(read(&self.clock_raw));
         Mark {

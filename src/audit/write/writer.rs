@@ -1,14 +1,15 @@
 //! Takes what is queued, writes one batch, syncs once, hands out the receipts.
 //!
 //! It never waits for a batch to grow: while one sync runs, the next batch gathers in the queue. Whoever appended may
-//! write by itself ([`super::Queued::commit`]), without a switch to another thread and with the records still in its
+//! write by itself ([`crate::audit::Queued::commit`]), without a switch to another thread and with the records still in its
 //! processor's cache. Whoever has other work, and a disk that takes long, leaves it to the log thread, which runs at low
 //! priority: at once when a processor is idle, and else with all that has gathered meanwhile.
 
-use super::entry::{Covered, Receipt};
-use super::error::LogError;
 use super::pen::Pen;
+use super::receipt::Receipt;
 use super::shared::{Item, Shared, To, UNPUBLISHED_WAKE, lock};
+use crate::audit::error::LogError;
+use crate::audit::record::entry::Covered;
 use crate::clock::{monotonic_nanos, since};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -24,13 +25,13 @@ struct Landing<T> {
     own: bool,
 }
 
-/// See [`super::Handlers::on_durable`].
-pub(super) type OnDurable<T> = Box<dyn FnMut(&mut Vec<(T, Receipt)>) + Send>;
-/// See [`super::Handlers::on_failure`].
-pub(super) type OnFailure = Box<dyn FnOnce(&LogError) + Send>;
+/// See [`crate::audit::Handlers::on_durable`].
+pub(in crate::audit) type OnDurable<T> = Box<dyn FnMut(&mut Vec<(T, Receipt)>) + Send>;
+/// See [`crate::audit::Handlers::on_failure`].
+pub(in crate::audit) type OnFailure = Box<dyn FnOnce(&LogError) + Send>;
 
 /// Whoever holds it writes.
-pub(super) struct Writer<T> {
+pub(in crate::audit) struct Writer<T> {
     shared: Arc<Shared<T>>,
     pen: Pen,
     on_durable: OnDurable<T>,
@@ -43,7 +44,7 @@ pub(super) struct Writer<T> {
 }
 
 /// The log thread: runs until the log is closed or fails.
-pub(super) fn run<T>(shared: &Shared<T>, writer: &Mutex<Writer<T>>, on_failure: OnFailure) {
+pub(in crate::audit) fn run<T>(shared: &Shared<T>, writer: &Mutex<Writer<T>>, on_failure: OnFailure) {
     // Without it batches stay small at full load on a disk that takes long. A sandbox may forbid it: no harm.
     let _ = rustix::process::nice(NICE);
     shared.queue.run(writer, Writer::write_queued);
@@ -54,13 +55,13 @@ pub(super) fn run<T>(shared: &Shared<T>, writer: &Mutex<Writer<T>>, on_failure: 
 }
 
 impl<T> Writer<T> {
-    pub(super) fn new(shared: Arc<Shared<T>>, pen: Pen, on_durable: OnDurable<T>) -> Self {
+    pub(in crate::audit) fn new(shared: Arc<Shared<T>>, pen: Pen, on_durable: OnDurable<T>) -> Self {
         let (items, landing, durable) = (Vec::new(), Vec::new(), Vec::new());
         Self { shared, pen, on_durable, items, landing, durable, reserved: 0 }
     }
 
     /// Writes what is queued, unless the log has failed: after a failed write nothing is written any more.
-    pub(super) fn write_queued(&mut self) {
+    pub(in crate::audit) fn write_queued(&mut self) {
         let mut items = std::mem::take(&mut self.items);
         if self.shared.queue.take(&mut items)
             && let Err(e) = self.write(&mut items)

@@ -17,13 +17,13 @@
 
 /// What every disk writes whole or not at all. What a crash cut off lacks whole sectors: they are still the zeros that
 /// the segment was prepared with.
-pub(super) const SECTOR: usize = 512;
+pub(in crate::audit) const SECTOR: usize = 512;
 /// Bytes of a batch's header.
-pub(super) const BATCH_HEADER: usize = 48;
+pub(in crate::audit) const BATCH_HEADER: usize = 48;
 /// Bytes of a frame's header.
-pub(super) const FRAME_HEADER: usize = 32;
+pub(in crate::audit) const FRAME_HEADER: usize = 32;
 /// Most bytes of the frames of one batch; a reader's buffer is no larger.
-pub(super) const BATCH_MAX: usize = 4 * 1024 * 1024;
+pub(in crate::audit) const BATCH_MAX: usize = 4 * 1024 * 1024;
 
 const BATCH_MAGIC: [u8; 4] = *b"CHBT";
 
@@ -59,26 +59,26 @@ impl Form {
 
 /// A frame as it was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
-    pub(super) seq: u64,
-    pub(super) record: &'a [u8],
-    pub(super) form: Form,
-    pub(super) payload: &'a [u8],
+pub(in crate::audit) struct Frame<'a> {
+    pub(in crate::audit) seq: u64,
+    pub(in crate::audit) record: &'a [u8],
+    pub(in crate::audit) form: Form,
+    pub(in crate::audit) payload: &'a [u8],
 }
 
 /// A batch's header as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BatchHeader {
-    pub(super) number: u64,
-    pub(super) first: u64,
-    pub(super) frames: u32,
+pub(in crate::audit) struct BatchHeader {
+    pub(in crate::audit) number: u64,
+    pub(in crate::audit) first: u64,
+    pub(in crate::audit) frames: u32,
     /// Bytes of all frames, without the zeros up to the next block.
-    pub(super) length: u32,
-    pub(super) segment: [u8; 8],
+    pub(in crate::audit) length: u32,
+    pub(in crate::audit) segment: [u8; 8],
 }
 
 impl BatchHeader {
-    pub(super) fn encode(&self) -> [u8; BATCH_HEADER] {
+    pub(in crate::audit) fn encode(&self) -> [u8; BATCH_HEADER] {
         let mut covered = Vec::with_capacity(BATCH_HEADER);
         covered.extend_from_slice(&self.number.to_le_bytes());
         covered.extend_from_slice(&self.first.to_le_bytes());
@@ -95,7 +95,7 @@ impl BatchHeader {
     }
 
     /// The header, or `None` when these bytes are none.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::audit) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.get(..BATCH_HEADER)?;
         let (magic, crc) = (take(&mut rest)?, u32::from_le_bytes(take(&mut rest)?));
         if magic != BATCH_MAGIC || crc != crc32fast::hash(rest) {
@@ -111,13 +111,13 @@ impl BatchHeader {
     }
 
     /// Bytes on a disk with blocks of `block` bytes, with the zeros up to the next one.
-    pub(super) fn extent(&self, block: u64) -> u64 {
+    pub(in crate::audit) fn extent(&self, block: u64) -> u64 {
         (BATCH_HEADER as u64 + u64::from(self.length)).next_multiple_of(block)
     }
 }
 
 /// Appends the header of a frame whose record and payload follow it.
-pub(super) fn write_header(
+pub(in crate::audit) fn write_header(
     seq: u64,
     record: &[u8],
     form: Form,
@@ -145,7 +145,7 @@ pub(super) fn write_header(
 
 /// What is wrong with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FrameDefect {
+pub(in crate::audit) enum FrameDefect {
     Header,
     Length,
     Record,
@@ -153,7 +153,7 @@ pub(super) enum FrameDefect {
 }
 
 impl FrameDefect {
-    pub(super) const fn text(self) -> &'static str {
+    pub(in crate::audit) const fn text(self) -> &'static str {
         match self {
             Self::Header => "the checksum of a frame's header is wrong",
             Self::Length => "a frame is longer than its batch",
@@ -164,7 +164,7 @@ impl FrameDefect {
 }
 
 /// Reads the first frame of `bytes` and says how many bytes it has; or what is wrong, and in how many bytes.
-pub(super) fn read(bytes: &[u8]) -> Result<(Frame<'_>, usize), (FrameDefect, usize)> {
+pub(in crate::audit) fn read(bytes: &[u8]) -> Result<(Frame<'_>, usize), (FrameDefect, usize)> {
     let head = Head::decode(bytes).ok_or((FrameDefect::Header, FRAME_HEADER))?;
     let body = bytes.get(FRAME_HEADER..).unwrap_or_default();
     let (record, rest) = body.split_at_checked(head.record).ok_or((FrameDefect::Length, FRAME_HEADER))?;
@@ -213,7 +213,7 @@ impl Head {
 }
 
 /// Takes the first `N` bytes off.
-pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+pub(in crate::audit) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(*first)

@@ -1,19 +1,19 @@
 //! The keeper thread: prepares the next segment before it is needed, and looks once a second whether the live segment
 //! is still the file that its name leads to.
 
-use super::draft::Draft;
-use super::entry::Entry;
-use super::error::FileError;
-use super::event::{Event, Outcome};
-use super::segment::Prepared;
 use super::shared::{Shared, lock};
+use crate::audit::disk::segment::Prepared;
+use crate::audit::error::FileError;
+use crate::audit::record::draft::Draft;
+use crate::audit::record::entry::Entry;
+use crate::audit::record::event::{Event, Outcome};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) struct Keeper<T> {
+pub(in crate::audit) struct Keeper<T> {
     shared: Arc<Shared<T>>,
     directory: PathBuf,
     segment_bytes: u64,
@@ -24,12 +24,12 @@ pub(super) struct Keeper<T> {
 
 impl<T> Keeper<T> {
     /// Prepares segments in `directory`.
-    pub(super) fn new(shared: Arc<Shared<T>>, directory: PathBuf, segment_bytes: u64) -> Self {
+    pub(in crate::audit) fn new(shared: Arc<Shared<T>>, directory: PathBuf, segment_bytes: u64) -> Self {
         Self { shared, directory, segment_bytes, failing: false, looked: Instant::now() }
     }
 
     /// Runs until the log is closed or fails.
-    pub(super) fn run(mut self) {
+    pub(in crate::audit) fn run(mut self) {
         while self.go_on() {
             self.prepare();
             let next = lock(&self.shared.next);
@@ -58,7 +58,7 @@ impl<T> Keeper<T> {
     }
 
     /// Prepares the next segment if there is none.
-    pub(super) fn prepare(&mut self) {
+    pub(in crate::audit) fn prepare(&mut self) {
         if lock(&self.shared.next).prepared.is_some() {
             return;
         }

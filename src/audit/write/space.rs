@@ -1,13 +1,13 @@
 //! Space in the segments, promised before anything is signed.
 
-use super::error::{Full, TooLarge};
-use super::frame::{BATCH_HEADER, BATCH_MAX, FRAME_HEADER};
-use super::header::HEADER_MAX;
 use super::shared::lock;
+use crate::audit::disk::frame::{BATCH_HEADER, BATCH_MAX, FRAME_HEADER};
+use crate::audit::disk::header::HEADER_MAX;
+use crate::audit::error::{Full, TooLarge};
 use std::sync::{Arc, Mutex};
 
 /// What the segments still take, and what of that is promised.
-pub(super) struct Space {
+pub(in crate::audit) struct Space {
     state: Mutex<State>,
     /// Most that one entry may cost.
     most: u64,
@@ -31,7 +31,7 @@ struct State {
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
+pub(in crate::audit) enum For {
     /// A request, which can still be refused.
     Request,
     /// A record of the system's own.
@@ -40,7 +40,7 @@ pub(super) enum For {
 
 impl Space {
     /// Segments of `segment_bytes` in blocks of `block`; `active` bytes are left in the active one.
-    pub(super) fn new(segment_bytes: u64, block: u64, active: u64) -> Self {
+    pub(in crate::audit) fn new(segment_bytes: u64, block: u64, active: u64) -> Self {
         let capacity = segment_bytes - HEADER_MAX;
         Self {
             state: Mutex::new(State { active, next: 0, reserved: 0, largest: 0 }),
@@ -59,7 +59,7 @@ impl Space {
     }
 
     /// Promises space for an entry of `bytes` bytes.
-    pub(super) fn reserve(self: &Arc<Self>, bytes: u64, who: For) -> Result<Room, Full> {
+    pub(in crate::audit) fn reserve(self: &Arc<Self>, bytes: u64, who: For) -> Result<Room, Full> {
         let cost = self.cost(bytes);
         if cost > self.most {
             let around = (FRAME_HEADER + BATCH_HEADER) as u64;
@@ -80,7 +80,7 @@ impl Space {
     }
 
     /// The next segment is there.
-    pub(super) fn prepared(&self) {
+    pub(in crate::audit) fn prepared(&self) {
         lock(&self.state).next = self.capacity;
     }
 
@@ -92,14 +92,14 @@ impl Space {
     }
 
     /// A batch was written whose entries had reserved `reserved`; `active` is left.
-    pub(super) fn written(&self, active: u64, reserved: u64) {
+    pub(in crate::audit) fn written(&self, active: u64, reserved: u64) {
         let mut state = lock(&self.state);
         state.active = active;
         state.reserved = state.reserved.saturating_sub(reserved);
     }
 }
 
-/// Space for one entry, kept until [`super::Log::append`] uses it or it is dropped.
+/// Space for one entry, kept until [`crate::audit::Log::append`] uses it or it is dropped.
 pub struct Room {
     space: Arc<Space>,
     bytes: u64,
@@ -113,7 +113,7 @@ impl Room {
     }
 
     /// Hands the promise over to the log thread.
-    pub(super) fn into_cost(mut self) -> u64 {
+    pub(in crate::audit) fn into_cost(mut self) -> u64 {
         std::mem::take(&mut self.cost)
     }
 }
@@ -130,7 +130,7 @@ impl Drop for Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::segment::SEGMENT_MIN;
+    use crate::audit::disk::segment::SEGMENT_MIN;
 
     #[test]
     fn requests_leave_the_emergency_reserve_to_the_system() {

@@ -1,11 +1,11 @@
 //! What a copy of the log takes while the log goes on, and whether a copy is one that a start would accept.
 
-use super::error::OpenError;
-use super::note::VerifierKey;
 use super::reader::{Found, ReadError, Reader};
 use super::recovery::{ReadErrorIn, damage, recover_against};
-use super::segment;
-use super::settings::LogSettings;
+use crate::audit::disk::segment;
+use crate::audit::error::OpenError;
+use crate::audit::note::VerifierKey;
+use crate::audit::settings::LogSettings;
 use std::path::{Path, PathBuf};
 
 /// The segments that a copy takes.
@@ -31,14 +31,15 @@ pub struct Part {
 
 impl Extent {
     /// The segments in the log's `directory` up to the end of the batch that holds record number `records` - 1, which must
-    /// be durable: a [`super::Receipt`] says so. The log may be open and growing.
+    /// be durable: a [`crate::audit::Receipt`] says so. The log may be open and growing.
     pub fn of(directory: &Path, records: u64) -> Result<Self, OpenError> {
         let missing = || OpenError::Missing(directory.to_path_buf());
         let mut segments = Vec::new();
         for (first, path) in segment::list(&segment::directory(directory))? {
             if first < records {
-                let bytes =
-                    std::fs::metadata(&path).map_err(super::error::at(&path, "asking for its size"))?.len();
+                let bytes = std::fs::metadata(&path)
+                    .map_err(crate::audit::error::at(&path, "asking for its size"))?
+                    .len();
                 segments.push(Part { path, bytes, end: bytes });
             }
         }

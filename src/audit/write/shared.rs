@@ -1,11 +1,12 @@
 //! What the log's threads and its callers share.
 
-use super::continuity::Continuity;
-use super::entry::{Entry, Receipt};
-use super::error::{Full, LogError, Poisoned};
 use super::queue::Queue;
-use super::segment::{Identity, Prepared};
+use super::receipt::Receipt;
 use super::space::{For, Room, Space};
+use crate::audit::disk::segment::{Identity, Prepared};
+use crate::audit::error::{Full, LogError, Poisoned};
+use crate::audit::publish::continuity::Continuity;
+use crate::audit::record::entry::Entry;
 use crate::clock::{Quickest, since};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,25 +16,25 @@ use std::time::Duration;
 /// Bytes of records that may wait to be published before new requests are refused.
 const UNPUBLISHED_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes of waiting records at which the publisher is woken before its second is over.
-pub(super) const UNPUBLISHED_WAKE: usize = 4 * 1024 * 1024;
+pub(in crate::audit) const UNPUBLISHED_WAKE: usize = 4 * 1024 * 1024;
 
 /// Locks, also when a thread panicked with the lock held: no critical section here can leave half a change.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in crate::audit) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One entry on its way to the log thread.
-pub(super) struct Item<T> {
-    pub(super) entry: Entry,
+pub(in crate::audit) struct Item<T> {
+    pub(in crate::audit) entry: Entry,
     /// What was reserved for it.
-    pub(super) cost: u64,
-    pub(super) to: To<T>,
+    pub(in crate::audit) cost: u64,
+    pub(in crate::audit) to: To<T>,
     /// A record of a checkpoint: it makes no new checkpoint necessary.
-    pub(super) own: bool,
+    pub(in crate::audit) own: bool,
 }
 
 /// Who hears of it when the record is durable.
-pub(super) enum To<T> {
+pub(in crate::audit) enum To<T> {
     /// The handler of durable tickets.
     Ticket(T),
     /// A thread that waits.
@@ -41,30 +42,30 @@ pub(super) enum To<T> {
 }
 
 /// Durable records that have not been published.
-pub(super) struct Unpublished {
+pub(in crate::audit) struct Unpublished {
     /// Records one after the other.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::audit) bytes: Vec<u8>,
     /// Where each ends.
-    pub(super) ends: Vec<usize>,
+    pub(in crate::audit) ends: Vec<usize>,
     /// How many are no records of checkpoints.
-    pub(super) others: u64,
-    pub(super) asked: Vec<super::publisher::Asked>,
-    pub(super) stop: bool,
+    pub(in crate::audit) others: u64,
+    pub(in crate::audit) asked: Vec<crate::audit::publish::publisher::Asked>,
+    pub(in crate::audit) stop: bool,
 }
 
 /// The segment after the active one.
-pub(super) struct NextSegment {
-    pub(super) prepared: Option<Prepared>,
-    pub(super) stop: bool,
+pub(in crate::audit) struct NextSegment {
+    pub(in crate::audit) prepared: Option<Prepared>,
+    pub(in crate::audit) stop: bool,
 }
 
 /// When the disk was asked to take what it has not said to have; while it hangs, so does the thread that asked.
 #[derive(Default)]
-pub(super) struct AtDisk(AtomicU64);
+pub(in crate::audit) struct AtDisk(AtomicU64);
 
 impl AtDisk {
     /// Does `work`, which began at this time of [`crate::clock::monotonic_nanos`] and returns when the disk has answered.
-    pub(super) fn since<T>(&self, began: u64, work: impl FnOnce() -> T) -> T {
+    pub(in crate::audit) fn since<T>(&self, began: u64, work: impl FnOnce() -> T) -> T {
         self.0.store(began, Ordering::Relaxed);
         let done = work();
         self.0.store(0, Ordering::Relaxed);
@@ -72,7 +73,7 @@ impl AtDisk {
     }
 
     /// For how long the disk has not answered; zero when it is not asked.
-    pub(super) fn age(&self) -> Duration {
+    pub(in crate::audit) fn age(&self) -> Duration {
         match self.0.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
             began => since(began),
@@ -80,26 +81,26 @@ impl AtDisk {
     }
 }
 
-pub(super) struct Shared<T> {
-    pub(super) queue: Queue<Item<T>>,
-    pub(super) space: Arc<Space>,
-    pub(super) unpublished: Mutex<Unpublished>,
-    pub(super) publish: Condvar,
+pub(in crate::audit) struct Shared<T> {
+    pub(in crate::audit) queue: Queue<Item<T>>,
+    pub(in crate::audit) space: Arc<Space>,
+    pub(in crate::audit) unpublished: Mutex<Unpublished>,
+    pub(in crate::audit) publish: Condvar,
     /// Length of `unpublished.bytes`, to be read without its lock.
-    pub(super) waiting: AtomicU64,
-    pub(super) next: Mutex<NextSegment>,
-    pub(super) keep: Condvar,
-    pub(super) live: Mutex<Identity>,
+    pub(in crate::audit) waiting: AtomicU64,
+    pub(in crate::audit) next: Mutex<NextSegment>,
+    pub(in crate::audit) keep: Condvar,
+    pub(in crate::audit) live: Mutex<Identity>,
     /// What the disk takes for a batch to be written and durable.
-    pub(super) quickest: Quickest,
+    pub(in crate::audit) quickest: Quickest,
     /// The batch that is being written; what waits behind it is younger.
-    pub(super) at_disk: AtDisk,
-    /// Given by [`super::Log::sign_checkpoints`]: checkpoints may be signed.
-    pub(super) continuity: OnceLock<Continuity>,
+    pub(in crate::audit) at_disk: AtDisk,
+    /// Given by [`crate::audit::Log::sign_checkpoints`]: checkpoints may be signed.
+    pub(in crate::audit) continuity: OnceLock<Continuity>,
 }
 
 impl<T> Shared<T> {
-    pub(super) fn new(space: Space, live: Identity) -> Self {
+    pub(in crate::audit) fn new(space: Space, live: Identity) -> Self {
         Self {
             queue: Queue::new(),
             space: Arc::new(space),
@@ -122,21 +123,21 @@ impl<T> Shared<T> {
     }
 
     /// Ends the log for good: the log thread drops every ticket and tells its owner.
-    pub(super) fn poison(&self, why: &str) {
+    pub(in crate::audit) fn poison(&self, why: &str) {
         self.queue.fail(why);
     }
 
     /// Whether the log ended.
-    pub(super) fn failed(&self) -> bool {
+    pub(in crate::audit) fn failed(&self) -> bool {
         self.queue.failure().is_some()
     }
 
     /// Why the log ended, if it did.
-    pub(super) fn poisoned(&self) -> Option<LogError> {
+    pub(in crate::audit) fn poisoned(&self) -> Option<LogError> {
         self.queue.failure().map(|why| LogError::Poisoned(Arc::clone(why)))
     }
 
-    pub(super) fn reserve(&self, bytes: u64, who: For) -> Result<Room, Full> {
+    pub(in crate::audit) fn reserve(&self, bytes: u64, who: For) -> Result<Room, Full> {
         if self.failed() {
             return Err(Poisoned.into());
         }
@@ -148,12 +149,12 @@ impl<T> Shared<T> {
     }
 
     /// Queues an item, to be followed by waking the log thread or by writing it.
-    pub(super) fn push(&self, item: Item<T>) -> Result<(), Poisoned> {
+    pub(in crate::audit) fn push(&self, item: Item<T>) -> Result<(), Poisoned> {
         if self.queue.push(item) { Ok(()) } else { Err(Poisoned) }
     }
 
     /// Queues a record of the system's own.
-    pub(super) fn send(
+    pub(in crate::audit) fn send(
         &self,
         entry: Entry,
         own: bool,
@@ -171,16 +172,21 @@ impl<T> Shared<T> {
     }
 
     /// Queues a record of the system's own and waits until it is durable.
-    pub(super) fn record(&self, entry: Entry, own: bool, room: Option<Room>) -> Result<Receipt, LogError> {
+    pub(in crate::audit) fn record(
+        &self,
+        entry: Entry,
+        own: bool,
+        room: Option<Room>,
+    ) -> Result<Receipt, LogError> {
         self.send(entry, own, room)?.recv().map_err(|_| self.ended())
     }
 
     /// Why nothing more is taken.
-    pub(super) fn ended(&self) -> LogError {
+    pub(in crate::audit) fn ended(&self) -> LogError {
         self.poisoned().unwrap_or(LogError::Closed)
     }
 
-    pub(super) fn full(&self, full: Full) -> LogError {
+    pub(in crate::audit) fn full(&self, full: Full) -> LogError {
         match full {
             Full::Poisoned(Poisoned) => self.ended(),
             Full::TooLarge(e) => e.into(),

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Memory and places at a multiple of it suit nearly every disk.
-pub(super) const ALIGNED: usize = 4096;
+pub(in crate::audit) const ALIGNED: usize = 4096;
 
 /// How one file is written.
 pub(super) struct Direct {
@@ -20,12 +20,12 @@ pub(super) struct Direct {
 
 impl Direct {
     /// From now on past the cache, if the file system of `file` knows how.
-    pub(super) fn of(file: &File) -> Self {
+    pub(in crate::audit) fn of(file: &File) -> Self {
         Self { on: set_direct(file, true).is_ok(), buffer: Vec::new() }
     }
 
     /// As [`FileExt::write_all_at`]: what it has written is not yet durable.
-    pub(super) fn write_all_at(&mut self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    pub(in crate::audit) fn write_all_at(&mut self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         if self.on {
             let written = match self.aligned(bytes) {
                 Some(aligned) => file.write_all_at(aligned, at),
@@ -60,7 +60,7 @@ impl Direct {
 }
 
 /// Has what follows read and written past the cache, or through it again.
-pub(super) fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+pub(in crate::audit) fn set_direct(file: &File, direct: bool) -> io::Result<()> {
     let mut flags = fcntl_getfl(file)?;
     flags.set(OFlags::DIRECT, direct);
     Ok(fcntl_setfl(file, flags)?)

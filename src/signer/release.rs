@@ -1,10 +1,14 @@
 //! Nothing signed leaves without its receipt: [`Sealed`] cannot be read, and only the receipt of the record that
 //! covers exactly its bytes turns it into [`Released`]. Neither can be copied (invariant 1).
 
+use super::connection::Connection;
 use super::content::SigningInput;
 use crate::audit::{Commitment, Covered, JwsDigest, Receipt, Salt, TooLong};
+use crate::door::frame;
+use crate::door::message::{Outcome, Response};
 use crate::hsm::VerifiedSignature;
 use crate::random;
+use std::sync::Arc;
 
 /// The name under which a record commits to an unsigned answer.
 pub(super) const BODY: &str = "body";
@@ -88,5 +92,54 @@ impl Released {
     /// The record's number.
     pub const fn sequence(&self) -> u64 {
         self.sequence
+    }
+}
+
+/// What happens once the record is durable.
+pub struct Ticket {
+    pub(super) connection: Arc<Connection>,
+    pub(super) number: u64,
+    pub(super) reply: Reply,
+}
+
+/// What is said then.
+pub(super) enum Reply {
+    /// Bytes that nobody may have before.
+    Release(Sealed),
+    /// A word that releases nothing.
+    Say(Outcome),
+}
+
+/// Called with every durable batch, on the thread that wrote it: releases, and sends all answers of a connection at
+/// once.
+pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
+    let mut frames = Vec::with_capacity(batch.len() * 1024);
+    let mut current: Option<Arc<Connection>> = None;
+    for (ticket, receipt) in batch.drain(..) {
+        if let Some(connection) = current.take_if(|c| !Arc::ptr_eq(c, &ticket.connection)) {
+            connection.send(&frames);
+            frames.clear();
+        }
+        let outcome = match ticket.reply {
+            Reply::Say(outcome) => outcome,
+            Reply::Release(sealed) => match sealed.release(receipt) {
+                Ok(released) => Outcome::Done { body: released.into_string() },
+                Err(error) => {
+                    tracing::error!(%error, "an answer was withheld");
+                    Outcome::Unavailable { reason: "withheld".to_owned() }
+                }
+            },
+        };
+        let number = ticket.number;
+        if let Err(error) = frame::append_answer(&mut frames, &Response { number, outcome }) {
+            tracing::error!(%error, "an answer cannot be written");
+            // Whoever asked hears at once that it gets none.
+            let outcome = Outcome::Unavailable { reason: error.to_string() };
+            let _ = frame::append_answer(&mut frames, &Response { number, outcome });
+        }
+        current = Some(ticket.connection);
+    }
+    if let Some(connection) = current {
+        connection.send(&frames);
     }
 }

@@ -1,40 +1,40 @@
 //! Writes records into the active segment: the state that only one thread may have.
 
-use super::entry::{Covered, Entry};
-use super::error::FileError;
-use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, FRAME_HEADER};
-use super::header::{Header, Remains};
-use super::record::{HEAD_MAX, Head, HeadForm, Times};
-use super::segment::{Active, Prepared};
-use super::settings::LogSettings;
-use super::tree::{Edge, Hash, leaf_hash};
+use crate::audit::disk::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, FRAME_HEADER};
+use crate::audit::disk::header::{Header, Remains};
+use crate::audit::disk::segment::{Active, Prepared};
+use crate::audit::error::FileError;
+use crate::audit::record::encoding::{HEAD_MAX, Head, HeadForm, Times};
+use crate::audit::record::entry::{Covered, Entry};
+use crate::audit::settings::LogSettings;
+use crate::audit::tree::{Edge, Hash, leaf_hash};
 use crate::clock::{Clock, Mark, Timestamp};
 use crate::random;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Where the log stands: what the next record, batch and segment follow.
-pub(super) struct Place {
+pub(in crate::audit) struct Place {
     /// The tree over all records so far.
-    pub(super) edge: Edge,
+    pub(in crate::audit) edge: Edge,
     /// Leaf hash of the last record.
-    pub(super) prev: Hash,
+    pub(in crate::audit) prev: Hash,
     /// Time of the last record.
-    pub(super) time: Timestamp,
+    pub(in crate::audit) time: Timestamp,
     /// What the last record tells of the clock.
-    pub(super) mark: Option<Mark>,
+    pub(in crate::audit) mark: Option<Mark>,
     /// Number of the next batch.
-    pub(super) batch: u64,
+    pub(in crate::audit) batch: u64,
 }
 
 impl Place {
     /// Before the first record.
-    pub(super) const fn start() -> Self {
+    pub(in crate::audit) const fn start() -> Self {
         Self { edge: Edge::new(), prev: [0; 32], time: Timestamp::from_unix_nanos(0), mark: None, batch: 0 }
     }
 
     /// A header for the segment of `bytes` bytes, in blocks of `block`, that begins here.
-    pub(super) fn header(
+    pub(in crate::audit) fn header(
         &self,
         origin: &str,
         index: u64,
@@ -57,7 +57,7 @@ impl Place {
 }
 
 /// Gathers records into a batch and appends it to the active segment.
-pub(super) struct Pen {
+pub(in crate::audit) struct Pen {
     origin: String,
     directory: PathBuf,
     segment: Active,
@@ -76,7 +76,7 @@ pub(super) struct Pen {
 
 impl Pen {
     /// `segment` is the active one, in `directory`, and ends where `place` is.
-    pub(super) fn new(
+    pub(in crate::audit) fn new(
         settings: &LogSettings,
         clock: Clock,
         directory: &Path,
@@ -101,19 +101,19 @@ impl Pen {
     }
 
     /// Reads the clock for the records that follow.
-    pub(super) fn tick(&mut self) {
+    pub(in crate::audit) fn tick(&mut self) {
         self.times.advance();
     }
 
     /// Whether the batch that is being gathered can take the entry as well.
-    pub(super) fn fits(&self, entry: &Entry) -> bool {
+    pub(in crate::audit) fn fits(&self, entry: &Entry) -> bool {
         let size = usize::try_from(entry.size()).unwrap_or(usize::MAX);
         let after = self.buffer.len().saturating_add(FRAME_HEADER).saturating_add(size);
         after <= BATCH_MAX && (after as u64).next_multiple_of(self.segment.block()) <= self.segment.left()
     }
 
     /// Adds a record to the batch and returns its sequence. Nothing is written yet; the entry must fit.
-    pub(super) fn put(&mut self, entry: &Entry) -> u64 {
+    pub(in crate::audit) fn put(&mut self, entry: &Entry) -> u64 {
         let seq = self.edge.size();
         let sha256 = match &entry.covers {
             Some(Covered::Jws(digest)) => Some(digest.as_bytes()),
@@ -143,7 +143,7 @@ impl Pen {
     }
 
     /// Writes the batch and returns when it is durable. After an error nothing may be written any more.
-    pub(super) fn flush(&mut self) -> Result<(), FileError> {
+    pub(in crate::audit) fn flush(&mut self) -> Result<(), FileError> {
         let length = self.buffer.len() - BATCH_HEADER;
         let header = BatchHeader {
             number: self.batch,
@@ -163,17 +163,17 @@ impl Pen {
     }
 
     /// The records of the batch, exact bytes, in order.
-    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+    pub(in crate::audit) fn records(&self) -> impl Iterator<Item = &[u8]> {
         self.records.iter().filter_map(|r| self.buffer.get(r.clone()))
     }
 
     /// How many records the batch has.
-    pub(super) fn gathered(&self) -> usize {
+    pub(in crate::audit) fn gathered(&self) -> usize {
         self.records.len()
     }
 
     /// Begins the next batch; what was gathered is forgotten.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::audit) fn begin(&mut self) {
         // One large batch must not keep its memory for good.
         if self.buffer.capacity() > BATCH_MAX / 4 {
             self.buffer = Vec::new();
@@ -201,16 +201,16 @@ impl Pen {
         Ok(())
     }
 
-    pub(super) const fn segment(&self) -> &Active {
+    pub(in crate::audit) const fn segment(&self) -> &Active {
         &self.segment
     }
 
-    pub(super) const fn segment_mut(&mut self) -> &mut Active {
+    pub(in crate::audit) const fn segment_mut(&mut self) -> &mut Active {
         &mut self.segment
     }
 
     /// The tree over all records that were put.
-    pub(super) const fn edge(&self) -> &Edge {
+    pub(in crate::audit) const fn edge(&self) -> &Edge {
         &self.edge
     }
 }

@@ -6,20 +6,20 @@
 //! whose header says so ([`Remains`]). Everything else that is not as it was written is *damage*. In no case is anything
 //! overwritten: see [`crate::manual::crash`] for what this can tell and what it cannot.
 
-use super::block::block_of;
-use super::error::{LogError, OpenError, SettingsError, at};
-use super::frame::{BATCH_HEADER, BATCH_MAX};
-use super::header::{Header, Remains};
-use super::note::{Checkpoint, VerifierKey};
-use super::pen::Place;
-use super::publisher::Published;
 use super::reader::{Defect, Found, ReadError, Reader, Rest};
 use super::recorded_keys::RecordedKey;
 use super::replay::Replay;
-use super::segment::{self, Active, Prepared};
-use super::settings::LogSettings;
-use super::tiles::TileReader;
-use super::tree::Edge;
+use crate::audit::disk::block::block_of;
+use crate::audit::disk::frame::{BATCH_HEADER, BATCH_MAX};
+use crate::audit::disk::header::{Header, Remains};
+use crate::audit::disk::segment::{self, Active, Prepared};
+use crate::audit::error::{LogError, OpenError, SettingsError, at};
+use crate::audit::note::{Checkpoint, VerifierKey};
+use crate::audit::publish::publisher::Published;
+use crate::audit::settings::LogSettings;
+use crate::audit::tiles::TileReader;
+use crate::audit::tree::Edge;
+use crate::audit::write::pen::Place;
 use crate::durable;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct Recovery {
     pub keys: Vec<VerifierKey>,
     /// Keys of all purposes in the key records from [`LogLock::reading_from`] on, and perhaps in some before.
     ///
-    /// [`LogLock::reading_from`]: super::LogLock::reading_from
+    /// [`LogLock::reading_from`]: crate::audit::LogLock::reading_from
     pub recorded_keys: Vec<RecordedKey>,
 }
 
@@ -65,20 +65,20 @@ impl Torn {
 }
 
 /// What the rest of opening needs.
-pub(super) struct Recovered {
-    pub(super) place: Place,
+pub(in crate::audit) struct Recovered {
+    pub(in crate::audit) place: Place,
     last: Last,
-    pub(super) torn: Option<Torn>,
-    pub(super) checkpoint: Option<Published>,
+    pub(in crate::audit) torn: Option<Torn>,
+    pub(in crate::audit) checkpoint: Option<Published>,
     /// Records, not of checkpoints, that the last recorded checkpoint does not cover.
-    pub(super) uncovered: u64,
+    pub(in crate::audit) uncovered: u64,
     /// The tree at the published checkpoint, when what is published can be continued.
-    pub(super) published: Option<Edge>,
+    pub(in crate::audit) published: Option<Edge>,
     /// The segments to publish from.
-    pub(super) segments: Vec<PathBuf>,
+    pub(in crate::audit) segments: Vec<PathBuf>,
     /// Given and found in key records.
-    pub(super) keys: Vec<VerifierKey>,
-    pub(super) recorded_keys: Vec<RecordedKey>,
+    pub(in crate::audit) keys: Vec<VerifierKey>,
+    pub(in crate::audit) recorded_keys: Vec<RecordedKey>,
 }
 
 /// The last segment.
@@ -94,7 +94,7 @@ struct Last {
 impl Recovered {
     /// The segment to go on in: the last one; or the next, made at once, when a crash left something in the last or its
     /// blocks are not those of this disk.
-    pub(super) fn active(&self, settings: &LogSettings) -> Result<Active, OpenError> {
+    pub(in crate::audit) fn active(&self, settings: &LogSettings) -> Result<Active, OpenError> {
         let directory = segment::directory(&settings.directory);
         let (block, Last { path, header, end, remains }) = (block_of(&directory), &self.last);
         if remains.is_none() && header.block == block {
@@ -126,14 +126,14 @@ impl From<ReadErrorIn> for OpenError {
 }
 
 /// An error and the segment that it is about.
-pub(super) struct ReadErrorIn(pub(super) PathBuf, pub(super) ReadError);
+pub(in crate::audit) struct ReadErrorIn(pub(in crate::audit) PathBuf, pub(in crate::audit) ReadError);
 
-pub(super) fn damage(segment: &Path, offset: u64, what: impl Into<String>) -> OpenError {
+pub(in crate::audit) fn damage(segment: &Path, offset: u64, what: impl Into<String>) -> OpenError {
     OpenError::Damage { segment: segment.to_path_buf(), offset, what: what.into() }
 }
 
 /// Reads and checks the log, at least from the record `known` on, and changes nothing.
-pub(super) fn recover(
+pub(in crate::audit) fn recover(
     settings: &LogSettings,
     keys: &[VerifierKey],
     known: u64,
@@ -282,7 +282,7 @@ fn read(replay: &mut Replay<'_>, path: &Path, last: bool) -> Result<(Reader, Opt
         return Err(damage(path, reader.length.min(header.bytes), what));
     }
     let found = loop {
-        let mut each = |frame: super::frame::Frame<'_>, offset| {
+        let mut each = |frame: crate::audit::disk::frame::Frame<'_>, offset| {
             replay.record(&frame).map_err(|what| ReadError::Damage(Defect { offset, what }))
         };
         match reader.next::<ReadError>(&mut each).map_err(inside)? {

@@ -1,12 +1,12 @@
 //! Brings the published files up to the log, from the segments.
 
-use super::error::{LogError, OpenError};
 use super::publisher::publish_error;
-use super::reader::{Found, ReadError, Reader};
-use super::recovery::{ReadErrorIn, Recovered};
-use super::settings::LogSettings;
-use super::tiles::{TileError, TileWriter};
-use super::tree::Edge;
+use crate::audit::error::{LogError, OpenError};
+use crate::audit::read::reader::{Found, ReadError, Reader};
+use crate::audit::read::recovery::{ReadErrorIn, Recovered};
+use crate::audit::settings::LogSettings;
+use crate::audit::tiles::{TileError, TileWriter};
+use crate::audit::tree::Edge;
 use std::path::PathBuf;
 
 /// Records between two writes while much is made again: they lie in memory until then.
@@ -14,7 +14,10 @@ const STRIDE: u64 = 4096;
 
 /// Continues the tiles at the published checkpoint, or begins anew where that cannot be used; publishes the last
 /// recorded checkpoint if another one, or none, is published. The segments have been checked.
-pub(super) fn republish(settings: &LogSettings, recovered: &Recovered) -> Result<TileWriter, OpenError> {
+pub(in crate::audit) fn republish(
+    settings: &LogSettings,
+    recovered: &Recovered,
+) -> Result<TileWriter, OpenError> {
     let from = recovered.published.as_ref().map_or(0, Edge::size);
     let mut work = Work {
         directory: settings.published(),
@@ -28,7 +31,8 @@ pub(super) fn republish(settings: &LogSettings, recovered: &Recovered) -> Result
         let inside = |e| OpenError::from(ReadErrorIn(path.clone(), e));
         let mut reader = Reader::open(path).map_err(inside)?;
         loop {
-            let mut each = |frame: super::frame::Frame<'_>, _| work.record(frame.seq, frame.record);
+            let mut each =
+                |frame: crate::audit::disk::frame::Frame<'_>, _| work.record(frame.seq, frame.record);
             match reader.next::<Stopped>(&mut each) {
                 Ok(Found::Batch) => {}
                 Ok(_) => break,

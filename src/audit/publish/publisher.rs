@@ -4,19 +4,19 @@
 //! durable → note published. A crash before the record leaves a note that nobody has seen; after it the next start
 //! publishes the recorded note. So whoever saw a checkpoint finds it in the log.
 
-use super::commit::Digest;
 use super::continuity::Continuity;
-use super::draft::{CheckpointRef, Draft};
-use super::entry::{Entry, Payload};
-use super::error::LogError;
-use super::event::{Event, Outcome};
-use super::note::{Checkpoint, VerifierKey};
-use super::record::MEMBERS_MAX;
-use super::settings::SignCheckpoint;
-use super::shared::{Shared, UNPUBLISHED_WAKE, lock};
-use super::space::For;
-use super::tiles::{TileError, TileWriter};
-use super::tree::Hash;
+use crate::audit::error::LogError;
+use crate::audit::note::{Checkpoint, VerifierKey};
+use crate::audit::record::commit::Digest;
+use crate::audit::record::draft::{CheckpointRef, Draft};
+use crate::audit::record::encoding::MEMBERS_MAX;
+use crate::audit::record::entry::{Entry, Payload};
+use crate::audit::record::event::{Event, Outcome};
+use crate::audit::settings::SignCheckpoint;
+use crate::audit::tiles::{TileError, TileWriter};
+use crate::audit::tree::Hash;
+use crate::audit::write::shared::{Shared, UNPUBLISHED_WAKE, lock};
+use crate::audit::write::space::For;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const NOTE_MAX: usize = 8 * 1024;
 
 /// Somebody who waits for a checkpoint.
-pub(super) type Asked = SyncSender<Result<Arc<Published>, LogError>>;
+pub(in crate::audit) type Asked = SyncSender<Result<Arc<Published>, LogError>>;
 
 /// A checkpoint that was signed, recorded and published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Published {
 }
 
 /// Signs the checkpoint of a tree and returns the note with its record.
-pub(super) fn sign(
+pub(in crate::audit) fn sign(
     _shown: &Continuity,
     origin: &str,
     size: u64,
@@ -67,31 +67,31 @@ pub(super) fn sign(
     Ok((Published { size, root, note }, entry))
 }
 
-pub(super) struct Publisher<T> {
-    pub(super) shared: Arc<Shared<T>>,
-    pub(super) tiles: TileWriter,
-    pub(super) origin: String,
-    pub(super) keys: Vec<VerifierKey>,
-    pub(super) sign: SignCheckpoint,
-    pub(super) newest: Arc<Mutex<Option<Arc<Published>>>>,
+pub(in crate::audit) struct Publisher<T> {
+    pub(in crate::audit) shared: Arc<Shared<T>>,
+    pub(in crate::audit) tiles: TileWriter,
+    pub(in crate::audit) origin: String,
+    pub(in crate::audit) keys: Vec<VerifierKey>,
+    pub(in crate::audit) sign: SignCheckpoint,
+    pub(in crate::audit) newest: Arc<Mutex<Option<Arc<Published>>>>,
     /// Records in the tiles, not of checkpoints, that no signed checkpoint covers.
-    pub(super) others: u64,
+    pub(in crate::audit) others: u64,
     /// Records below the last checkpoint that was signed, published or not.
-    pub(super) signed: u64,
+    pub(in crate::audit) signed: u64,
     /// Recorded, not yet published.
-    pub(super) recorded: Option<Published>,
+    pub(in crate::audit) recorded: Option<Published>,
     /// The last attempt failed, and was told.
-    pub(super) failing: bool,
+    pub(in crate::audit) failing: bool,
     /// Bytes pushed since the last successful write: they are in memory.
-    pub(super) unwritten: usize,
+    pub(in crate::audit) unwritten: usize,
     /// Emptied buffers, swapped with the shared ones.
-    pub(super) bytes: Vec<u8>,
-    pub(super) ends: Vec<usize>,
+    pub(in crate::audit) bytes: Vec<u8>,
+    pub(in crate::audit) ends: Vec<usize>,
 }
 
 impl<T> Publisher<T> {
     /// Runs until the log is closed, and then makes a last checkpoint unless the log failed.
-    pub(super) fn run(mut self) {
+    pub(in crate::audit) fn run(mut self) {
         let mut due = Instant::now();
         loop {
             let (asked, stop) = self.wait(due);
@@ -214,6 +214,6 @@ impl<T> Publisher<T> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-pub(super) fn publish_error(error: TileError) -> LogError {
+pub(in crate::audit) fn publish_error(error: TileError) -> LogError {
     LogError::Publish(error.to_string().into())
 }

@@ -15,8 +15,8 @@
 //! second has its index in its name (`<20 digits>-<index>`).
 
 use super::direct::Direct;
-use super::error::{FileError, at};
 use super::header::Header;
+use crate::audit::error::{FileError, at};
 use crate::durable;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::fs::{File, OpenOptions};
@@ -35,12 +35,12 @@ const CHUNK: usize = 1024 * 1024;
 const ENDING: &str = ".seg";
 
 /// The directory of the segments.
-pub(super) fn directory(log: &Path) -> PathBuf {
+pub(in crate::audit) fn directory(log: &Path) -> PathBuf {
     log.join("segments")
 }
 
 /// All segments, each with the sequence in its name, in order.
-pub(super) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, FileError> {
+pub(in crate::audit) fn list(directory: &Path) -> Result<Vec<(u64, PathBuf)>, FileError> {
     let mut found = Vec::new();
     let entries = match std::fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -67,18 +67,18 @@ fn place(name: &str) -> Option<(u64, u64)> {
 }
 
 /// A file of zeros, synced, whose turn has not come.
-pub(super) struct Prepared {
+pub(in crate::audit) struct Prepared {
     file: File,
     direct: Direct,
     path: PathBuf,
-    pub(super) bytes: u64,
+    pub(in crate::audit) bytes: u64,
 }
 
 impl Prepared {
     /// Takes the file that an earlier run left when it is all zeros, else makes one.
     ///
     /// `between` is called now and then while zeros are written and says whether to go on; `None` when it did not.
-    pub(super) fn make(
+    pub(in crate::audit) fn make(
         directory: &Path,
         bytes: u64,
         between: &mut dyn FnMut() -> bool,
@@ -106,7 +106,7 @@ impl Prepared {
     ///
     /// Refuses a file that its path does not lead to any more: a header in it would never count, or would be written
     /// over that of a segment.
-    pub(super) fn inscribe(mut self, header: &Header) -> Result<Active, FileError> {
+    pub(in crate::audit) fn inscribe(mut self, header: &Header) -> Result<Active, FileError> {
         let named = |e| at(&self.path, "looking at the next segment")(e);
         let (file, found) = (self.file.metadata().map_err(named)?, std::fs::symlink_metadata(&self.path));
         let found = found.map_err(named)?;
@@ -193,7 +193,7 @@ fn is_zeros(mut file: &File, bytes: u64, between: &mut dyn FnMut() -> bool) -> i
 }
 
 /// The segment that is written to.
-pub(super) struct Active {
+pub(in crate::audit) struct Active {
     file: File,
     path: PathBuf,
     id: [u8; 8],
@@ -206,7 +206,7 @@ pub(super) struct Active {
 
 impl Active {
     /// Goes on in a segment that was read up to `end`.
-    pub(super) fn resume(path: &Path, header: &Header, end: u64) -> Result<Self, FileError> {
+    pub(in crate::audit) fn resume(path: &Path, header: &Header, end: u64) -> Result<Self, FileError> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(at(path, "opening"))?;
         let (direct, path) = (Direct::of(&file), path.to_path_buf());
         let Header { id, index, bytes, block, .. } = *header;
@@ -214,12 +214,12 @@ impl Active {
     }
 
     /// Gives an inscribed file the name that makes it part of the log.
-    pub(super) fn put_in_place(&mut self, directory: &Path, first: u64) -> Result<(), FileError> {
+    pub(in crate::audit) fn put_in_place(&mut self, directory: &Path, first: u64) -> Result<(), FileError> {
         self.name(directory.join(format!("{first:020}{ENDING}")))
     }
 
     /// As [`Self::put_in_place`], behind a segment of the same first sequence: none of its records is whole.
-    pub(super) fn put_behind(&mut self, directory: &Path, first: u64) -> Result<(), FileError> {
+    pub(in crate::audit) fn put_behind(&mut self, directory: &Path, first: u64) -> Result<(), FileError> {
         self.name(directory.join(format!("{first:020}-{}{ENDING}", self.index)))
     }
 
@@ -233,26 +233,26 @@ impl Active {
         Ok(())
     }
 
-    pub(super) const fn id(&self) -> [u8; 8] {
+    pub(in crate::audit) const fn id(&self) -> [u8; 8] {
         self.id
     }
 
-    pub(super) const fn index(&self) -> u64 {
+    pub(in crate::audit) const fn index(&self) -> u64 {
         self.index
     }
 
     /// Bytes of a block: a batch takes whole ones.
-    pub(super) const fn block(&self) -> u64 {
+    pub(in crate::audit) const fn block(&self) -> u64 {
         self.block
     }
 
     /// Bytes that it still takes.
-    pub(super) const fn left(&self) -> u64 {
+    pub(in crate::audit) const fn left(&self) -> u64 {
         self.bytes - self.at
     }
 
     /// Writes one batch, whole blocks that hold nothing yet, and returns when it is durable.
-    pub(super) fn append(&mut self, batch: &[u8]) -> Result<(), FileError> {
+    pub(in crate::audit) fn append(&mut self, batch: &[u8]) -> Result<(), FileError> {
         self.direct.write_all_at(&self.file, batch, self.at).map_err(at(&self.path, "writing"))?;
         // The point of no return. Before it returns nothing of this batch is true: a crash may leave any of its
         // sectors, and recovery keeps the frames that are whole, which nobody was told of. After it returns
@@ -278,7 +278,7 @@ impl Active {
     }
 
     /// What its name must lead to while it is live.
-    pub(super) fn identity(&self) -> Result<Identity, FileError> {
+    pub(in crate::audit) fn identity(&self) -> Result<Identity, FileError> {
         let m = self.file.metadata().map_err(at(&self.path, "looking at the live segment"))?;
         Ok(Identity { path: self.path.clone(), device: m.dev(), inode: m.ino(), bytes: self.bytes })
     }
@@ -296,7 +296,7 @@ fn links(found: u64) -> String {
 }
 
 /// A file by device and inode, with its length.
-pub(super) struct Identity {
+pub(in crate::audit) struct Identity {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -305,7 +305,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Whether the path still leads to the file, and nothing else does.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(in crate::audit) fn check(&self) -> Result<(), String> {
         let path = self.path.display();
         let m = std::fs::symlink_metadata(&self.path)
             .map_err(|e| format!("the live segment {path} is gone: {e}"))?;

@@ -1,9 +1,9 @@
 //! Reads a segment batch by batch, and says what it finds where no whole batch is.
 
-use super::error::{FileError, at};
-use super::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, Frame, FrameDefect, SECTOR};
-use super::header::{HEADER_MAX, Header};
 use super::source::Source;
+use crate::audit::disk::frame::{self, BATCH_HEADER, BATCH_MAX, BatchHeader, Frame, FrameDefect, SECTOR};
+use crate::audit::disk::header::{HEADER_MAX, Header};
+use crate::audit::error::{FileError, at};
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fs::File;
 use std::io;
@@ -14,14 +14,14 @@ const ZEROS: [u8; SECTOR] = [0; SECTOR];
 
 /// A place in a segment that is not what was written there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Defect {
-    pub(super) offset: u64,
-    pub(super) what: String,
+pub(in crate::audit) struct Defect {
+    pub(in crate::audit) offset: u64,
+    pub(in crate::audit) what: String,
 }
 
 /// Why reading ended.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub(in crate::audit) enum ReadError {
     Io(FileError),
     /// No crash leaves this behind.
     Damage(Defect),
@@ -34,7 +34,7 @@ impl From<FileError> for ReadError {
 }
 
 /// What lies at the reader's place.
-pub(super) enum Found {
+pub(in crate::audit) enum Found {
     /// A whole batch; the reader has moved behind it.
     Batch,
     /// A batch that lacks sectors; the reader stays at its begin.
@@ -44,18 +44,18 @@ pub(super) enum Found {
 }
 
 /// A batch that a crash cut off.
-pub(super) struct TornBatch {
+pub(in crate::audit) struct TornBatch {
     /// Where it would end.
-    pub(super) end: u64,
+    pub(in crate::audit) end: u64,
     /// Where its whole frames end.
-    pub(super) offset: u64,
+    pub(in crate::audit) offset: u64,
     /// Whole frames before the first that lacks sectors.
-    pub(super) frames: u64,
+    pub(in crate::audit) frames: u64,
 }
 
 /// What lies behind a place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(in crate::audit) enum Rest {
     Zeros,
     /// Sectors with something in them that is no batch: where the first begins and the last ends.
     Remains(u64, u64),
@@ -64,12 +64,12 @@ pub(super) enum Rest {
 }
 
 /// A segment that is read from its first batch on.
-pub(super) struct Reader {
+pub(in crate::audit) struct Reader {
     path: PathBuf,
     source: Source,
-    pub(super) header: Header,
+    pub(in crate::audit) header: Header,
     /// Length of the file.
-    pub(super) length: u64,
+    pub(in crate::audit) length: u64,
     at: u64,
     batch: u64,
     seq: u64,
@@ -77,7 +77,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+    pub(in crate::audit) fn open(path: &Path) -> Result<Self, ReadError> {
         let file = File::open(path).map_err(at(path, "opening"))?;
         let length = file.metadata().map_err(at(path, "looking at"))?.len();
         let (mut source, mut body) = (Source::of(file), Vec::new());
@@ -99,27 +99,27 @@ impl Reader {
         Ok(())
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::audit) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where the next batch would begin.
-    pub(super) const fn at(&self) -> u64 {
+    pub(in crate::audit) const fn at(&self) -> u64 {
         self.at
     }
 
     /// Sequence that the next record would have.
-    pub(super) const fn seq(&self) -> u64 {
+    pub(in crate::audit) const fn seq(&self) -> u64 {
         self.seq
     }
 
     /// Number that the next batch would have.
-    pub(super) const fn batch(&self) -> u64 {
+    pub(in crate::audit) const fn batch(&self) -> u64 {
         self.batch
     }
 
     /// Reads the next batch and shows each whole frame, and the byte where it begins, to `each`.
-    pub(super) fn next<E: From<ReadError>>(
+    pub(in crate::audit) fn next<E: From<ReadError>>(
         &mut self,
         each: &mut dyn FnMut(Frame<'_>, u64) -> Result<(), E>,
     ) -> Result<Found, E> {
@@ -210,7 +210,7 @@ impl Reader {
     }
 
     /// Says what lies from the byte `from` (where a sector begins) to the end of the file.
-    pub(super) fn rest(&mut self, from: u64) -> Result<Rest, FileError> {
+    pub(in crate::audit) fn rest(&mut self, from: u64) -> Result<Rest, FileError> {
         let mut remains: Option<(u64, u64)> = None;
         let mut place = from;
         let mut sector = ZEROS;
@@ -228,7 +228,7 @@ impl Reader {
     }
 
     /// Where the last sector between `from` and `to` ends that is not all zeros; `from` if there is none.
-    pub(super) fn written(&mut self, from: u64, to: u64) -> Result<u64, FileError> {
+    pub(in crate::audit) fn written(&mut self, from: u64, to: u64) -> Result<u64, FileError> {
         let mut sector = ZEROS;
         let mut end = from;
         let mut place = from - from % SECTOR as u64;
@@ -243,7 +243,7 @@ impl Reader {
     }
 
     /// SHA-256 of the bytes from `from` to `to`.
-    pub(super) fn digest(&mut self, from: u64, to: u64) -> Result<[u8; 32], FileError> {
+    pub(in crate::audit) fn digest(&mut self, from: u64, to: u64) -> Result<[u8; 32], FileError> {
         let mut context = Context::new(&SHA256);
         let mut place = from;
         while place < to {

@@ -3,14 +3,14 @@
 //! A log that was rolled back with all its files looks whole from inside, and a checkpoint over it would be a fork. So
 //! the function that signs one wants a [`Continuity`], and only this file makes it.
 
-use super::draft::{Draft, Known};
-use super::entry::Entry;
-use super::error::LogError;
-use super::event::{Event, Outcome};
-use super::log::Log;
-use super::note::{Checkpoint, NoteError, VerifierKey};
-use super::tiles::TileReader;
-use super::tree::verify_consistency;
+use crate::audit::error::LogError;
+use crate::audit::log::Log;
+use crate::audit::note::{Checkpoint, NoteError, VerifierKey};
+use crate::audit::record::draft::{Draft, Known};
+use crate::audit::record::entry::Entry;
+use crate::audit::record::event::{Event, Outcome};
+use crate::audit::tiles::TileReader;
+use crate::audit::tree::verify_consistency;
 
 /// The log extends what was known of it: by a remembered checkpoint ([`Log::compare`]), by a recorded decision of the
 /// operator ([`Log::adopt`]), or because it was made just now. Used up by [`Log::sign_checkpoints`].
@@ -20,7 +20,7 @@ pub struct Continuity(());
 
 impl Continuity {
     /// For [`Log::create`] alone, which has made sure that there was no log.
-    pub(super) const fn created() -> Self {
+    pub(in crate::audit) const fn created() -> Self {
         Self(())
     }
 }
@@ -93,7 +93,7 @@ impl<T: Send + 'static> Log<T> {
         &self,
         known: &Checkpoint,
         size: u64,
-        root: &super::tree::Hash,
+        root: &crate::audit::tree::Hash,
     ) -> Result<Continuity, NotExtended> {
         let failed = |e| NotExtended::Unreadable(super::publisher::publish_error(e));
         let tiles = self.published();

@@ -3,7 +3,7 @@
 //! A bare digest of an IBAN or a subject can be guessed and checked; with 16 random bytes of salt it cannot, and once
 //! the payload that holds the salt is erased nobody can open the commitment again.
 
-use super::record::TooLong;
+use super::encoding::TooLong;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for Commitment {
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(in crate::audit) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, bytes).as_ref());
     out

@@ -1,6 +1,6 @@
 //! Reads a file piece by piece, from the disk itself when asked to.
 
-use super::direct::{ALIGNED, set_direct};
+use crate::audit::disk::direct::{ALIGNED, set_direct};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn of(file: File) -> Self {
+    pub(in crate::audit) fn of(file: File) -> Self {
         Self { file, direct: false, buffer: vec![0; PIECE + ALIGNED], begin: 0, length: 0 }
     }
 
@@ -47,7 +47,7 @@ impl Source {
     }
 
     /// Fills `out` from `offset` on; what lies behind the end of the file is zeros.
-    pub(super) fn read(&mut self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+    pub(in crate::audit) fn read(&mut self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
         while !out.is_empty() {
             let inside = offset.checked_sub(self.begin).and_then(|n| usize::try_from(n).ok());
             let Some(inside) = inside.filter(|n| *n < self.length) else {

@@ -12,15 +12,15 @@
 //! * *typed*: the operator's own words or name. Commands that take such a text say that every auditor reads it.
 
 use super::commit::{Commitment, Digest};
+use super::encoding::{MEMBERS_MAX, Members, TooLong};
 use super::event::{Event, Outcome};
-use super::record::{MEMBERS_MAX, Members, TooLong};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// One record's members. What is `None` or empty is left out.
 ///
 /// The log itself adds format version, origin, sequence, digest of the record before, times, node and boot, and of a JWS
-/// `sha256` ([`super::JwsDigest`] says why it may be public).
+/// `sha256` ([`crate::audit::JwsDigest`] says why it may be public).
 #[derive(Clone, Debug, Serialize)]
 pub struct Draft<'a> {
     /// Public. What happened.

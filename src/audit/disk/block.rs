@@ -13,7 +13,7 @@ use std::path::Path;
 ///
 /// A file system that copies what is written again (btrfs, ZFS) or that lies elsewhere (NFS) names no disk, and sizes
 /// beyond 64 KiB say how to read fast, not what is at risk: they do not count.
-pub(super) fn block_of(directory: &Path) -> u64 {
+pub(in crate::audit) fn block_of(directory: &Path) -> u64 {
     let file_system = statvfs(directory).map_or(0, |s| s.f_frsize);
     let sane = |bytes: &u64| bytes.is_power_of_two() && *bytes <= BLOCK_MAX;
     [file_system, of_disk(directory).unwrap_or(0)].into_iter().filter(sane).fold(BLOCK_MIN, u64::max)

@@ -12,7 +12,7 @@ use std::fmt::Display;
 use std::sync::{Arc, OnceLock, PoisonError, TryLockError};
 
 /// What waits to be written, and whether anything will be.
-pub(super) struct Queue<I> {
+pub(crate) struct Queue<I> {
     state: Mutex<State<I>>,
     work: Condvar,
     failure: OnceLock<Arc<str>>,
@@ -53,7 +53,7 @@ impl<I> Queue<I> {
     }
 
     /// Wakes the log thread if it sleeps.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // Cleared with the first wake-up: a caller that comes before the thread runs does not wake it again.
         if std::mem::take(&mut lock(&self.state).sleeping) {
             self.work.notify_one();
@@ -73,7 +73,7 @@ impl<I> Queue<I> {
     }
 
     /// Lets the log thread finish what is queued, then end.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         lock(&self.state).stop = true;
         self.work.notify_one();
     }
@@ -113,7 +113,7 @@ impl<I> Queue<I> {
 
     /// Has `write` write what is queued, unless another thread holds the writer, which then sees to what came meanwhile.
     /// Whether more has been queued by now: the caller commits again, or wakes the log thread.
-    pub(super) fn commit<W>(&self, writer: &Mutex<W>, write: impl FnOnce(&mut W)) -> bool {
+    pub(crate) fn commit<W>(&self, writer: &Mutex<W>, write: impl FnOnce(&mut W)) -> bool {
         match writer.try_lock() {
             Ok(mut writer) => write(&mut writer),
             Err(TryLockError::Poisoned(writer)) => write(&mut writer.into_inner()),

@@ -1,10 +1,10 @@
-//! What goes into the log, and the proof that it is there.
+//! What goes into the log.
 
 use super::commit::{Commitment, sha256};
-use super::frame::Form;
-use super::queue::Durable;
-use super::record::{HEAD_MAX, Members};
-use super::{draft::Draft, record::TooLong};
+use super::draft::Draft;
+use super::encoding::TooLong;
+use super::encoding::{HEAD_MAX, Members};
+use crate::audit::disk::frame::Form;
 
 /// What a record holds of the bytes that its receipt releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl JwsDigest {
         Self(sha256(jws.as_bytes()))
     }
 
-    pub(super) const fn as_bytes(&self) -> &[u8; 32] {
+    pub(in crate::audit) const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -37,11 +37,11 @@ impl JwsDigest {
 #[derive(Debug)]
 pub struct Entry {
     /// The record's members after its head: [`Draft::encode`].
-    pub(super) draft: Members,
+    pub(in crate::audit) draft: Members,
     /// What its receipt will release; `None` when there is nothing.
-    pub(super) covers: Option<Covered>,
+    pub(in crate::audit) covers: Option<Covered>,
     /// What lies beside the record and can be erased.
-    pub(super) payload: Payload,
+    pub(in crate::audit) payload: Payload,
 }
 
 impl Entry {
@@ -63,7 +63,7 @@ impl Entry {
         Self { draft: members, covers: Some(Covered::Jws(digest)), payload }
     }
 
-    /// Bytes to reserve for it: [`super::Log::reserve`].
+    /// Bytes to reserve for it: [`crate::audit::Log::reserve`].
     pub fn size(&self) -> u64 {
         Self::size_of(self.draft.as_bytes().len(), self.payload.bytes.len())
     }
@@ -77,8 +77,8 @@ impl Entry {
 /// The erasable part of an entry.
 #[derive(Debug)]
 pub struct Payload {
-    pub(super) form: Form,
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::audit) form: Form,
+    pub(in crate::audit) bytes: Vec<u8>,
 }
 
 impl Payload {
@@ -95,33 +95,5 @@ impl Payload {
     /// Bytes that the caller has encrypted.
     pub const fn encrypted(bytes: Vec<u8>) -> Self {
         Self { form: Form::Encrypted, bytes }
-    }
-}
-
-/// The record is durable.
-///
-/// Only the log makes one, after the sync that covers the record has returned, and nothing copies it: what needs a
-/// receipt cannot be had without a record, and no record releases two things.
-#[derive(Debug)]
-#[must_use = "a receipt is what releases the answer"]
-pub struct Receipt {
-    sequence: u64,
-    covers: Option<Covered>,
-}
-
-impl Receipt {
-    /// For the log alone, behind the sync.
-    pub(super) const fn new(sequence: u64, covers: Option<Covered>, _: &Durable) -> Self {
-        Self { sequence, covers }
-    }
-
-    /// The record's place in the log.
-    pub const fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// Whether the record holds this of what was released. All of it is public, so time tells nothing.
-    pub fn covers(&self, covered: &Covered) -> bool {
-        self.covers.as_ref() == Some(covered)
     }
 }

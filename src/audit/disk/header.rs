@@ -12,14 +12,14 @@
 
 use super::frame::{SECTOR, take};
 use super::segment::{SEGMENT_MAX, SEGMENT_MIN};
-use super::tree::{Edge, Hash};
+use crate::audit::tree::{Edge, Hash};
 
 /// Longest header: an edge has at most eight levels of 255 hashes.
-pub(super) const HEADER_MAX: u64 = 2 * BLOCK_MAX;
+pub(in crate::audit) const HEADER_MAX: u64 = 2 * BLOCK_MAX;
 /// Smallest block of a segment: that of the disks that tell a smaller sector for the sake of old programs.
-pub(super) const BLOCK_MIN: u64 = 4096;
+pub(in crate::audit) const BLOCK_MIN: u64 = 4096;
 /// Largest block: file systems that name a larger one copy what is written again.
-pub(super) const BLOCK_MAX: u64 = 64 * 1024;
+pub(in crate::audit) const BLOCK_MAX: u64 = 64 * 1024;
 
 const MAGIC: [u8; 8] = *b"CHSEGMT\n";
 const VERSION: u32 = 2;
@@ -27,46 +27,46 @@ const VERSION: u32 = 2;
 const UNCOVERED: usize = 20;
 
 /// What a segment says of itself and of all before it.
-pub(super) struct Header {
-    pub(super) origin: String,
+pub(in crate::audit) struct Header {
+    pub(in crate::audit) origin: String,
     /// Size of the file.
-    pub(super) bytes: u64,
+    pub(in crate::audit) bytes: u64,
     /// Place among the segments, from 0.
-    pub(super) index: u64,
+    pub(in crate::audit) index: u64,
     /// Number of its first batch.
-    pub(super) batch: u64,
+    pub(in crate::audit) batch: u64,
     /// Batches begin at multiples of it: no write of one touches a block that holds records of another.
-    pub(super) block: u64,
+    pub(in crate::audit) block: u64,
     /// Random; stands in each of its batches.
-    pub(super) id: [u8; 8],
+    pub(in crate::audit) id: [u8; 8],
     /// Leaf hash of the record before its first.
-    pub(super) prev: Hash,
+    pub(in crate::audit) prev: Hash,
     /// What a crash left at the end of the segment before, where it stays.
-    pub(super) remains: Option<Remains>,
+    pub(in crate::audit) remains: Option<Remains>,
     /// The tree before its first record.
-    pub(super) edge: Edge,
+    pub(in crate::audit) edge: Edge,
 }
 
 /// What a crash left of a batch: not part of the log, and never overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Remains {
+pub(in crate::audit) struct Remains {
     /// Where they begin, in bytes: behind the last whole record.
-    pub(super) offset: u64,
+    pub(in crate::audit) offset: u64,
     /// Up to the end of the last sector that is not all zeros.
-    pub(super) bytes: u64,
+    pub(in crate::audit) bytes: u64,
     /// Whole records of the batch that stand before, and are part of the log.
-    pub(super) kept: u64,
-    pub(super) sha256: [u8; 32],
+    pub(in crate::audit) kept: u64,
+    pub(in crate::audit) sha256: [u8; 32],
 }
 
 impl Header {
     /// Sequence of its first record.
-    pub(super) const fn first(&self) -> u64 {
+    pub(in crate::audit) const fn first(&self) -> u64 {
         self.edge.size()
     }
 
     /// The bytes, with zeros up to a block; its first batch follows.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::audit) fn encode(&self) -> Vec<u8> {
         let mut covered = Vec::new();
         let mut number = |n: u64| covered.extend_from_slice(&n.to_le_bytes());
         [self.bytes, self.index, self.batch, self.block].into_iter().for_each(&mut number);
@@ -95,7 +95,7 @@ impl Header {
     }
 
     /// Reads a header and its length in bytes.
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, u64), &'static str> {
+    pub(in crate::audit) fn decode(bytes: &[u8]) -> Result<(Self, u64), &'static str> {
         let mut rest = bytes;
         let short = "the segment's header is cut off";
         if take(&mut rest).ok_or(short)? != MAGIC {

@@ -17,7 +17,7 @@
 //! `sha256` stands for unsigned answers as well. Records of both versions verify.
 
 use super::commit::Commitment;
-use super::tree::Hash;
+use crate::audit::tree::Hash;
 use crate::clock::{Basis, Clock, Reading, Timestamp};
 use std::io::Write as _;
 
@@ -26,11 +26,11 @@ pub const VERSION: u32 = 2;
 /// Longest record in bytes.
 pub const RECORD_MAX: usize = 16 * 1024;
 /// Longest head: 256 bytes of origin and of node, 64 of the boot id, and what is fixed.
-pub(super) const HEAD_MAX: usize = 1024;
+pub(in crate::audit) const HEAD_MAX: usize = 1024;
 /// Longest members: what a head at its longest leaves.
 pub const MEMBERS_MAX: usize = RECORD_MAX - HEAD_MAX;
 /// Longest origin and longest node name.
-pub(super) const NAME_MAX: usize = 256;
+pub(in crate::audit) const NAME_MAX: usize = 256;
 
 /// Something that is longer than the format allows.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Members {
     }
 
     /// `committed.body`.
-    pub(super) const fn body(&self) -> Option<Commitment> {
+    pub(in crate::audit) const fn body(&self) -> Option<Commitment> {
         self.body
     }
 
@@ -75,28 +75,28 @@ impl Members {
 }
 
 /// What is the same in every record of one run of the log.
-pub(super) struct HeadForm {
+pub(in crate::audit) struct HeadForm {
     before_seq: Vec<u8>,
     after_mono: Vec<u8>,
 }
 
 /// The varying members of one head.
-pub(super) struct Head<'a> {
-    pub(super) seq: u64,
-    pub(super) prev: &'a Hash,
+pub(in crate::audit) struct Head<'a> {
+    pub(in crate::audit) seq: u64,
+    pub(in crate::audit) prev: &'a Hash,
     /// Text of a [`Timestamp`].
-    pub(super) time: &'a str,
+    pub(in crate::audit) time: &'a str,
     /// Nanoseconds of the boot clock.
-    pub(super) mono: u64,
+    pub(in crate::audit) mono: u64,
     /// Members that tell of a clock that is not `time`: [`Times::aside`].
-    pub(super) aside: &'a str,
+    pub(in crate::audit) aside: &'a str,
     /// Digest of what the receipt will release.
-    pub(super) sha256: Option<&'a [u8; 32]>,
+    pub(in crate::audit) sha256: Option<&'a [u8; 32]>,
 }
 
 impl HeadForm {
     /// Names that [`valid_name`] accepts; `boot` as well.
-    pub(super) fn new(origin: &str, node: &str, boot: &str) -> Self {
+    pub(in crate::audit) fn new(origin: &str, node: &str, boot: &str) -> Self {
         Self {
             before_seq: format!("{{\"v\":{VERSION},\"origin\":\"{origin}\",\"seq\":").into_bytes(),
             after_mono: format!(",\"node\":\"{node}\",\"boot\":\"{boot}\",").into_bytes(),
@@ -104,7 +104,7 @@ impl HeadForm {
     }
 
     /// Appends one whole record to `out`. The hot path: nothing is allocated when `out` has the room.
-    pub(super) fn write(&self, head: &Head<'_>, members: &Members, out: &mut Vec<u8>) {
+    pub(in crate::audit) fn write(&self, head: &Head<'_>, members: &Members, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.before_seq);
         number(head.seq, out);
         out.extend_from_slice(b",\"prev\":\"");
@@ -138,13 +138,13 @@ fn hexadecimal(bytes: &[u8; 32], out: &mut Vec<u8>) {
 
 /// Whether a name may stand in a record, a note and a key without being written in another way: printable ASCII
 /// without space, quotation mark, backslash and plus (C2SP `signed-note` forbids space and plus).
-pub(super) fn valid_name(name: &str) -> bool {
+pub(in crate::audit) fn valid_name(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'+'))
 }
 
 /// The times of the records of one batch; they never go back.
-pub(super) struct Times {
+pub(in crate::audit) struct Times {
     clock: Clock,
     last: Timestamp,
     text: String,
@@ -154,12 +154,12 @@ pub(super) struct Times {
 
 impl Times {
     /// `last` is the time of the last record.
-    pub(super) fn new(clock: Clock, last: Timestamp) -> Self {
+    pub(in crate::audit) fn new(clock: Clock, last: Timestamp) -> Self {
         Self { clock, last, text: last.to_string(), mono: 0, aside: String::new() }
     }
 
     /// Reads the clock for the next records.
-    pub(super) fn advance(&mut self) {
+    pub(in crate::audit) fn advance(&mut self) {
         let Reading { time, raw, boot, basis } = self.clock.reading();
         self.mono = boot;
         if time > self.last {
@@ -179,17 +179,17 @@ impl Times {
     }
 
     /// `time` of the next record.
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::audit) fn text(&self) -> &str {
         &self.text
     }
 
     /// `mono` of the next record.
-    pub(super) const fn mono(&self) -> u64 {
+    pub(in crate::audit) const fn mono(&self) -> u64 {
         self.mono
     }
 
     /// Members of the next record that tell of the clock.
-    pub(super) fn aside(&self) -> &str {
+    pub(in crate::audit) fn aside(&self) -> &str {
         &self.aside
     }
 }

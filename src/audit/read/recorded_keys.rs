@@ -1,7 +1,7 @@
 //! The keys that the log's own records name: what the signer knows of a key that its token lacks.
 
-use super::event::Event;
-use super::view::RecordView;
+use crate::audit::record::event::Event;
+use crate::audit::record::view::RecordView;
 
 /// A key as the log tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct RecordedKeys(Vec<RecordedKey>);
 
 impl RecordedKeys {
     /// Takes note of a record with the public half of a key.
-    pub(super) fn see(&mut self, view: &RecordView<'_>, spki: Vec<u8>) {
+    pub(in crate::audit) fn see(&mut self, view: &RecordView<'_>, spki: Vec<u8>) {
         let Some(label) = view.key_label.as_deref() else { return };
         let before = self.0.iter().position(|key| key.label == label && key.spki == spki);
         if before.is_some() && Event::KeyRemembered.is(&view.event) {

@@ -1,14 +1,14 @@
 //! Checks records one after the other against the chain, the tree and the signed checkpoints among them.
 
-use super::commit::Digest;
-use super::event::Event;
-use super::frame::{Form, Frame};
-use super::note::{CHECKPOINT_PURPOSE, Checkpoint, VerifierKey};
-use super::pen::Place;
-use super::publisher::Published;
 use super::recorded_keys::RecordedKeys;
-use super::tree::{Edge, Hash, leaf_hash};
-use super::view::RecordView;
+use crate::audit::disk::frame::{Form, Frame};
+use crate::audit::note::{CHECKPOINT_PURPOSE, Checkpoint, VerifierKey};
+use crate::audit::publish::publisher::Published;
+use crate::audit::record::commit::Digest;
+use crate::audit::record::event::Event;
+use crate::audit::record::view::RecordView;
+use crate::audit::tree::{Edge, Hash, leaf_hash};
+use crate::audit::write::pen::Place;
 use crate::clock::{Mark, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,9 +18,9 @@ use std::collections::VecDeque;
 pub(super) struct Replay<'a> {
     origin: &'a str,
     /// Keys of checkpoints: those given, and those whose key records were shown.
-    pub(super) keys: Vec<VerifierKey>,
-    pub(super) recorded: RecordedKeys,
-    pub(super) published: Option<&'a Checkpoint>,
+    pub(in crate::audit) keys: Vec<VerifierKey>,
+    pub(in crate::audit) recorded: RecordedKeys,
+    pub(in crate::audit) published: Option<&'a Checkpoint>,
     prev: Hash,
     time: Timestamp,
     mark: Option<Mark>,
@@ -30,14 +30,18 @@ pub(super) struct Replay<'a> {
     /// Leaf hashes after `behind`, each with whether its record is one of a checkpoint.
     leaves: VecDeque<(Hash, bool)>,
     /// The last checkpoint that the log records.
-    pub(super) checkpoint: Option<Published>,
+    pub(in crate::audit) checkpoint: Option<Published>,
     /// The tree at the published checkpoint, once its record was seen.
     pub(super) published_edge: Option<Edge>,
 }
 
 impl<'a> Replay<'a> {
     /// Begins at the first record.
-    pub(super) fn begin(origin: &'a str, keys: &[VerifierKey], published: Option<&'a Checkpoint>) -> Self {
+    pub(in crate::audit) fn begin(
+        origin: &'a str,
+        keys: &[VerifierKey],
+        published: Option<&'a Checkpoint>,
+    ) -> Self {
         Self {
             origin,
             keys: keys.to_vec(),
@@ -56,12 +60,12 @@ impl<'a> Replay<'a> {
 
     /// Begins at a segment's header instead: its tree and the leaf hash before it. Until a signed checkpoint confirms
     /// the tree it is only believed.
-    pub(super) fn after(&mut self, edge: Edge, prev: Hash) {
+    pub(in crate::audit) fn after(&mut self, edge: Edge, prev: Hash) {
         (self.seq, self.behind, self.prev) = (edge.size(), edge, prev);
     }
 
     /// Checks the next record. What it says when something is wrong never quotes the record.
-    pub(super) fn record(&mut self, frame: &Frame<'_>) -> Result<(), String> {
+    pub(in crate::audit) fn record(&mut self, frame: &Frame<'_>) -> Result<(), String> {
         let seq = self.seq;
         let view = RecordView::parse_own(frame.record).map_err(|e| format!("record {seq}: {e}"))?;
         if view.seq != seq {
@@ -154,28 +158,28 @@ impl<'a> Replay<'a> {
     }
 
     /// The tree over all records so far.
-    pub(super) fn edge(&self) -> Edge {
+    pub(in crate::audit) fn edge(&self) -> Edge {
         let mut edge = self.behind.clone();
         self.leaves.iter().for_each(|(leaf, _)| edge.push(*leaf));
         edge
     }
 
     /// Sequence of the next record.
-    pub(super) const fn seq(&self) -> u64 {
+    pub(in crate::audit) const fn seq(&self) -> u64 {
         self.seq
     }
 
-    pub(super) const fn prev(&self) -> Hash {
+    pub(in crate::audit) const fn prev(&self) -> Hash {
         self.prev
     }
 
     /// Records, not of checkpoints, that no recorded checkpoint covers.
-    pub(super) fn uncovered(&self) -> u64 {
+    pub(in crate::audit) fn uncovered(&self) -> u64 {
         self.leaves.iter().filter(|(_, own)| !own).count() as u64
     }
 
     /// Where the next record is written.
-    pub(super) fn place(&self, batch: u64) -> Place {
+    pub(in crate::audit) fn place(&self, batch: u64) -> Place {
         Place { edge: self.edge(), prev: self.prev, time: self.time, mark: self.mark.clone(), batch }
     }
 }

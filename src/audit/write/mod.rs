@@ -1,0 +1,10 @@
+//! From an entry to its receipt: space, queue, batch, sync.
+
+pub(in crate::audit) mod keeper;
+pub(in crate::audit) mod pen;
+mod queue;
+pub(in crate::audit) mod receipt;
+pub(in crate::audit) mod shared;
+pub(in crate::audit) mod space;
+mod sync;
+pub(in crate::audit) mod writer;
