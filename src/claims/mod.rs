@@ -4,6 +4,7 @@
 
 mod account;
 mod details;
+mod grant;
 mod names;
 mod scope;
 mod shown;
@@ -17,12 +18,11 @@ pub use details::{
     InstructedAmount, PaymentAction, PaymentInitiation, check_authorization_details,
     parse_authorization_details,
 };
+pub use grant::{Authentication, Grant, Origin};
 pub use names::ClaimKind;
 pub use scope::{Scope, ScopeError, ScopeToken};
 pub use shown::ShownText;
-pub use token::{
-    ActiveToken, AnswerFormat, Authentication, Purpose, TokenFacts, TokenFormat, TokenHash, TokenType,
-};
+pub use token::{ActiveToken, AnswerFormat, Purpose, TokenFacts, TokenFormat, TokenHash, TokenType};
 pub use value::{ClaimValue, ExtraClaims};
 pub use words::{
     Acr, ClaimName, ClientId, Issuer, Jti, NumericDate, RequestId, Resource, Subject, WordError,

@@ -1,13 +1,10 @@
 //! What is known of an access token, and what of it is told to one resource server.
 
 use super::words::by_text;
-use super::{
-    Acr, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti, NumericDate, Resource, Scope, Subject,
-};
+use super::{Grant, Jti, NumericDate};
 use serde::de::Deserializer;
 use serde::ser::{Error, Serializer};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -135,26 +132,6 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// How the resource owner signed in (RFC 9068 §2.2.1). Fixed when the grant is made, the same in every token of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Authentication {
-    /// Authentication context class.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acr: Option<Acr>,
-    /// Authentication methods (RFC 8176), at most 16.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub amr: Vec<Acr>,
-    /// When.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth_time: Option<NumericDate>,
-}
-
-impl Authentication {
-    /// The most values of `amr`.
-    pub const MAX_AMR: usize = 16;
-}
-
 /// All that is known of one access token: the row of the state store, and the input of every rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFacts {
@@ -162,22 +139,8 @@ pub struct TokenFacts {
     pub format: TokenFormat,
     /// Its own name; never told to a resource server ([D21](crate::manual::decisions#d21)).
     pub jti: Jti,
-    /// Whom it was issued to.
-    pub client_id: ClientId,
-    /// Whom it speaks for: the resource owner, or the client itself (RFC 9068 §2.2).
-    pub subject: Subject,
-    /// Which front server vouched for the grant; `None` for `client_credentials`.
-    pub grant_issuer: Option<Issuer>,
-    /// Who may see it. Never empty.
-    pub audience: Vec<Resource>,
-    /// What was granted, for all of the audience together.
-    pub scope: Scope,
-    /// What was granted, for all of the audience together.
-    pub authorization_details: Vec<AuthorizationDetail>,
-    /// How the resource owner signed in; empty without one.
-    pub authentication: Authentication,
-    /// Other claims of the grant.
-    pub extra: ExtraClaims,
+    /// What it stands for.
+    pub grant: Grant,
     /// When it was issued.
     pub issued_at: NumericDate,
     /// Not to be used before; rarely set.
@@ -188,13 +151,11 @@ pub struct TokenFacts {
     pub revoked: bool,
 }
 
-/// What one resource server is told of an active token: already narrowed to it, `client_id` excepted.
-/// The signer checks every member again by its own reading of the configuration.
+/// An active token as one resource server may see it. The signer checks every member again by its own reading of the
+/// configuration, and decides by it whether subject and client are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActiveToken {
-    /// The caller's own resource, and no other ([D21](crate::manual::decisions#d21)).
-    pub aud: Resource,
     /// When the token was issued.
     pub iat: NumericDate,
     /// When it ends.
@@ -202,30 +163,6 @@ pub struct ActiveToken {
     /// When it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<NumericDate>,
-    /// How it is presented.
-    pub token_type: TokenType,
-    /// Narrowed scope; left out when nothing is left.
-    #[serde(default, skip_serializing_if = "Scope::is_empty")]
-    pub scope: Scope,
-    /// The caller's own details; left out when nothing is left.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub authorization_details: Vec<AuthorizationDetail>,
-    /// Only if configured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sub: Option<Subject>,
-    /// Whom it was issued to: always named, because the client's entry bounds the token's life; the signer tells it
-    /// only if configured.
-    pub client_id: ClientId,
-    /// Only if configured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acr: Option<Acr>,
-    /// Only if configured.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub amr: Vec<Acr>,
-    /// Only if configured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth_time: Option<NumericDate>,
-    /// Only those configured.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub extra: ExtraClaims,
+    /// The grant, narrowed: the caller's resource is its only audience ([D21](crate::manual::decisions#d21)).
+    pub grant: Grant,
 }

@@ -6,8 +6,7 @@
 //! refuses what its own reading of the configuration does not allow.
 
 use crate::claims::{
-    ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti,
-    NumericDate, RequestId, Resource, Scope, Subject, TokenFormat, TokenHash,
+    ActiveToken, AnswerFormat, ClientId, Grant, Jti, NumericDate, RequestId, TokenFormat, TokenHash,
 };
 use crate::config::{AuthMethod, ConfigDigest};
 use crate::jose::Jwk;
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// Version of these messages. Both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Bytes of the longest frame.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -113,10 +112,8 @@ pub struct Context {
 pub enum Ask {
     /// Answer an introspection.
     Introspection(IntrospectionAsk),
-    /// Sign an `at+jwt` whose row is durable.
-    AccessToken(AccessTokenAsk),
-    /// Record an opaque token whose row is durable.
-    OpaqueToken(OpaqueTokenAsk),
+    /// Sign or record a token.
+    Token(TokenAsk),
     /// Record a revocation that is durable.
     Revocation(RevocationAsk),
     /// Record that an authenticated caller was refused for a reason worth keeping (replayed assertion, say).
@@ -140,7 +137,7 @@ impl Ask {
     pub const fn may_repeat(&self) -> bool {
         match self {
             Self::Introspection(_) | Self::Revocation(_) | Self::Configuration(_) | Self::SelfTest => true,
-            Self::AccessToken(_) | Self::OpaqueToken(_) | Self::Refusal(_) => false,
+            Self::Token(_) | Self::Refusal(_) => false,
         }
     }
 
@@ -148,8 +145,7 @@ impl Ask {
     pub const fn context(&self) -> Option<&Context> {
         match self {
             Self::Introspection(ask) => Some(&ask.context),
-            Self::AccessToken(ask) => Some(&ask.context),
-            Self::OpaqueToken(ask) => Some(&ask.context),
+            Self::Token(ask) => Some(&ask.context),
             Self::Revocation(ask) => Some(&ask.context),
             Self::Refusal(ask) => Some(&ask.context),
             Self::Configuration(_) | Self::SelfTest => None,
@@ -178,60 +174,22 @@ pub struct IntrospectionAsk {
     pub rules: Vec<String>,
 }
 
-/// The claims of an `at+jwt` (RFC 9068 §2.2); `iss` is the signer's own.
+/// A token whose row is durable: an `at+jwt` to be signed and recorded (RFC 9068), or an opaque token to be recorded.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AccessTokenAsk {
+pub struct TokenAsk {
     /// For the record; `caller` is the client.
     pub context: Context,
-    /// Exactly one audience ([D20](crate::manual::decisions#d20)).
-    pub aud: Resource,
-    /// Subject.
-    pub sub: Subject,
-    /// The front server behind the grant, if any.
-    pub grant_issuer: Option<Issuer>,
+    /// SHA-256 of an opaque token; `None`: an `at+jwt`.
+    pub opaque: Option<TokenHash>,
     /// Name of the token.
     pub jti: Jti,
     /// Issued at.
     pub iat: NumericDate,
     /// Ends at.
     pub exp: NumericDate,
-    /// Scope; left out when empty.
-    pub scope: Scope,
-    /// Details for this audience.
-    pub authorization_details: Vec<AuthorizationDetail>,
-    /// How the resource owner signed in.
-    pub authentication: Authentication,
-    /// Other claims that the audience may see.
-    pub extra: ExtraClaims,
-}
-
-/// An opaque token to be recorded.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpaqueTokenAsk {
-    /// For the record; `caller` is the client.
-    pub context: Context,
-    /// SHA-256 of the token.
-    pub token: TokenHash,
-    /// Its audience.
-    pub audience: Vec<Resource>,
-    /// Subject; committed.
-    pub sub: Subject,
-    /// The front server behind the grant, if any.
-    pub grant_issuer: Option<Issuer>,
-    /// Name of the token.
-    pub jti: Jti,
-    /// Issued at.
-    pub iat: NumericDate,
-    /// Ends at.
-    pub exp: NumericDate,
-    /// Scope.
-    pub scope: Scope,
-    /// Details; committed.
-    pub authorization_details: Vec<AuthorizationDetail>,
-    /// How the resource owner signed in.
-    pub authentication: Authentication,
+    /// What it stands for; of an `at+jwt` what its one audience ([D20](crate::manual::decisions#d20)) may see.
+    pub grant: Grant,
 }
 
 /// A revocation to be recorded.

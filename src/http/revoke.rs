@@ -66,7 +66,7 @@ impl Revocation {
         };
 
         // Rule: its own tokens only (RFC 7009 §2.1).
-        if known.facts.client_id != client.client_id {
+        if known.facts.grant.client_id != client.client_id {
             return Err(Reply::foreign_token());
         }
 

@@ -4,15 +4,16 @@ use super::front::{Admitted, Front};
 use super::gate::{Gate, Place, reply_by};
 use super::reply::{IssuedToken, Reply};
 use super::visit::{Peer, Visit, Visits};
-use crate::claims::{Jti, NumericDate, TokenFormat, TokenHash};
+use crate::claims::{Grant, Jti, NumericDate, TokenFacts, TokenFormat, TokenHash};
 use crate::client::Party;
 use crate::clock::Clock;
 use crate::config::{Client, Config};
-use crate::door::message::{AccessTokenAsk, Ask, Context, OpaqueTokenAsk, RefusalAsk};
+use crate::door::Recorded;
+use crate::door::message::{Ask, Context, RefusalAsk, TokenAsk};
 use crate::jose::base64url;
 use crate::protocol::{
-    ErrorCode, Issue, OAuthError, Parameters, TokenRequest, access_token_claims, client_credentials,
-    jwt_bearer, verify_assertion,
+    ErrorCode, Issue, OAuthError, Parameters, TokenRequest, at_jwt_grant, client_credentials, jwt_bearer,
+    verify_assertion,
 };
 use crate::random;
 use crate::store::{InsertError, Store, TokenKey, UsedAssertion};
@@ -99,7 +100,7 @@ impl Issuance {
                 Ok(Granted { issue, used: None })
             }
             TokenRequest::JwtBearer { assertion, wanted } => {
-                let assertion = verify_assertion(&self.config, &assertion, now)?;
+                let assertion = verify_assertion(&self.config, &client.client_id, &assertion, now)?;
                 let issue = jwt_bearer(&self.config, client, &assertion, &wanted, new_jti(), now)?;
                 let used = UsedAssertion {
                     issuer: assertion.issuer,
@@ -123,22 +124,33 @@ struct Effects {
 
 impl Effects {
     async fn run(self, Granted { issue, used }: Granted) -> Result<Reply, Reply> {
-        match issue.facts.format {
+        let facts = &issue.facts;
+        match facts.format {
             TokenFormat::Opaque => {
                 let token = Zeroizing::new(base64url(random::bytes::<32>()));
                 let hash = TokenHash::of(&token);
                 self.keep(TokenKey::Opaque(hash), &issue, used).await?;
-                let ask = Ask::OpaqueToken(self.opaque(&issue, hash));
-                let receipt = self.gate.ask(&self.place, ask).await?;
+                let receipt = self.record(facts, Some(hash), facts.grant.clone()).await?;
                 Ok(Reply::token(&issue, IssuedToken::Opaque(token, receipt)))
             }
             TokenFormat::AtJwt => {
-                let ask = self.at_jwt(&issue).ok_or_else(Reply::our_fault)?;
-                self.keep(TokenKey::AtJwt(issue.facts.jti.clone()), &issue, used).await?;
-                let recorded = self.gate.ask(&self.place, Ask::AccessToken(ask)).await?;
+                let grant = at_jwt_grant(&self.config, &facts.grant).ok_or_else(Reply::our_fault)?;
+                self.keep(TokenKey::AtJwt(facts.jti.clone()), &issue, used).await?;
+                let recorded = self.record(facts, None, grant).await?;
                 Ok(Reply::token(&issue, IssuedToken::AtJwt(recorded)))
             }
         }
+    }
+
+    async fn record(
+        &self,
+        facts: &TokenFacts,
+        opaque: Option<TokenHash>,
+        grant: Grant,
+    ) -> Result<Recorded, Reply> {
+        let (jti, iat, exp) = (facts.jti.clone(), facts.issued_at, facts.expires_at);
+        let ask = TokenAsk { context: self.context.clone(), opaque, jti, iat, exp, grant };
+        self.gate.ask(&self.place, Ask::Token(ask)).await
     }
 
     /// The assertion's `jti` is used up and the row stands, in one transaction.
@@ -170,48 +182,9 @@ impl Effects {
             Err(unrecorded) => unrecorded,
         }
     }
-
-    fn opaque(&self, issue: &Issue, token: TokenHash) -> OpaqueTokenAsk {
-        let facts = &issue.facts;
-        OpaqueTokenAsk {
-            context: self.context.clone(),
-            token,
-            audience: facts.audience.clone(),
-            sub: facts.subject.clone(),
-            grant_issuer: facts.grant_issuer.clone(),
-            jti: facts.jti.clone(),
-            iat: facts.issued_at,
-            exp: facts.expires_at,
-            scope: facts.scope.clone(),
-            authorization_details: facts.authorization_details.clone(),
-            authentication: facts.authentication.clone(),
-        }
-    }
-
-    /// `None` when the grant does not name exactly one known audience
-    /// ([D20](crate::manual::decisions#d20)), which the rules refuse long before.
-    fn at_jwt(&self, issue: &Issue) -> Option<AccessTokenAsk> {
-        let facts = &issue.facts;
-        let [audience] = facts.audience.as_slice() else { return None };
-        let rs = self.config.resource_server_of(audience)?;
-        let claims = access_token_claims(&self.config, rs, facts);
-        Some(AccessTokenAsk {
-            context: self.context.clone(),
-            aud: claims.aud,
-            sub: claims.sub,
-            grant_issuer: claims.grant_issuer,
-            jti: claims.jti,
-            iat: claims.iat,
-            exp: claims.exp,
-            scope: claims.scope,
-            authorization_details: claims.authorization_details,
-            authentication: claims.authentication,
-            extra: claims.extra,
-        })
-    }
 }
 
-/// 128 bits that nobody can guess.
+/// 128 random bits.
 #[expect(clippy::expect_used, reason = "22 characters of base64url are a Jti")]
 fn new_jti() -> Jti {
     base64url(random::bytes::<16>()).try_into().expect("the grammar of Jti")

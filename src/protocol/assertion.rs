@@ -6,8 +6,8 @@
 use super::error::{ErrorCode, OAuthError};
 use super::metadata::endpoint_url;
 use crate::claims::{
-    Authentication, AuthorizationDetail, ClaimKind, ClaimName, ClaimValue, ClientId, ExtraClaims, Issuer,
-    Jti, NumericDate, Resource, Scope, Subject, parse_authorization_details,
+    Authentication, AuthorizationDetail, ClaimKind, ClaimName, ClaimValue, ClientId, ExtraClaims, Grant,
+    Issuer, Jti, NumericDate, Origin, Resource, Subject, parse_authorization_details,
 };
 use crate::config::{Config, GrantIssuer};
 use crate::jose::{Received, Verified};
@@ -31,33 +31,27 @@ const REFUSED: [(&str, &str); 4] = [
     ("token_introspection", "this is an introspection response"),
 ];
 
-/// A verified grant.
+/// A verified assertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assertion {
-    /// Who vouches for it.
+    /// Its issuer.
     pub issuer: Issuer,
-    /// The resource owner.
-    pub subject: Subject,
     /// Its name; good once for its issuer.
     pub jti: Jti,
     /// When it ends; its `jti` is kept until then.
     pub expires_at: NumericDate,
-    /// The one client that it was made for, if it says so.
-    pub client_id: Option<ClientId>,
-    /// The resources that it was made for; empty means every resource of its issuer.
-    pub resources: Vec<Resource>,
-    /// What the resource owner granted.
-    pub scope: Scope,
-    /// What the resource owner granted.
-    pub authorization_details: Vec<AuthorizationDetail>,
-    /// How the resource owner signed in.
-    pub authentication: Authentication,
-    /// Further claims that at least one resource server may see.
-    pub extra: ExtraClaims,
+    /// What the resource owner granted to the client. An empty audience means every resource of the issuer; further claims
+    /// are those that at least one resource server may see.
+    pub grant: Grant,
 }
 
-/// Verifies a compact JWT as a grant at `now`; any failure is `invalid_grant`.
-pub fn verify_assertion(config: &Config, jwt: &str, now: NumericDate) -> Result<Assertion, OAuthError> {
+/// Verifies a compact JWT that `client` hands over as a grant at `now`; any failure is `invalid_grant`.
+pub fn verify_assertion(
+    config: &Config,
+    client: &ClientId,
+    jwt: &str,
+    now: NumericDate,
+) -> Result<Assertion, OAuthError> {
     let received = Received::parse(jwt, config.http.limits.json_depth)
         .map_err(|e| refused("assertion-malformed", e.to_string()))?;
     let issuer = received
@@ -79,18 +73,23 @@ pub fn verify_assertion(config: &Config, jwt: &str, now: NumericDate) -> Result<
             "sub: expected a resource owner, found the client_id of a client",
         ));
     }
-    Ok(Assertion {
-        issuer: issuer.issuer.clone(),
+    let jti = claims.required("jti")?;
+    let made_for: Option<ClientId> = claims.word("client_id")?;
+    let grant = Grant {
         subject,
-        jti: claims.required("jti")?,
-        expires_at,
-        client_id: claims.word("client_id")?,
-        resources: claims.resources()?,
+        client_id: client.clone(),
+        origin: Origin::Assertion(issuer.issuer.clone()),
+        audience: claims.resources()?,
         scope: claims.word("scope")?.unwrap_or_default(),
         authorization_details: claims.details()?,
         authentication: claims.authentication(now)?,
         extra: claims.extra(config)?,
-    })
+    };
+    if made_for.is_some_and(|made_for| made_for != *client) {
+        let text = "the assertion was made for another client";
+        return Err(OAuthError::new(ErrorCode::InvalidGrant, "assertion-other-client", text));
+    }
+    Ok(Assertion { issuer: issuer.issuer.clone(), jti, expires_at, grant })
 }
 
 fn is_client_id(config: &Config, subject: &Subject) -> bool {

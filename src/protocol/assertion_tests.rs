@@ -13,8 +13,12 @@ fn claims() -> Value {
         "auth_time": NOW.0 - 60, "consent_id": "c-1", "given_name": "Alice", "email": "a@example.com"})
 }
 
+fn read(config: &Config, jwt: &str) -> Result<Assertion, OAuthError> {
+    verify_assertion(config, &"shop".parse().unwrap(), jwt, NOW)
+}
+
 fn verify(claims: &Value) -> Result<Assertion, OAuthError> {
-    verify_assertion(&bank(), &LOGIN.sign(Some("JWT"), claims), NOW)
+    read(&bank(), &LOGIN.sign(Some("JWT"), claims))
 }
 
 fn with(name: &str, value: Value) -> Value {
@@ -37,13 +41,12 @@ fn rule(claims: &Value) -> &'static str {
 
 #[test]
 fn a_good_assertion_is_read_whole() {
-    let grant = verify(&claims()).unwrap();
-    assert_eq!(grant.issuer.as_str(), "https://login.bank.example");
-    assert_eq!(grant.subject.as_str(), "alice");
-    assert_eq!(grant.jti.as_str(), "g-1");
-    assert_eq!(grant.expires_at, NumericDate(NOW.0 + 60));
-    assert_eq!(grant.client_id.unwrap().as_str(), "shop");
-    assert_eq!(grant.resources, []);
+    let Assertion { issuer, jti, expires_at, grant } = verify(&claims()).unwrap();
+    assert_eq!((issuer.as_str(), jti.as_str()), ("https://login.bank.example", "g-1"));
+    assert_eq!(expires_at, NumericDate(NOW.0 + 60));
+    assert_eq!((grant.subject.as_str(), grant.client_id.as_str()), ("alice", "shop"));
+    assert_eq!(grant.origin, Origin::Assertion(issuer));
+    assert_eq!(grant.audience, []);
     assert_eq!(grant.scope.to_string(), "payments:initiate sign:contracts");
     assert_eq!(json!(grant.authorization_details), json!([payment(), contract()]));
     assert_eq!(grant.authentication.amr.len(), 2);
@@ -108,11 +111,14 @@ fn optional_claims_have_their_types_and_limits_too() {
     ] {
         assert!(verify(&with(name, bad.clone())).is_err(), "{name} = {bad}");
     }
-    assert_eq!(verify(&with("resource", many(16))).unwrap().resources.len(), 16);
-    assert_eq!(verify(&with("resource", json!("https://sign.bank.example"))).unwrap().resources.len(), 1);
+    assert_eq!(verify(&with("resource", many(16))).unwrap().grant.audience.len(), 16);
+    assert_eq!(
+        verify(&with("resource", json!("https://sign.bank.example"))).unwrap().grant.audience.len(),
+        1
+    );
     assert!(verify(&with("consent_id", json!("x".repeat(1024)))).is_ok());
     assert!(verify(&with("email", json!("x".repeat(2000)))).is_ok(), "nobody may see it");
-    assert_eq!(verify(&with("consent_id", Value::Null)).unwrap().extra.len(), 1, "null is no value");
+    assert_eq!(verify(&with("consent_id", Value::Null)).unwrap().grant.extra.len(), 1, "null is no value");
 }
 
 #[test]
@@ -124,7 +130,7 @@ fn lists_and_objects_are_carried_on_and_what_json_would_change_is_refused() {
         json!(7),
     ] {
         let grant = verify(&with("consent_id", good.clone())).unwrap();
-        assert_eq!(json!(grant.extra)["consent_id"], good);
+        assert_eq!(json!(grant.grant.extra)["consent_id"], good);
     }
     for bad in [
         json!(1.5),
@@ -191,7 +197,7 @@ fn its_times_are_checked_to_the_second() {
 
 #[test]
 fn another_kind_of_jwt_is_no_grant() {
-    let typed = |typ: Option<&str>| verify_assertion(&bank(), &LOGIN.sign(typ, &claims()), NOW);
+    let typed = |typ: Option<&str>| read(&bank(), &LOGIN.sign(typ, &claims()));
     for good in [None, Some("JWT"), Some("jwt"), Some("application/jwt")] {
         assert!(typed(good).is_ok(), "{good:?}");
     }
@@ -223,13 +229,13 @@ fn another_kind_of_jwt_is_no_grant() {
 #[test]
 fn only_the_keys_of_its_own_issuer_count() {
     let stranger = TestKey::new(Algorithm::ES256);
-    let error = verify_assertion(&bank(), &stranger.sign(None, &claims()), NOW).unwrap_err();
+    let error = read(&bank(), &stranger.sign(None, &claims())).unwrap_err();
     assert_eq!((error.code, error.rule), (ErrorCode::InvalidGrant, "assertion-signature"));
     let own_kid = json!({"alg": "ES256", "kid": LOGIN.public().kid()}).to_string();
     let forged = stranger.sign_texts(&own_kid, &claims().to_string());
-    assert_eq!(verify_assertion(&bank(), &forged, NOW).unwrap_err().rule, "assertion-signature");
+    assert_eq!(read(&bank(), &forged).unwrap_err().rule, "assertion-signature");
     for garbage in ["", "x", "a.b.c", "e30.e30.", &"A".repeat(70_000)] {
-        assert_eq!(verify_assertion(&bank(), garbage, NOW).unwrap_err().rule, "assertion-malformed");
+        assert_eq!(read(&bank(), garbage).unwrap_err().rule, "assertion-malformed");
     }
 }
 
@@ -249,7 +255,7 @@ fn too_many_further_claims_are_refused() {
     let mut claims = without("given_name");
     for (i, name) in names.iter().enumerate() {
         claims[name] = json!("x");
-        let result = verify_assertion(&config, &LOGIN.sign(None, &claims), NOW);
+        let result = read(&config, &LOGIN.sign(None, &claims));
         assert_eq!(result.is_ok(), i < 32, "{} claims", i + 1);
     }
 }
@@ -262,5 +268,5 @@ fn a_reserved_claim_is_never_carried_on_whatever_is_configured() {
     for name in ["active", "token_type", "azp", "typ", "may_act"] {
         claims[name] = json!("x");
     }
-    assert!(verify_assertion(&config, &LOGIN.sign(None, &claims), NOW).unwrap().extra.is_empty());
+    assert!(read(&config, &LOGIN.sign(None, &claims)).unwrap().grant.extra.is_empty());
 }

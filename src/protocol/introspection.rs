@@ -2,7 +2,7 @@
 
 use super::assertion::CLOCK_SKEW;
 use super::narrow::{self, Rules};
-use crate::claims::{ActiveToken, NumericDate, TokenFacts, TokenType};
+use crate::claims::{ActiveToken, NumericDate, TokenFacts};
 use crate::config::{Config, ResourceServer};
 
 /// One answer before it is signed.
@@ -30,40 +30,20 @@ pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, no
     if !rules.is_empty() {
         return View { active: None, rules };
     }
-    let rules_of = &mut rules;
-    let scope = narrow::scope(rs, &facts.scope, rules_of);
-    let authorization_details = narrow::details(owners, rs, facts, rules_of);
-    if scope.is_empty() && authorization_details.is_empty() {
-        // Invariant 5: of the audience, and by the configuration of today nothing of the grant is its own.
-        narrow::note(rules_of, "audience-without-grant");
-        return View { active: None, rules };
-    }
-    let authentication = narrow::authentication(rs, facts, rules_of);
-    // The signer tells it where the entry of `rs` names it.
-    narrow::sees(rs, "client_id", true, "claim-withheld:client_id", rules_of);
-    let active = ActiveToken {
-        aud: rs.resource.clone(),
+    let active = narrow::grant(owners, rs, &facts.grant, &mut rules).map(|grant| ActiveToken {
         iat: facts.issued_at,
         // Inactive without one.
         exp: end.unwrap_or(facts.expires_at),
         nbf: facts.not_before,
-        token_type: TokenType::Bearer,
-        scope,
-        authorization_details,
-        sub: narrow::sees(rs, "sub", true, "claim-withheld:sub", rules_of).then(|| facts.subject.clone()),
-        client_id: facts.client_id.clone(),
-        acr: authentication.acr,
-        amr: authentication.amr,
-        auth_time: authentication.auth_time,
-        extra: narrow::extra(rs, facts, rules_of),
-    };
-    View { active: Some(active), rules }
+        grant,
+    });
+    View { active, rules }
 }
 
 /// When the token ends by the configuration of today: a lifetime that was shortened since it was issued holds from the
 /// next answer on (RFC 9701 §9), and a client that was removed has no tokens (`None`). The signer allows no more.
 fn end(config: &Config, facts: &TokenFacts) -> Option<NumericDate> {
-    let lifetime = config.client(&facts.client_id)?.access_token_lifetime.as_secs();
+    let lifetime = config.client(&facts.grant.client_id)?.access_token_lifetime.as_secs();
     let latest = facts.issued_at.0.saturating_add_unsigned(lifetime);
     Some(NumericDate(facts.expires_at.0.min(latest)))
 }
@@ -78,7 +58,7 @@ fn inactive(rs: &ResourceServer, facts: &TokenFacts, end: Option<NumericDate>, n
         (end.is_none(), "client-not-registered"),
         (end.is_some_and(|end| now >= end), "expired"),
         (unborn || facts.not_before.is_some_and(|begin| now < begin), "not-yet-valid"),
-        (!facts.audience.contains(&rs.resource), "wrong-audience"),
+        (!facts.grant.audience.contains(&rs.resource), "wrong-audience"),
     ];
     reasons.into_iter().filter(|(applies, _)| *applies).map(|(_, rule)| rule).collect()
 }
@@ -87,7 +67,7 @@ fn inactive(rs: &ResourceServer, facts: &TokenFacts, end: Option<NumericDate>, n
 mod tests {
     use super::super::testing::{NOW, PAYMENTS, SIGNING, bank, contract, facts, payment, server};
     use super::*;
-    use crate::claims::DetailType;
+    use crate::claims::{Authentication, DetailType};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -105,10 +85,10 @@ mod tests {
         let (payments, rules) = told("payments-api", |_| ());
         assert_eq!(
             payments,
-            json!({"aud": "https://payments.bank.example", "iat": NOW.0 - 10, "exp": NOW.0 + 290,
-                "token_type": "Bearer", "scope": "payments:initiate", "authorization_details": [payment()],
-                "sub": "alice", "client_id": "shop", "acr": "psd2_sca", "auth_time": NOW.0 - 60,
-                "extra": {"consent_id": "c-1"}})
+            json!({"iat": NOW.0 - 10, "exp": NOW.0 + 290, "grant": {
+                "subject": "alice", "client_id": "shop", "origin": {"assertion": "https://login.bank.example"},
+                "audience": [PAYMENTS], "scope": "payments:initiate", "authorization_details": [payment()],
+                "authentication": {"acr": "psd2_sca", "auth_time": NOW.0 - 60}, "extra": {"consent_id": "c-1"}}})
         );
         assert_eq!(
             rules,
@@ -117,14 +97,15 @@ mod tests {
         let (signing, rules) = told("signing-api", |_| ());
         assert_eq!(
             signing,
-            json!({"aud": "https://sign.bank.example", "iat": NOW.0 - 10, "exp": NOW.0 + 290,
-                "token_type": "Bearer", "scope": "sign:contracts", "authorization_details": [contract()],
-                "client_id": "shop", "amr": ["pwd", "otp"], "extra": {"given_name": "Alice"}})
+            json!({"iat": NOW.0 - 10, "exp": NOW.0 + 290, "grant": {
+                "subject": "alice", "client_id": "shop", "origin": {"assertion": "https://login.bank.example"},
+                "audience": [SIGNING], "scope": "sign:contracts", "authorization_details": [contract()],
+                "authentication": {"amr": ["pwd", "otp"]}, "extra": {"given_name": "Alice"}}})
         );
         for name in ["sub", "acr", "client_id"] {
             assert!(rules.contains(&format!("claim-withheld:{name}").as_str()), "{name}");
         }
-        for word in ["payment", "jti", "consent", "alice", "DE02"] {
+        for word in ["payment", "jti", "consent", "psd2", "DE02"] {
             assert!(!signing.to_string().contains(word), "{word} is not its business");
         }
     }
@@ -137,13 +118,16 @@ mod tests {
             (|f| f.expires_at = NOW, &["expired"]),
             (|f| f.expires_at = NumericDate(NOW.0 - 1), &["expired"]),
             (|f| f.not_before = Some(NumericDate(NOW.0 + 1)), &["not-yet-valid"]),
-            (|f| f.audience.retain(|r| r.as_str() == "https://sign.bank.example"), &["wrong-audience"]),
-            (|f| f.audience.clear(), &["wrong-audience"]),
-            (|f| f.audience = vec!["https://payments.bank.example/".parse().unwrap()], &["wrong-audience"]),
+            (|f| f.grant.audience.retain(|r| r.as_str() == "https://sign.bank.example"), &["wrong-audience"]),
+            (|f| f.grant.audience.clear(), &["wrong-audience"]),
+            (
+                |f| f.grant.audience = vec!["https://payments.bank.example/".parse().unwrap()],
+                &["wrong-audience"],
+            ),
             (
                 |f| {
                     f.revoked = true;
-                    f.audience.clear();
+                    f.grant.audience.clear();
                 },
                 &["revoked", "wrong-audience"],
             ),
@@ -195,18 +179,21 @@ mod tests {
         let locate = |places: &'static [&'static str]| {
             move |f: &mut TokenFacts| {
                 let places = places.iter().map(|p| p.parse().unwrap()).collect();
-                f.authorization_details = vec![f.authorization_details[0].with_locations(places)];
+                f.grant.authorization_details = vec![f.grant.authorization_details[0].with_locations(places)];
             }
         };
         let both = &["https://sign.bank.example", "https://payments.bank.example"];
         let (answer, rules) = told("payments-api", locate(both));
-        assert_eq!(answer["authorization_details"][0]["locations"], json!(["https://payments.bank.example"]));
+        assert_eq!(
+            answer["grant"]["authorization_details"][0]["locations"],
+            json!(["https://payments.bank.example"])
+        );
         assert!(rules.contains(&"detail-location-withheld"));
         let (answer, rules) = told("payments-api", locate(&["https://sign.bank.example"]));
-        assert_eq!(answer.get("authorization_details"), None);
+        assert_eq!(answer["grant"].get("authorization_details"), None);
         assert!(rules.contains(&"detail-location-withheld"));
         let (answer, rules) = told("signing-api", locate(both));
-        assert_eq!(answer.get("authorization_details"), None, "a location does not give a type");
+        assert_eq!(answer["grant"].get("authorization_details"), None, "a location does not give a type");
         assert!(rules.contains(&"detail-type-withheld"));
     }
 
@@ -218,15 +205,15 @@ mod tests {
         for (rs, kept) in config.resource_servers.iter().zip([0, 1]) {
             let view = view(rs, &config, Some(&facts), NOW);
             assert!(view.rules.contains(&"detail-owner-ambiguous"));
-            assert_eq!(view.active.unwrap().authorization_details.len(), kept);
+            assert_eq!(view.active.unwrap().grant.authorization_details.len(), kept);
         }
     }
 
     #[test]
     fn a_resource_server_of_the_audience_without_a_scope_or_a_detail_of_its_own_sees_no_token() {
         let only_payments: fn(&mut TokenFacts) = |f| {
-            f.scope = "payments:initiate".parse().unwrap();
-            f.authorization_details.truncate(1);
+            f.grant.scope = "payments:initiate".parse().unwrap();
+            f.grant.authorization_details.truncate(1);
         };
         let (answer, rules) = told("signing-api", only_payments);
         assert_eq!(answer, Value::Null);
@@ -247,13 +234,9 @@ mod tests {
         let mut config = bank();
         server(&mut config, 0).claims.clear();
         let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
-        let answer = serde_json::to_value(view.active).unwrap();
-        let members: Vec<_> = answer.as_object().unwrap().keys().collect();
-        assert_eq!(
-            members,
-            ["aud", "authorization_details", "client_id", "exp", "iat", "scope", "token_type"],
-            "the signer tells no client_id"
-        );
+        let grant = view.active.unwrap().grant;
+        assert_eq!(grant.authentication, Authentication::default());
+        assert!(grant.extra.is_empty() && !grant.scope.is_empty() && !grant.authorization_details.is_empty());
     }
 
     proptest! {
@@ -273,30 +256,30 @@ mod tests {
             own.claims = claims.iter().map(|c| c.parse().unwrap()).collect();
             own.authorization_details_types = types.iter().copied().collect();
             let mut facts = facts();
-            facts.audience = audience.iter().map(|r| r.parse().unwrap()).collect();
+            facts.grant.audience = audience.iter().map(|r| r.parse().unwrap()).collect();
             let places: Vec<crate::claims::Resource> = places.iter().map(|r| r.parse().unwrap()).collect();
-            facts.authorization_details =
-                facts.authorization_details.iter().map(|d| d.with_locations(places.clone())).collect();
+            facts.grant.authorization_details =
+                facts.grant.authorization_details.iter().map(|d| d.with_locations(places.clone())).collect();
             let rs = &config.resource_servers[caller];
             let view = view(rs, &config, Some(&facts), NOW);
             let Some(told) = view.active else {
-                prop_assert!(!facts.audience.contains(&rs.resource) || view.rules.contains(&"audience-without-grant"));
+                prop_assert!(!facts.grant.audience.contains(&rs.resource) || view.rules.contains(&"audience-without-grant"));
                 return Ok(());
             };
-            prop_assert!(!told.scope.is_empty() || !told.authorization_details.is_empty());
-            prop_assert!(facts.audience.contains(&rs.resource) && told.aud == rs.resource);
-            prop_assert!(told.scope.iter().all(|s| rs.scopes.contains(s) && facts.scope.contains(s)));
-            for detail in &told.authorization_details {
+            prop_assert!(!told.grant.scope.is_empty() || !told.grant.authorization_details.is_empty());
+            prop_assert!(facts.grant.audience.contains(&rs.resource) && told.grant.audience == [rs.resource.clone()]);
+            prop_assert!(told.grant.scope.iter().all(|s| rs.scopes.contains(s) && facts.grant.scope.contains(s)));
+            for detail in &told.grant.authorization_details {
                 prop_assert!(rs.authorization_details_types.contains(&detail.detail_type()));
                 prop_assert!(detail.locations().iter().all(|place| *place == rs.resource));
                 prop_assert_eq!(detail.locations().is_empty(), places.is_empty());
             }
             let named = |name: &str| claims.contains(&name);
-            prop_assert_eq!(told.sub.is_some(), named("sub"));
-            prop_assert_eq!(told.acr.is_some(), named("acr"));
-            prop_assert_eq!(!told.amr.is_empty(), named("amr"));
-            prop_assert_eq!(told.auth_time.is_some(), named("auth_time"));
-            prop_assert!(told.extra.keys().all(|name| named(name.as_str())));
+            let authentication = &told.grant.authentication;
+            prop_assert_eq!(authentication.acr.is_some(), named("acr"));
+            prop_assert_eq!(!authentication.amr.is_empty(), named("amr"));
+            prop_assert_eq!(authentication.auth_time.is_some(), named("auth_time"));
+            prop_assert!(told.grant.extra.keys().all(|name| named(name.as_str())));
         }
     }
 }

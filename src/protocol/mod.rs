@@ -39,4 +39,4 @@ pub use negotiation::{NegotiationError, negotiate};
 pub use own_token::own_access_token;
 pub use parameters::{ClientParameters, Parameters};
 pub use request::{TokenRequest, Wanted};
-pub use token::{Issue, TokenClaims, access_token_claims, client_credentials, jwt_bearer, token_response};
+pub use token::{Issue, at_jwt_grant, client_credentials, jwt_bearer, token_response};

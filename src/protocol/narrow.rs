@@ -3,7 +3,7 @@
 //! Default deny (RFC 9396 §13, RFC 9701 §9): only scopes, types and claims that its own entry names, only details that
 //! are meant for it. Names of the rules that withheld something go into the audit record and never to the caller.
 
-use crate::claims::{AuthorizationDetail, ExtraClaims, Resource, Scope, TokenFacts};
+use crate::claims::{Authentication, AuthorizationDetail, ExtraClaims, Grant, Resource, Scope};
 use crate::config::{Config, ResourceServer};
 
 /// Names of rules, each once.
@@ -16,8 +16,26 @@ pub(super) fn note(rules: &mut Rules, rule: &'static str) {
     }
 }
 
+/// `grant` as `rs` may see it; `None` where nothing of it is given to `rs` (invariant 5). Subject, client and origin stay:
+/// the signer needs them and shows the first two to a resource server whose entry names them.
+pub(super) fn grant(config: &Config, rs: &ResourceServer, grant: &Grant, rules: &mut Rules) -> Option<Grant> {
+    let scope = scope(rs, &grant.scope, rules);
+    let authorization_details = details(config, rs, grant, rules);
+    if scope.is_empty() && authorization_details.is_empty() {
+        note(rules, "audience-without-grant");
+        return None;
+    }
+    let authentication = authentication(rs, &grant.authentication, rules);
+    sees(rs, "client_id", true, "claim-withheld:client_id", rules);
+    sees(rs, "sub", true, "claim-withheld:sub", rules);
+    let extra = extra(rs, &grant.extra, rules);
+    let audience = vec![rs.resource.clone()];
+    let (subject, client_id, origin) = (grant.subject.clone(), grant.client_id.clone(), grant.origin.clone());
+    Some(Grant { subject, client_id, origin, audience, scope, authorization_details, authentication, extra })
+}
+
 /// The scopes that `rs` owns, in the order of the grant.
-pub(super) fn scope(rs: &ResourceServer, granted: &Scope, rules: &mut Rules) -> Scope {
+fn scope(rs: &ResourceServer, granted: &Scope, rules: &mut Rules) -> Scope {
     let narrowed = granted.narrowed(|token| rs.scopes.contains(token));
     if narrowed != *granted {
         note(rules, "scope-withheld");
@@ -26,20 +44,20 @@ pub(super) fn scope(rs: &ResourceServer, granted: &Scope, rules: &mut Rules) -> 
 }
 
 /// The details that are meant for `rs`: its own type, and its resource among the locations, which are cut to it.
-/// Without locations the type decides, if nobody else of the audience owns it too: that could be so where the
+/// Without locations the type decides, if no other resource server of the audience owns it too: that could be so where the
 /// configuration has changed since the token was issued ([D25](crate::manual::decisions#d25)).
-pub(super) fn details(
+fn details(
     config: &Config,
     rs: &ResourceServer,
-    facts: &TokenFacts,
+    grant: &Grant,
     rules: &mut Rules,
 ) -> Vec<AuthorizationDetail> {
     let mut own = Vec::new();
-    for detail in &facts.authorization_details {
+    for detail in &grant.authorization_details {
         if !rs.authorization_details_types.contains(&detail.detail_type()) {
             note(rules, "detail-type-withheld");
         } else if detail.locations().is_empty() {
-            if shared(config, rs, &facts.audience, detail) {
+            if shared(config, rs, &grant.audience, detail) {
                 note(rules, "detail-owner-ambiguous");
             } else {
                 own.push(detail.clone());
@@ -66,13 +84,7 @@ fn shared(config: &Config, rs: &ResourceServer, audience: &[Resource], detail: &
 }
 
 /// Whether `rs` may see the claim `name`; a claim that exists and is withheld is noted.
-pub(super) fn sees(
-    rs: &ResourceServer,
-    name: &str,
-    exists: bool,
-    withheld: &'static str,
-    rules: &mut Rules,
-) -> bool {
+fn sees(rs: &ResourceServer, name: &str, exists: bool, withheld: &'static str, rules: &mut Rules) -> bool {
     let named = rs.claims.contains(name);
     if exists && !named {
         note(rules, withheld);
@@ -81,13 +93,8 @@ pub(super) fn sees(
 }
 
 /// How the resource owner signed in, as far as `rs` may see it.
-pub(super) fn authentication(
-    rs: &ResourceServer,
-    facts: &TokenFacts,
-    rules: &mut Rules,
-) -> crate::claims::Authentication {
-    let all = &facts.authentication;
-    let mut own = crate::claims::Authentication::default();
+fn authentication(rs: &ResourceServer, all: &Authentication, rules: &mut Rules) -> Authentication {
+    let mut own = Authentication::default();
     if sees(rs, "acr", all.acr.is_some(), "claim-withheld:acr", rules) {
         own.acr.clone_from(&all.acr);
     }
@@ -101,14 +108,13 @@ pub(super) fn authentication(
 }
 
 /// The further claims that `rs` may see. All that are withheld have one rule: their names may tell what they hold.
-pub(super) fn extra(rs: &ResourceServer, facts: &TokenFacts, rules: &mut Rules) -> ExtraClaims {
-    let own: ExtraClaims = facts
-        .extra
+fn extra(rs: &ResourceServer, all: &ExtraClaims, rules: &mut Rules) -> ExtraClaims {
+    let own: ExtraClaims = all
         .iter()
         .filter(|(name, _)| rs.claims.contains(*name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    if own.len() < facts.extra.len() {
+    if own.len() < all.len() {
         note(rules, "claim-withheld:extra");
     }
     own

@@ -1,6 +1,8 @@
 //! A bank as the tests of this room know it: a payment API, a signing service, a shop, and a front server.
 
-use crate::claims::{Authentication as SignedIn, NumericDate, Purpose, TokenFacts, TokenFormat};
+use crate::claims::{
+    Authentication as SignedIn, Grant, NumericDate, Origin, Purpose, TokenFacts, TokenFormat,
+};
 use crate::config::{
     Audit, AuthMethod, Authentication, Client, Config, GrantIssuer, GrantKey, GrantType, Hsm, Http,
     KeySeries, Limits, LogLines, PinSource, ResourceServer, ResponseAudience, SecretHashes, SignerMode,
@@ -157,20 +159,22 @@ pub(crate) fn facts() -> TokenFacts {
     TokenFacts {
         format: TokenFormat::Opaque,
         jti: "jti-1".parse().unwrap(),
-        client_id: "shop".parse().unwrap(),
-        subject: "alice".parse().unwrap(),
-        grant_issuer: Some("https://login.bank.example".parse().unwrap()),
-        audience: vec![PAYMENTS.parse().unwrap(), SIGNING.parse().unwrap()],
-        scope: "payments:initiate sign:contracts".parse().unwrap(),
-        authorization_details: serde_json::from_value(json!([payment(), contract()])).unwrap(),
-        authentication: SignedIn {
-            acr: Some("psd2_sca".parse().unwrap()),
-            amr: vec!["pwd".parse().unwrap(), "otp".parse().unwrap()],
-            auth_time: Some(NumericDate(NOW.0 - 60)),
+        grant: Grant {
+            client_id: "shop".parse().unwrap(),
+            subject: "alice".parse().unwrap(),
+            origin: Origin::Assertion("https://login.bank.example".parse().unwrap()),
+            audience: vec![PAYMENTS.parse().unwrap(), SIGNING.parse().unwrap()],
+            scope: "payments:initiate sign:contracts".parse().unwrap(),
+            authorization_details: serde_json::from_value(json!([payment(), contract()])).unwrap(),
+            authentication: SignedIn {
+                acr: Some("psd2_sca".parse().unwrap()),
+                amr: vec!["pwd".parse().unwrap(), "otp".parse().unwrap()],
+                auth_time: Some(NumericDate(NOW.0 - 60)),
+            },
+            extra: [("consent_id", "c-1"), ("given_name", "Alice")]
+                .map(|(name, value)| (name.parse().unwrap(), value.into()))
+                .into(),
         },
-        extra: [("consent_id", "c-1"), ("given_name", "Alice")]
-            .map(|(name, value)| (name.parse().unwrap(), value.into()))
-            .into(),
         issued_at: NumericDate(NOW.0 - 10),
         not_before: None,
         expires_at: NumericDate(NOW.0 + 290),

@@ -4,10 +4,7 @@ use super::assertion::Assertion;
 use super::error::{ErrorCode, OAuthError};
 use super::grant::{self, Ceiling, Given};
 use super::narrow;
-use crate::claims::{
-    Authentication, AuthorizationDetail, ExtraClaims, Issuer, Jti, NumericDate, Resource, Scope, Subject,
-    TokenFacts, TokenType,
-};
+use crate::claims::{Grant, Jti, NumericDate, Origin, Resource, Subject, TokenFacts, TokenType};
 use crate::config::{Client, Config, ResourceServer};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -50,13 +47,8 @@ pub fn client_credentials(
             format!("client_id as sub: {e}"),
         )
     })?;
-    let owner = Owner {
-        subject,
-        grant_issuer: None,
-        authentication: Authentication::default(),
-        extra: ExtraClaims::new(),
-    };
-    Ok(issue(client, wanted, given, owner, jti, now))
+    let grant = Grant::new(subject, client.client_id.clone(), Origin::OwnRight);
+    Ok(issue(client, wanted, given, grant, jti, now))
 }
 
 /// Decides a request that carries a grant of a front server. The assertion has been verified; whether its `jti` was
@@ -69,13 +61,6 @@ pub fn jwt_bearer(
     jti: Jti,
     now: NumericDate,
 ) -> Result<Issue, OAuthError> {
-    if assertion.client_id.as_ref().is_some_and(|id| *id != client.client_id) {
-        return Err(OAuthError::new(
-            ErrorCode::InvalidGrant,
-            "assertion-other-client",
-            "the assertion was made for another client",
-        ));
-    }
     let issuer = config.grant_issuers.iter().find(|g| g.issuer == assertion.issuer).ok_or_else(|| {
         OAuthError::new(
             ErrorCode::InvalidGrant,
@@ -83,68 +68,52 @@ pub fn jwt_bearer(
             "the issuer of the assertion is not known here",
         )
     })?;
+    let grant = &assertion.grant;
     let allowed = |resource: &Resource| {
         client.resources.contains(resource)
             && issuer.resources.contains(resource)
-            && (assertion.resources.is_empty() || assertion.resources.contains(resource))
+            && (grant.audience.is_empty() || grant.audience.contains(resource))
     };
     let ceiling = Ceiling {
         config,
         resource_servers: among(config, allowed),
-        scope: assertion.scope.narrowed(|token| client.scope.contains(token)),
+        scope: grant.scope.narrowed(|token| client.scope.contains(token)),
         types: &client.authorization_details_types & &issuer.authorization_details_types,
-        details: Some(&assertion.authorization_details),
+        details: Some(&grant.authorization_details),
     };
     let given = grant::decide(&ceiling, client, wanted)?;
     let seen = |name: &str| given.audience.iter().any(|rs| rs.claims.contains(name));
-    let owner = Owner {
-        subject: assertion.subject.clone(),
-        grant_issuer: Some(assertion.issuer.clone()),
-        authentication: assertion.authentication.clone(),
-        extra: assertion
-            .extra
-            .iter()
-            .filter(|(name, _)| seen(name.as_str()))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-    };
-    Ok(issue(client, wanted, given, owner, jti, now))
+    let mut grant = grant.clone();
+    grant.extra.retain(|name, _| seen(name.as_str()));
+    Ok(issue(client, wanted, given, grant, jti, now))
 }
 
 fn among(config: &Config, allowed: impl Fn(&Resource) -> bool) -> Vec<&ResourceServer> {
     config.resource_servers.iter().filter(|rs| allowed(&rs.resource)).map(AsRef::as_ref).collect()
 }
 
-/// For whom the token speaks.
-struct Owner {
-    subject: Subject,
-    grant_issuer: Option<Issuer>,
-    authentication: Authentication,
-    extra: ExtraClaims,
-}
-
+/// A token of `grant`, of which `given` says what is given.
 fn issue(
     client: &Client,
     wanted: &Wanted,
     given: Given<'_>,
-    owner: Owner,
+    grant: Grant,
     jti: Jti,
     now: NumericDate,
 ) -> Issue {
     let seconds = client.access_token_lifetime.as_secs();
     let end = now.0.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX));
     let scope_differs = wanted.scope.as_ref() != Some(&given.scope) && !given.scope.is_empty();
-    let facts = TokenFacts {
-        format: given.format,
-        jti,
-        client_id: client.client_id.clone(),
-        subject: owner.subject,
-        grant_issuer: owner.grant_issuer,
+    let grant = Grant {
         audience: given.audience.iter().map(|rs| rs.resource.clone()).collect(),
         scope: given.scope,
         authorization_details: given.details,
-        authentication: owner.authentication,
-        extra: owner.extra,
+        ..grant
+    };
+    let facts = TokenFacts {
+        format: given.format,
+        jti,
+        grant,
         issued_at: now,
         not_before: None,
         expires_at: NumericDate(end),
@@ -153,47 +122,12 @@ fn issue(
     Issue { facts, lifetime: Duration::from_secs(seconds), scope_differs }
 }
 
-/// What an `at+jwt` says beside `iss` and `client_id` (RFC 9068 §2.2), narrowed to its one audience.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenClaims {
-    /// `aud`: the one audience ([D20](crate::manual::decisions#d20)).
-    pub aud: Resource,
-    /// `sub`; required by RFC 9068 whatever the audience may otherwise see.
-    pub sub: Subject,
-    /// The front server behind the grant; no claim, the signer checks against it.
-    pub grant_issuer: Option<Issuer>,
-    /// `jti`.
-    pub jti: Jti,
-    /// `iat`.
-    pub iat: NumericDate,
-    /// `exp`.
-    pub exp: NumericDate,
-    /// `scope`, left out when empty.
-    pub scope: Scope,
-    /// `authorization_details` for this audience (RFC 9396 §9.1).
-    pub authorization_details: Vec<AuthorizationDetail>,
-    /// `acr`, `amr` and `auth_time`, as far as the audience may see them.
-    pub authentication: Authentication,
-    /// Further claims that the audience may see.
-    pub extra: ExtraClaims,
-}
-
-/// The claims of the `at+jwt` with these `facts` for `rs`, by the same rules that narrow an introspection.
-pub fn access_token_claims(config: &Config, rs: &ResourceServer, facts: &TokenFacts) -> TokenClaims {
-    // Which rules withheld something is recorded where it is a matter between two: at introspection.
-    let rules = &mut Vec::new();
-    TokenClaims {
-        aud: rs.resource.clone(),
-        sub: facts.subject.clone(),
-        grant_issuer: facts.grant_issuer.clone(),
-        jti: facts.jti.clone(),
-        iat: facts.issued_at,
-        exp: facts.expires_at,
-        scope: narrow::scope(rs, &facts.scope, rules),
-        authorization_details: narrow::details(config, rs, facts, rules),
-        authentication: narrow::authentication(rs, facts, rules),
-        extra: narrow::extra(rs, facts, rules),
-    }
+/// The grant of an `at+jwt` as its audience may see it, by the rules that narrow an introspection. `None` without exactly one
+/// audience ([D20](crate::manual::decisions#d20)) that something is given for: a token that was decided here has one.
+pub fn at_jwt_grant(config: &Config, grant: &Grant) -> Option<Grant> {
+    let [audience] = grant.audience.as_slice() else { return None };
+    // What was withheld is recorded where a resource server asks: at introspection.
+    narrow::grant(config, config.resource_server_of(audience)?, grant, &mut Vec::new())
 }
 
 /// The answer (RFC 6749 §5.1): `scope` where it is not what was asked for, `authorization_details` as granted
@@ -204,10 +138,10 @@ pub fn token_response(issue: &Issue, access_token: &str) -> Value {
     answer.insert("token_type".to_owned(), json!(TokenType::Bearer));
     answer.insert("expires_in".to_owned(), json!(issue.lifetime.as_secs()));
     if issue.scope_differs {
-        answer.insert("scope".to_owned(), json!(issue.facts.scope));
+        answer.insert("scope".to_owned(), json!(issue.facts.grant.scope));
     }
-    if !issue.facts.authorization_details.is_empty() {
-        answer.insert("authorization_details".to_owned(), json!(issue.facts.authorization_details));
+    if !issue.facts.grant.authorization_details.is_empty() {
+        answer.insert("authorization_details".to_owned(), json!(issue.facts.grant.authorization_details));
     }
     Value::Object(answer)
 }

@@ -5,7 +5,7 @@ use super::super::testing::{
 };
 use super::super::{Parameters, verify_assertion};
 use super::*;
-use crate::claims::TokenFormat;
+use crate::claims::{Authentication, ExtraClaims, Scope, TokenFormat};
 
 fn form(pairs: &[(&str, &str)]) -> Parameters {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
@@ -36,12 +36,12 @@ fn granted(config: &Config, changes: &[(&str, Value)], pairs: &[(&str, &str)]) -
             value => claims[*name] = value.clone(),
         }
     }
-    let assertion = verify_assertion(config, &LOGIN.sign(None, &claims), NOW)?;
+    let assertion = verify_assertion(config, &config.clients[0].client_id, &LOGIN.sign(None, &claims), NOW)?;
     jwt_bearer(config, &config.clients[0], &assertion, &wanted(pairs), "t-1".parse().unwrap(), NOW)
 }
 
 fn audience(issue: &Issue) -> Vec<&str> {
-    issue.facts.audience.iter().map(Resource::as_str).collect()
+    issue.facts.grant.audience.iter().map(Resource::as_str).collect()
 }
 
 fn refusal(result: Result<Issue, OAuthError>) -> (&'static str, &'static str) {
@@ -62,10 +62,10 @@ fn located(detail: Value, places: &[&str]) -> Value {
 #[test]
 fn a_client_that_speaks_for_itself_is_the_subject_and_has_not_signed_in() {
     let issue = own(&bank(), &[("resource", PAYMENTS), ("scope", "payments:status")]).unwrap();
-    assert_eq!(issue.facts.subject.as_str(), "shop");
-    assert_eq!(issue.facts.grant_issuer, None);
-    assert_eq!(issue.facts.authentication, Authentication::default());
-    assert_eq!(issue.facts.extra, ExtraClaims::new());
+    assert_eq!(issue.facts.grant.subject.as_str(), "shop");
+    assert_eq!(issue.facts.grant.origin, Origin::OwnRight);
+    assert_eq!(issue.facts.grant.authentication, Authentication::default());
+    assert_eq!(issue.facts.grant.extra, ExtraClaims::new());
     assert_eq!(audience(&issue), [PAYMENTS]);
     assert_eq!((issue.facts.issued_at, issue.facts.expires_at), (NOW, NumericDate(NOW.0 + 300)));
     assert_eq!((issue.facts.not_before, issue.facts.revoked, issue.scope_differs), (None, false, false));
@@ -103,7 +103,7 @@ fn the_scope_is_what_was_asked_or_all_that_concerns_the_audience() {
         ),
     ] {
         let issue = own(&bank(), pairs).unwrap();
-        assert_eq!(issue.facts.scope.to_string(), scope, "{pairs:?}");
+        assert_eq!(issue.facts.grant.scope.to_string(), scope, "{pairs:?}");
         assert_eq!(audience(&issue), places, "{pairs:?}");
         assert_eq!(issue.scope_differs, differs, "{pairs:?}");
     }
@@ -212,8 +212,12 @@ fn a_client_may_have_details_of_its_own_where_its_entry_lists_the_type() {
     let details = array(&[contract()]);
     let issue = own(&bank(), &[("authorization_details", &details)]).unwrap();
     assert_eq!(audience(&issue), [SIGNING]);
-    assert_eq!(json!(issue.facts.authorization_details), json!([contract()]));
-    assert_eq!(issue.facts.scope.to_string(), "sign:contracts", "and the scopes of that resource by default");
+    assert_eq!(json!(issue.facts.grant.authorization_details), json!([contract()]));
+    assert_eq!(
+        issue.facts.grant.scope.to_string(),
+        "sign:contracts",
+        "and the scopes of that resource by default"
+    );
     let mut config = bank();
     client(&mut config).authorization_details_types.clear();
     let expected = ("invalid_authorization_details", "detail-type-not-allowed");
@@ -267,12 +271,12 @@ fn a_type_that_two_of_the_audience_own_needs_locations_or_one_resource() {
 fn a_grant_gives_everything_when_nothing_is_asked() {
     let issue = granted(&bank(), &[], &[]).unwrap();
     assert_eq!(audience(&issue), [PAYMENTS, SIGNING]);
-    assert_eq!(issue.facts.scope.to_string(), "payments:initiate sign:contracts");
-    assert_eq!(json!(issue.facts.authorization_details), json!([payment(), contract()]));
-    assert_eq!(issue.facts.subject.as_str(), "alice");
-    assert_eq!(issue.facts.grant_issuer.as_ref().unwrap().as_str(), "https://login.bank.example");
-    assert_eq!(issue.facts.authentication.acr.as_ref().unwrap().as_str(), "psd2_sca");
-    assert_eq!(issue.facts.extra.len(), 2);
+    assert_eq!(issue.facts.grant.scope.to_string(), "payments:initiate sign:contracts");
+    assert_eq!(json!(issue.facts.grant.authorization_details), json!([payment(), contract()]));
+    assert_eq!(issue.facts.grant.subject.as_str(), "alice");
+    assert_eq!(issue.facts.grant.origin, Origin::Assertion("https://login.bank.example".parse().unwrap()));
+    assert_eq!(issue.facts.grant.authentication.acr.as_ref().unwrap().as_str(), "psd2_sca");
+    assert_eq!(issue.facts.grant.extra.len(), 2);
     assert!(issue.scope_differs);
 }
 
@@ -281,9 +285,9 @@ fn a_grant_is_cut_to_the_resource_asked_for() {
     for pairs in [&[("resource", SIGNING)][..], &[("scope", "sign:contracts")]] {
         let issue = granted(&bank(), &[], pairs).unwrap();
         assert_eq!(audience(&issue), [SIGNING]);
-        assert_eq!(issue.facts.scope.to_string(), "sign:contracts");
-        assert_eq!(json!(issue.facts.authorization_details), json!([contract()]));
-        let extra: Vec<_> = issue.facts.extra.keys().map(crate::claims::ClaimName::as_str).collect();
+        assert_eq!(issue.facts.grant.scope.to_string(), "sign:contracts");
+        assert_eq!(json!(issue.facts.grant.authorization_details), json!([contract()]));
+        let extra: Vec<_> = issue.facts.grant.extra.keys().map(crate::claims::ClaimName::as_str).collect();
         assert_eq!(extra, ["given_name"], "claims that nobody of the audience may see are not kept");
     }
 }
@@ -294,7 +298,7 @@ fn locations_of_a_grant_are_cut_to_the_audience_and_unknown_ones_are_said() {
     let mut shared = bank();
     server(&mut shared, 1).authorization_details_types = crate::claims::DetailType::ALL.into();
     let issue = granted(&shared, &details(&[PAYMENTS, SIGNING]), &[("resource", PAYMENTS)]).unwrap();
-    assert_eq!(json!(issue.facts.authorization_details), json!([located(payment(), &[PAYMENTS])]));
+    assert_eq!(json!(issue.facts.grant.authorization_details), json!([located(payment(), &[PAYMENTS])]));
     let unknown = granted(&bank(), &details(&[PAYMENTS, "https://bank.example/payments"]), &[]);
     assert_eq!(refusal(unknown), ("invalid_authorization_details", "detail-location-unknown"));
     for places in [&[SIGNING][..], &[PAYMENTS, SIGNING]] {
@@ -302,7 +306,7 @@ fn locations_of_a_grant_are_cut_to_the_audience_and_unknown_ones_are_said() {
         assert_eq!(refusal(not_taken), ("invalid_authorization_details", "detail-location-unknown"));
     }
     let elsewhere = granted(&bank(), &details(&[PAYMENTS]), &[("resource", SIGNING)]).unwrap();
-    assert_eq!(elsewhere.facts.authorization_details, []);
+    assert_eq!(elsewhere.facts.grant.authorization_details, []);
 }
 
 #[test]
@@ -313,7 +317,7 @@ fn a_request_may_reduce_a_grant_and_not_widen_it() {
     let payments = array(&[payment()]);
     let issue = granted(&bank(), &[], &[("authorization_details", &payments)]).unwrap();
     assert_eq!(audience(&issue), [PAYMENTS]);
-    assert_eq!(json!(issue.facts.authorization_details), json!([payment()]));
+    assert_eq!(json!(issue.facts.grant.authorization_details), json!([payment()]));
     for asked in [vec![more], vec![payment(), payment()]] {
         assert_eq!(refusal(granted(&bank(), &[], &[("authorization_details", &array(&asked))])), refused);
     }
@@ -342,7 +346,7 @@ fn every_party_to_a_grant_limits_it() {
     client(&mut config).scope = "payments:status".parse().unwrap();
     assert_eq!(refusal(granted(&config, &[], &[("resource", SIGNING)])), target);
     let issue = granted(&config, &[], &[]).unwrap();
-    assert_eq!((audience(&issue), issue.facts.scope.is_empty()), (vec![PAYMENTS], true));
+    assert_eq!((audience(&issue), issue.facts.grant.scope.is_empty()), (vec![PAYMENTS], true));
 
     let limits: [fn(&mut Config); 2] = [
         |config| grant_issuer(config).authorization_details_types.clear(),
@@ -368,14 +372,17 @@ fn an_at_jwt_carries_only_what_its_audience_may_see() {
     client(&mut config).access_token_format = Some(TokenFormat::AtJwt);
     assert_eq!(refusal(granted(&config, &[], &[])), ("invalid_target", "several-audiences"));
     let issue = granted(&config, &[("amr", json!(["pwd"]))], &[("resource", SIGNING)]).unwrap();
-    let claims = access_token_claims(&config, &config.resource_servers[1], &issue.facts);
-    assert_eq!(claims.aud.as_str(), SIGNING);
-    assert_eq!(claims.sub.as_str(), "alice");
-    assert_eq!(claims.scope.to_string(), "sign:contracts");
-    assert_eq!(json!(claims.authorization_details), json!([contract()]));
-    assert_eq!(json!(claims.authentication), json!({"amr": ["pwd"]}));
-    assert_eq!(json!(claims.extra), json!({"given_name": "Alice"}));
-    assert_eq!((claims.iat, claims.exp, claims.jti.as_str()), (NOW, NumericDate(NOW.0 + 300), "t-1"));
+    let told = at_jwt_grant(&config, &issue.facts.grant).unwrap();
+    assert_eq!(
+        json!(told),
+        json!({"subject": "alice", "client_id": "shop", "origin": {"assertion": "https://login.bank.example"},
+            "audience": [SIGNING], "scope": "sign:contracts", "authorization_details": [contract()],
+            "authentication": {"amr": ["pwd"]}, "extra": {"given_name": "Alice"}})
+    );
+    let both = Grant { audience: vec![PAYMENTS.parse().unwrap(), SIGNING.parse().unwrap()], ..told.clone() };
+    assert_eq!(at_jwt_grant(&config, &both), None);
+    let nothing = Grant { scope: Scope::default(), authorization_details: Vec::new(), ..told };
+    assert_eq!(at_jwt_grant(&config, &nothing), None);
 }
 
 #[test]

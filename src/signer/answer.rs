@@ -15,9 +15,7 @@ use crate::audit::{AppendError, Entry, Event, Full, Queued, Room, TooLong};
 use crate::claims::{AnswerFormat, NumericDate, Purpose};
 use crate::clock::InDoubt;
 use crate::config::ConfigDigest;
-use crate::door::message::{
-    AccessTokenAsk, Ask, IntrospectionAsk, OpaqueTokenAsk, Outcome, RefusalAsk, Request, RevocationAsk,
-};
+use crate::door::message::{Ask, IntrospectionAsk, Outcome, RefusalAsk, Request, RevocationAsk, TokenAsk};
 use crate::hsm::{SignError, VerifiedSignature};
 use crate::jose::base64url;
 use std::sync::Arc;
@@ -140,8 +138,7 @@ impl<'s, 'r> Act<'s, 'r> {
     pub(super) fn begin(&self) -> Step<'s> {
         let begun = match self.ask {
             Ask::Introspection(ask) => self.introspection(ask),
-            Ask::AccessToken(ask) => self.access_token(ask),
-            Ask::OpaqueToken(ask) => self.opaque_token(ask).map(Step::Done),
+            Ask::Token(ask) => self.token(ask),
             Ask::Revocation(ask) => self.revocation(ask).map(Step::Done),
             Ask::Refusal(ask) => self.refusal(ask).map(Step::Done),
             Ask::Configuration(config) => self.configuration(*config).map(Step::Done),
@@ -192,14 +189,18 @@ impl<'s, 'r> Act<'s, 'r> {
         self.to_sign(key, input, prepared)
     }
 
-    fn access_token(&self, ask: &AccessTokenAsk) -> Result<Step<'s>, NotDone> {
+    fn token(&self, ask: &TokenAsk) -> Result<Step<'s>, NotDone> {
         let shared = self.shared;
         let issuer = &shared.config.issuer;
+        let signer = |key| Signer { key, serial: &shared.serial, issuer };
+        if ask.opaque.is_some() {
+            rules::opaque_token(&shared.config, ask, self.now()?)?;
+            return self.append_and_say(record::token(ask, &signer(None))?).map(Step::Done);
+        }
         let rs = rules::access_token(&shared.config, ask, self.now()?)?;
         let key = shared.keys.get(Purpose::AccessToken, rs.access_token_alg).ok_or(NotDone::NoKey)?;
-        let signer = Signer { key: Some(key), serial: &shared.serial, issuer };
-        let prepared = record::access_token(ask, &signer)?;
-        let input = SigningInput::new(key.header(), &AccessTokenClaims::new(issuer, ask))?;
+        let prepared = record::token(ask, &signer(Some(key)))?;
+        let input = SigningInput::new(key.header(), &AccessTokenClaims::new(issuer, rs, ask))?;
         self.to_sign(key, input, prepared)
     }
 
@@ -217,11 +218,6 @@ impl<'s, 'r> Act<'s, 'r> {
     fn append(&self, room: Room, entry: Entry, reply: Reply) -> Result<Appended<'s>, NotDone> {
         let ticket = Ticket { connection: Arc::clone(self.connection), number: self.number, reply };
         Ok(Some(self.shared.log.append(room, entry, ticket)?))
-    }
-
-    fn opaque_token(&self, ask: &OpaqueTokenAsk) -> Result<Appended<'s>, NotDone> {
-        rules::opaque_token(&self.shared.config, ask, self.now()?)?;
-        self.append_and_say(record::opaque_token(ask, &self.shared.config.issuer)?)
     }
 
     fn revocation(&self, ask: &RevocationAsk) -> Result<Appended<'s>, NotDone> {

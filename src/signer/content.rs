@@ -2,11 +2,11 @@
 //! caller's bytes are ever signed as they are (invariant 6).
 
 use crate::claims::{
-    Acr, ActiveToken, AuthorizationDetail, ClientId, ExtraClaims, Issuer, Jti, NumericDate, Resource, Scope,
-    Subject, TokenType,
+    Acr, ActiveToken, AuthorizationDetail, ClientId, ExtraClaims, Grant, Issuer, Jti, NumericDate, Resource,
+    Scope, Subject, TokenType,
 };
 use crate::config::{ResourceServer, ResponseAudience};
-use crate::door::message::{AccessTokenAsk, IntrospectionAsk};
+use crate::door::message::{IntrospectionAsk, TokenAsk};
 use crate::jose::{PublicKey, base64url};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -123,6 +123,49 @@ struct ActiveMembers<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     nbf: Option<NumericDate>,
     token_type: TokenType,
+    #[serde(flatten)]
+    grant: GrantMembers<'a>,
+}
+
+impl<'a> Introspection<'a> {
+    /// The members of one answer.
+    pub(super) fn new(issuer: &'a Issuer, rs: &'a ResourceServer, ask: &'a IntrospectionAsk) -> Self {
+        let members = |token: &'a ActiveToken| ActiveMembers {
+            iss: issuer,
+            aud: &rs.resource,
+            iat: token.iat,
+            exp: token.exp,
+            nbf: token.nbf,
+            token_type: TokenType::Bearer,
+            grant: GrantMembers::new(&token.grant, |name| rs.claims.contains(name)),
+        };
+        Self { active: ask.active.is_some(), token: ask.active.as_deref().map(members) }
+    }
+}
+
+/// RFC 9068 §2.2.
+#[derive(Serialize)]
+pub(super) struct AccessTokenClaims<'a> {
+    iss: &'a Issuer,
+    aud: &'a Resource,
+    iat: NumericDate,
+    exp: NumericDate,
+    jti: &'a Jti,
+    #[serde(flatten)]
+    grant: GrantMembers<'a>,
+}
+
+impl<'a> AccessTokenClaims<'a> {
+    /// The claims of one token for `rs`; `sub` and `client_id` are required whatever `rs` may otherwise see.
+    pub(super) fn new(issuer: &'a Issuer, rs: &'a ResourceServer, ask: &'a TokenAsk) -> Self {
+        let grant = GrantMembers::new(&ask.grant, |_| true);
+        Self { iss: issuer, aud: &rs.resource, iat: ask.iat, exp: ask.exp, jti: &ask.jti, grant }
+    }
+}
+
+/// What an answer or a token shows of a grant that the rules allow.
+#[derive(Serialize)]
+struct GrantMembers<'a> {
     #[serde(skip_serializing_if = "Scope::is_empty")]
     scope: &'a Scope,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,70 +184,18 @@ struct ActiveMembers<'a> {
     extra: &'a ExtraClaims,
 }
 
-impl<'a> Introspection<'a> {
-    /// The members of one answer.
-    pub(super) fn new(issuer: &'a Issuer, rs: &ResourceServer, ask: &'a IntrospectionAsk) -> Self {
-        let members = |t: &'a ActiveToken| ActiveMembers {
-            iss: issuer,
-            aud: &t.aud,
-            iat: t.iat,
-            exp: t.exp,
-            nbf: t.nbf,
-            token_type: t.token_type,
-            scope: &t.scope,
-            client_id: rs.claims.contains("client_id").then_some(&t.client_id),
-            sub: t.sub.as_ref(),
-            acr: t.acr.as_ref(),
-            amr: &t.amr,
-            auth_time: t.auth_time,
-            authorization_details: &t.authorization_details,
-            extra: &t.extra,
-        };
-        Self { active: ask.active.is_some(), token: ask.active.as_deref().map(members) }
-    }
-}
-
-/// RFC 9068 §2.2.
-#[derive(Serialize)]
-pub(super) struct AccessTokenClaims<'a> {
-    iss: &'a Issuer,
-    aud: &'a Resource,
-    sub: &'a Subject,
-    client_id: &'a ClientId,
-    iat: NumericDate,
-    exp: NumericDate,
-    jti: &'a Jti,
-    #[serde(skip_serializing_if = "Scope::is_empty")]
-    scope: &'a Scope,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    acr: Option<&'a Acr>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    amr: &'a [Acr],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    auth_time: Option<NumericDate>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    authorization_details: &'a [AuthorizationDetail],
-    #[serde(flatten)]
-    extra: &'a ExtraClaims,
-}
-
-impl<'a> AccessTokenClaims<'a> {
-    /// The claims of one token.
-    pub(super) fn new(issuer: &'a Issuer, ask: &'a AccessTokenAsk) -> Self {
+impl<'a> GrantMembers<'a> {
+    /// `named` says whether a claim is shown that every grant has.
+    fn new(grant: &'a Grant, named: impl Fn(&str) -> bool) -> Self {
         Self {
-            iss: issuer,
-            aud: &ask.aud,
-            sub: &ask.sub,
-            client_id: &ask.context.caller,
-            iat: ask.iat,
-            exp: ask.exp,
-            jti: &ask.jti,
-            scope: &ask.scope,
-            acr: ask.authentication.acr.as_ref(),
-            amr: &ask.authentication.amr,
-            auth_time: ask.authentication.auth_time,
-            authorization_details: &ask.authorization_details,
-            extra: &ask.extra,
+            scope: &grant.scope,
+            client_id: named("client_id").then_some(&grant.client_id),
+            sub: named("sub").then_some(&grant.subject),
+            acr: grant.authentication.acr.as_ref(),
+            amr: &grant.authentication.amr,
+            auth_time: grant.authentication.auth_time,
+            authorization_details: &grant.authorization_details,
+            extra: &grant.extra,
         }
     }
 }

@@ -67,13 +67,13 @@ pub fn judge(config: &Config, request: &[u8], now: NumericDate) -> Option<String
             let rs = rules::introspection(config, ask, now).ok()?;
             serde_json::to_string(&Introspection::new(issuer, rs, ask)).ok()
         }
-        Ask::AccessToken(ask) => {
-            rules::access_token(config, ask, now).ok()?;
-            serde_json::to_string(&AccessTokenClaims::new(issuer, ask)).ok()
-        }
-        Ask::OpaqueToken(ask) => {
+        Ask::Token(ask) if ask.opaque.is_some() => {
             rules::opaque_token(config, ask, now).ok()?;
             None
+        }
+        Ask::Token(ask) => {
+            let rs = rules::access_token(config, ask, now).ok()?;
+            serde_json::to_string(&AccessTokenClaims::new(issuer, rs, ask)).ok()
         }
         _ => None,
     }

@@ -11,12 +11,10 @@ use crate::audit::{
     CheckpointRef, Committed, Covered, Digest, Draft, Entry, Event, Members, Outcome, Payload, TooLong,
     Withheld,
 };
-use crate::claims::{Acr, Authentication, AuthorizationDetail, Issuer, Scope, Subject};
+use crate::claims::{Acr, Grant, Issuer, Resource};
 use crate::clock::Change;
 use crate::config::{ConfigDigest, ResourceServer};
-use crate::door::message::{
-    AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk, RefusalAsk, RevocationAsk,
-};
+use crate::door::message::{Context, IntrospectionAsk, RefusalAsk, RevocationAsk, TokenAsk};
 use crate::hsm::{Key, TokenInfo};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -97,14 +95,6 @@ fn json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
     serde_json::to_string(value)
 }
 
-fn amr(list: &[Acr]) -> Vec<&str> {
-    list.iter().map(Acr::as_str).collect()
-}
-
-fn scope_text(scope: &Scope) -> Option<String> {
-    (!scope.is_empty()).then(|| scope.to_string())
-}
-
 /// Who signs, for records of something signed.
 pub(super) struct Signer<'a> {
     /// The key; `None` for what leaves unsigned.
@@ -165,101 +155,88 @@ pub(super) fn introspection(
         active: Some(ask.active.is_some()),
         ..of_context(event, &ask.context)
     };
-    let (scope, methods);
+    let granted;
     if let Some(token) = ask.active.as_deref() {
-        if let Some(sub) = &token.sub {
-            committed.sub = disclosed.commit("sub", sub.as_str().to_owned())?;
+        if rs.claims.contains("sub") {
+            committed.sub = disclosed.commit("sub", token.grant.subject.as_str().to_owned())?;
         }
-        if !token.authorization_details.is_empty() {
-            let details = json(&token.authorization_details)?;
-            committed.authorization_details = disclosed.commit("authorization_details", details)?;
-        }
-        if let Some(time) = token.auth_time {
-            committed.auth_time = disclosed.commit("auth_time", time.0.to_string())?;
-        }
-        if !token.extra.is_empty() {
-            committed.claims = disclosed.commit("claims", json(&token.extra)?)?;
-        }
-        scope = scope_text(&token.scope);
-        methods = amr(&token.amr);
+        commit(&token.grant, true, &mut committed, &mut disclosed)?;
+        granted = Granted::new(&token.grant);
+        granted.fill(&mut draft);
         draft.exp = Some(token.exp.0);
-        draft.scope = scope.as_deref();
-        draft.acr = token.acr.as_ref().map(Acr::as_str);
-        draft.amr = &methods;
     }
     draft.committed = committed;
     signer.fill(&mut draft, Typ::Introspection);
     Prepared::new(&draft, disclosed)
 }
 
-/// What of a grant may not stand in clear.
-fn granted(
-    context: &Context,
-    sub: &Subject,
-    details: &[AuthorizationDetail],
-    authentication: &Authentication,
-    disclosed: &mut Disclosed,
-) -> Result<Committed, RecordError> {
-    let mut committed = Committed {
-        from: from(context, disclosed)?,
-        sub: disclosed.commit("sub", sub.as_str().to_owned())?,
-        ..Committed::default()
-    };
-    if !details.is_empty() {
-        committed.authorization_details = disclosed.commit("authorization_details", json(&details)?)?;
+/// What of a grant stands in clear.
+struct Granted<'a> {
+    scope: Option<String>,
+    acr: Option<&'a str>,
+    amr: Vec<&'a str>,
+}
+
+impl<'a> Granted<'a> {
+    fn new(grant: &'a Grant) -> Self {
+        Self {
+            scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
+            acr: grant.authentication.acr.as_ref().map(Acr::as_str),
+            amr: grant.authentication.amr.iter().map(Acr::as_str).collect(),
+        }
     }
-    if let Some(time) = authentication.auth_time {
+
+    fn fill(&'a self, draft: &mut Draft<'a>) {
+        draft.scope = self.scope.as_deref();
+        draft.acr = self.acr;
+        draft.amr = &self.amr;
+    }
+}
+
+/// Commits to what of a grant may not stand in clear; to further claims only where they are told.
+fn commit(
+    grant: &Grant,
+    claims: bool,
+    committed: &mut Committed,
+    disclosed: &mut Disclosed,
+) -> Result<(), RecordError> {
+    if !grant.authorization_details.is_empty() {
+        let details = json(&grant.authorization_details)?;
+        committed.authorization_details = disclosed.commit("authorization_details", details)?;
+    }
+    if let Some(time) = grant.authentication.auth_time {
         committed.auth_time = disclosed.commit("auth_time", time.0.to_string())?;
     }
-    Ok(committed)
-}
-
-/// An `at+jwt`.
-pub(super) fn access_token(ask: &AccessTokenAsk, signer: &Signer<'_>) -> Result<Prepared, RecordError> {
-    let mut disclosed = Disclosed::default();
-    let mut committed =
-        granted(&ask.context, &ask.sub, &ask.authorization_details, &ask.authentication, &mut disclosed)?;
-    if !ask.extra.is_empty() {
-        committed.claims = disclosed.commit("claims", json(&ask.extra)?)?;
+    if claims && !grant.extra.is_empty() {
+        committed.claims = disclosed.commit("claims", json(&grant.extra)?)?;
     }
-    let (audience, scope, methods) =
-        ([ask.aud.as_str()], scope_text(&ask.scope), amr(&ask.authentication.amr));
-    let mut draft = Draft {
-        aud: &audience,
-        jti: Some(ask.jti.as_str()),
-        iat: Some(ask.iat.0),
-        exp: Some(ask.exp.0),
-        scope: scope.as_deref(),
-        acr: ask.authentication.acr.as_ref().map(Acr::as_str),
-        amr: &methods,
-        committed,
-        ..of_context(Event::Signed, &ask.context)
-    };
-    signer.fill(&mut draft, Typ::AccessToken);
-    Prepared::new(&draft, disclosed)
+    Ok(())
 }
 
-/// An opaque token.
-pub(super) fn opaque_token(ask: &OpaqueTokenAsk, issuer: &Issuer) -> Result<Prepared, RecordError> {
+/// A token, signed or opaque.
+pub(super) fn token(ask: &TokenAsk, signer: &Signer<'_>) -> Result<Prepared, RecordError> {
     let mut disclosed = Disclosed::default();
-    let committed =
-        granted(&ask.context, &ask.sub, &ask.authorization_details, &ask.authentication, &mut disclosed)?;
-    let audience: Vec<&str> = ask.audience.iter().map(crate::claims::Resource::as_str).collect();
-    let (scope, methods) = (scope_text(&ask.scope), amr(&ask.authentication.amr));
-    let draft = Draft {
-        typ: Some("opaque"),
-        iss: Some(issuer.as_str()),
+    let mut committed = Committed {
+        from: from(&ask.context, &mut disclosed)?,
+        sub: disclosed.commit("sub", ask.grant.subject.as_str().to_owned())?,
+        ..Committed::default()
+    };
+    commit(&ask.grant, ask.opaque.is_none(), &mut committed, &mut disclosed)?;
+    let audience: Vec<&str> = ask.grant.audience.iter().map(Resource::as_str).collect();
+    let granted = Granted::new(&ask.grant);
+    let event = if ask.opaque.is_some() { Event::Issued } else { Event::Signed };
+    let mut draft = Draft {
+        typ: ask.opaque.map(|_| "opaque"),
         aud: &audience,
         jti: Some(ask.jti.as_str()),
         iat: Some(ask.iat.0),
         exp: Some(ask.exp.0),
-        scope: scope.as_deref(),
-        acr: ask.authentication.acr.as_ref().map(Acr::as_str),
-        amr: &methods,
-        token_sha256: Some(Digest(ask.token.0)),
+        token_sha256: ask.opaque.map(|hash| Digest(hash.0)),
         committed,
-        ..of_context(Event::Issued, &ask.context)
+        ..of_context(event, &ask.context)
     };
+    granted.fill(&mut draft);
+    signer.fill(&mut draft, Typ::AccessToken);
     Prepared::new(&draft, disclosed)
 }
 
@@ -435,4 +412,44 @@ pub(super) fn system(
         ..Draft::new(event, outcome)
     };
     Ok(Entry::plain(&draft)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::{AnswerFormat, TokenHash};
+    use crate::config::AuthMethod;
+    use crate::protocol::testing::{NOW, bank, facts};
+    use crate::protocol::view;
+
+    #[test]
+    fn a_record_holds_what_its_answer_shows_and_no_more() {
+        let config = bank();
+        for (name, shown) in [
+            ("payments-api", &["auth_time", "authorization_details", "claims", "sub"][..]),
+            ("signing-api", &["authorization_details", "claims"]),
+        ] {
+            let rs = config.resource_server(&name.parse().unwrap()).unwrap();
+            let ask = IntrospectionAsk {
+                context: Context {
+                    request_id: "r-1".parse().unwrap(),
+                    caller: rs.client_id.clone(),
+                    method: AuthMethod::ClientSecretBasic,
+                    peer: None,
+                },
+                format: AnswerFormat::Jwt,
+                token: TokenHash([0; 32]),
+                known: true,
+                iat: NOW,
+                active: view(rs, &config, Some(&facts()), NOW).active.map(Box::new),
+                rules: Vec::new(),
+            };
+            let signer = Signer { key: None, serial: "", issuer: &config.issuer };
+            let prepared = introspection(&ask, rs, &signer, None, None).unwrap();
+            let opened = prepared.disclosed.opened();
+            assert_eq!(opened.disclosed.keys().collect::<Vec<_>>(), shown, "{name}");
+            let members: serde_json::Value = serde_json::from_slice(prepared.members.as_bytes()).unwrap();
+            assert_eq!(members["committed"].as_object().unwrap().keys().collect::<Vec<_>>(), shown, "{name}");
+        }
+    }
 }

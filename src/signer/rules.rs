@@ -5,10 +5,11 @@
 
 use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClaimKind, ClaimValue, ClientId,
-    ExtraClaims, Issuer, NumericDate, Resource, Scope, Subject, TokenFormat, check_authorization_details,
+    DetailType, Grant, NumericDate, Origin, TokenFormat, check_authorization_details,
 };
 use crate::config::{Client, Config, GrantType, ResourceServer};
-use crate::door::message::{AccessTokenAsk, Context, IntrospectionAsk, OpaqueTokenAsk};
+use crate::door::message::{Context, IntrospectionAsk, TokenAsk};
+use std::collections::BTreeSet;
 
 /// Seconds that `iat` may be away from the signer's clock: reading state, waiting in a queue.
 const SKEW: u64 = 30;
@@ -58,7 +59,8 @@ pub(super) fn introspection<'a>(
 }
 
 fn active(config: &Config, rs: &ResourceServer, token: &ActiveToken, iat: NumericDate) -> Verdict {
-    rule(token.aud == rs.resource, "audience-is-not-the-caller")?;
+    let grant = &token.grant;
+    rule(grant.audience.as_slice() == std::slice::from_ref(&rs.resource), "audience-is-not-the-caller")?;
     rule(
         // The clock may have been set back since the token was issued.
         token.iat.0 <= iat.0.saturating_add_unsigned(SKEW)
@@ -66,16 +68,40 @@ fn active(config: &Config, rs: &ResourceServer, token: &ActiveToken, iat: Numeri
             && token.nbf.is_none_or(|nbf| nbf <= iat),
         "token-not-in-force",
     )?;
-    let client = config.client(&token.client_id).ok_or("token-of-unknown-client")?;
+    let client = config.client(&grant.client_id).ok_or("token-of-unknown-client")?;
     lifetime(client, token.iat, token.exp)?;
-    rule(token.scope.iter().all(|s| rs.scopes.contains(s)), "scope-of-another")?;
-    details(rs, &token.authorization_details)?;
-    has_part(rs, &token.scope, &token.authorization_details)?;
+    narrowed(rs, grant)
+}
+
+/// A grant with nothing in it that `rs` may not see, its subject and its client excepted.
+fn narrowed(rs: &ResourceServer, grant: &Grant) -> Verdict {
+    rule(grant.scope.iter().all(|s| rs.scopes.contains(s)), "scope-of-another")?;
+    rule(
+        grant.authorization_details.iter().all(|d| rs.authorization_details_types.contains(&d.detail_type())),
+        "type-of-another",
+    )?;
+    has_part(rs, grant)?;
     let may = |name: &str| rs.claims.contains(name);
-    rule(token.sub.is_none() || may("sub"), "claim-not-configured")?;
-    let authentication =
-        Authentication { acr: token.acr.clone(), amr: token.amr.clone(), auth_time: token.auth_time };
-    claims(rs, &authentication, &token.extra)
+    let authentication = &grant.authentication;
+    rule(authentication.acr.is_none() || may("acr"), "claim-not-configured")?;
+    rule(authentication.amr.is_empty() || may("amr"), "claim-not-configured")?;
+    rule(authentication.auth_time.is_none() || may("auth_time"), "claim-not-configured")?;
+    rule(grant.extra.keys().all(|name| may(name.as_str())), "claim-not-configured")?;
+    valid(grant)
+}
+
+/// A grant that is right in itself: details of its own audience, claims that a JWT can hold.
+fn valid(grant: &Grant) -> Verdict {
+    let details = &grant.authorization_details;
+    rule(
+        details.iter().all(|d| d.locations().iter().all(|location| grant.audience.contains(location))),
+        "location-of-another",
+    )?;
+    rule(details.is_empty() || check_authorization_details(details).is_ok(), "details-not-valid")?;
+    // `sub` may be configured and still be no further claim: it would stand in the JWT twice, and readers take either.
+    rule(grant.extra.keys().all(|name| name.kind() == ClaimKind::Further), "claim-reserved")?;
+    rule(grant.authentication.amr.len() <= Authentication::MAX_AMR, "claims-too-large")?;
+    rule(grant.extra.len() <= ClaimValue::MOST, "claims-too-large")
 }
 
 /// A token lives for some time, and no longer than the entry of its own client says.
@@ -84,170 +110,86 @@ fn lifetime(client: &Client, iat: NumericDate, exp: NumericDate) -> Verdict {
     rule((1..=most).contains(&exp.0.saturating_sub(iat.0)), "lifetime-too-long")
 }
 
-/// Details of types that `rs` owns, meant for nobody else, and right in themselves.
-fn details(rs: &ResourceServer, details: &[AuthorizationDetail]) -> Verdict {
-    if details.is_empty() {
-        return Ok(());
-    }
-    rule(
-        details.iter().all(|d| rs.authorization_details_types.contains(&d.detail_type())),
-        "type-of-another",
-    )?;
-    rule(
-        details.iter().all(|d| d.locations().iter().all(|location| *location == rs.resource)),
-        "location-of-another",
-    )?;
-    rule(check_authorization_details(details).is_ok(), "details-not-valid")
-}
-
 /// Invariant 5: a resource server sees a token only if a scope or a detail of it is its own.
-fn has_part(rs: &ResourceServer, scope: &Scope, details: &[AuthorizationDetail]) -> Verdict {
+fn has_part(rs: &ResourceServer, grant: &Grant) -> Verdict {
     let is_meant = |detail: &AuthorizationDetail| {
         rs.authorization_details_types.contains(&detail.detail_type())
             && (detail.locations().is_empty() || detail.locations().contains(&rs.resource))
     };
     rule(
-        scope.iter().any(|token| rs.scopes.contains(token)) || details.iter().any(is_meant),
+        grant.scope.iter().any(|token| rs.scopes.contains(token))
+            || grant.authorization_details.iter().any(is_meant),
         "audience-without-grant",
     )
 }
 
-fn claims(rs: &ResourceServer, authentication: &Authentication, extra: &ExtraClaims) -> Verdict {
-    let may = |name: &str| rs.claims.contains(name);
-    rule(authentication.acr.is_none() || may("acr"), "claim-not-configured")?;
-    rule(authentication.amr.is_empty() || may("amr"), "claim-not-configured")?;
-    rule(authentication.auth_time.is_none() || may("auth_time"), "claim-not-configured")?;
-    rule(extra.keys().all(|name| may(name.as_str())), "claim-not-configured")?;
-    // `sub` may be configured and still be no further claim: it would stand in the JWT twice, and readers take either.
-    rule(extra.keys().all(|name| name.kind() == ClaimKind::Further), "claim-reserved")?;
-    rule(authentication.amr.len() <= Authentication::MAX_AMR, "claims-too-large")?;
-    rule(extra.len() <= ClaimValue::MOST, "claims-too-large")
-}
-
-/// What every new token has to keep to, whatever its form.
-struct NewToken<'a> {
-    context: &'a Context,
-    grant_issuer: Option<&'a Issuer>,
-    audience: &'a [Resource],
-    sub: &'a Subject,
-    iat: NumericDate,
-    exp: NumericDate,
-    scope: &'a Scope,
-    details: &'a [AuthorizationDetail],
-    authentication: &'a Authentication,
-    /// Further claims; an opaque token carries none.
-    extra: Option<&'a ExtraClaims>,
-}
-
-fn new_token<'a>(config: &'a Config, token: &NewToken<'_>, now: NumericDate) -> Verdict<&'a Client> {
-    let client = client(config, token.context)?;
-    fresh(token.iat, now)?;
-    lifetime(client, token.iat, token.exp)?;
-    rule(!token.audience.is_empty(), "no-audience")?;
-    rule(token.authentication.amr.len() <= Authentication::MAX_AMR, "claims-too-large")?;
-    rule(token.audience.iter().all(|r| client.resources.contains(r)), "resource-not-registered")?;
-    rule(token.scope.iter().all(|s| client.scope.contains(s)), "scope-not-registered")?;
-    rule(
-        token.details.iter().all(|d| client.authorization_details_types.contains(&d.detail_type())),
-        "type-not-registered",
-    )?;
-    match token.grant_issuer {
-        None => {
+/// What every new token keeps to, whatever its form.
+fn new_token(config: &Config, ask: &TokenAsk, now: NumericDate) -> Verdict {
+    let grant = &ask.grant;
+    let client = client(config, &ask.context)?;
+    rule(grant.client_id == client.client_id, "client-is-not-the-caller")?;
+    fresh(ask.iat, now)?;
+    lifetime(client, ask.iat, ask.exp)?;
+    rule(!grant.audience.is_empty(), "no-audience")?;
+    rule(grant.audience.iter().all(|r| client.resources.contains(r)), "resource-not-registered")?;
+    rule(grant.scope.iter().all(|s| client.scope.contains(s)), "scope-not-registered")?;
+    let types = |all: &BTreeSet<DetailType>| {
+        grant.authorization_details.iter().all(|d| all.contains(&d.detail_type()))
+    };
+    rule(types(&client.authorization_details_types), "type-not-registered")?;
+    match &grant.origin {
+        Origin::OwnRight => {
             rule(client.grant_types.contains(&GrantType::ClientCredentials), "grant-type-not-registered")?;
-            rule(token.sub.as_str() == client.client_id.as_str(), "subject-is-not-the-client")?;
-            rule(*token.authentication == Authentication::default(), "nobody-signed-in")?;
-            rule(token.extra.is_none_or(ExtraClaims::is_empty), "nobody-signed-in")?;
+            rule(grant.subject.as_str() == client.client_id.as_str(), "subject-is-not-the-client")?;
+            rule(grant.authentication == Authentication::default(), "nobody-signed-in")?;
+            rule(grant.extra.is_empty(), "nobody-signed-in")
         }
-        Some(issuer) => {
+        Origin::Assertion(issuer) => {
             rule(client.grant_types.contains(&GrantType::JwtBearer), "grant-type-not-registered")?;
             let issuer =
                 config.grant_issuers.iter().find(|g| g.issuer == *issuer).ok_or("unknown-grant-issuer")?;
-            rule(token.audience.iter().all(|r| issuer.resources.contains(r)), "resource-not-of-issuer")?;
-            rule(
-                token.details.iter().all(|d| issuer.authorization_details_types.contains(&d.detail_type())),
-                "type-not-of-issuer",
-            )?;
+            rule(grant.audience.iter().all(|r| issuer.resources.contains(r)), "resource-not-of-issuer")?;
+            rule(types(&issuer.authorization_details_types), "type-not-of-issuer")
         }
     }
-    Ok(client)
 }
 
 /// RFC 9068, [D20](crate::manual::decisions#d20), [D27](crate::manual::decisions#d27): one audience that takes
 /// `at+jwt`, and nothing in it that this audience may not see.
 pub(super) fn access_token<'a>(
     config: &'a Config,
-    ask: &AccessTokenAsk,
+    ask: &TokenAsk,
     now: NumericDate,
 ) -> Verdict<&'a ResourceServer> {
-    new_token(
-        config,
-        &NewToken {
-            context: &ask.context,
-            grant_issuer: ask.grant_issuer.as_ref(),
-            audience: std::slice::from_ref(&ask.aud),
-            sub: &ask.sub,
-            iat: ask.iat,
-            exp: ask.exp,
-            scope: &ask.scope,
-            details: &ask.authorization_details,
-            authentication: &ask.authentication,
-            extra: Some(&ask.extra),
-        },
-        now,
-    )?;
-    let rs = config.resource_server_of(&ask.aud).ok_or("unknown-resource")?;
+    new_token(config, ask, now)?;
+    let [audience] = ask.grant.audience.as_slice() else { return Err("several-audiences") };
+    let rs = config.resource_server_of(audience).ok_or("unknown-resource")?;
     rule(rs.access_token_formats.contains(&TokenFormat::AtJwt), "format-not-taken")?;
-    rule(ask.scope.iter().all(|s| rs.scopes.contains(s)), "scope-of-another")?;
-    details(rs, &ask.authorization_details)?;
-    has_part(rs, &ask.scope, &ask.authorization_details)?;
-    claims(rs, &ask.authentication, &ask.extra)?;
+    narrowed(rs, &ask.grant)?;
     Ok(rs)
 }
 
-/// An opaque token: each scope and each type is owned by one of its audience, and each of those has one and takes this
-/// form.
-pub(super) fn opaque_token(config: &Config, ask: &OpaqueTokenAsk, now: NumericDate) -> Verdict {
-    new_token(
-        config,
-        &NewToken {
-            context: &ask.context,
-            grant_issuer: ask.grant_issuer.as_ref(),
-            audience: &ask.audience,
-            sub: &ask.sub,
-            iat: ask.iat,
-            exp: ask.exp,
-            scope: &ask.scope,
-            details: &ask.authorization_details,
-            authentication: &ask.authentication,
-            extra: None,
-        },
-        now,
-    )?;
-    let mut owners: Vec<&ResourceServer> = Vec::with_capacity(ask.audience.len());
-    for resource in &ask.audience {
+/// An opaque token: each scope, type and further claim belongs to one of its audience, and each of those has a part and
+/// takes this form.
+pub(super) fn opaque_token(config: &Config, ask: &TokenAsk, now: NumericDate) -> Verdict {
+    new_token(config, ask, now)?;
+    let grant = &ask.grant;
+    let mut owners: Vec<&ResourceServer> = Vec::with_capacity(grant.audience.len());
+    for resource in &grant.audience {
         let rs = config.resource_server_of(resource).ok_or("unknown-resource")?;
         rule(rs.access_token_formats.contains(&TokenFormat::Opaque), "format-not-taken")?;
-        has_part(rs, &ask.scope, &ask.authorization_details)?;
+        has_part(rs, grant)?;
         owners.push(rs);
     }
-    rule(ask.scope.iter().all(|s| owners.iter().any(|rs| rs.scopes.contains(s))), "scope-of-another")?;
+    let owned = |by: &dyn Fn(&ResourceServer) -> bool| owners.iter().any(|rs| by(rs));
+    rule(grant.scope.iter().all(|s| owned(&|rs| rs.scopes.contains(s))), "scope-of-another")?;
+    let types = grant.authorization_details.iter().map(AuthorizationDetail::detail_type);
     rule(
-        ask.authorization_details
-            .iter()
-            .all(|d| owners.iter().any(|rs| rs.authorization_details_types.contains(&d.detail_type()))),
+        types.into_iter().all(|t| owned(&|rs| rs.authorization_details_types.contains(&t))),
         "type-of-another",
     )?;
-    rule(
-        ask.authorization_details
-            .iter()
-            .all(|d| d.locations().iter().all(|location| ask.audience.contains(location))),
-        "location-of-another",
-    )?;
-    rule(
-        ask.authorization_details.is_empty()
-            || check_authorization_details(&ask.authorization_details).is_ok(),
-        "details-not-valid",
-    )
+    rule(grant.extra.keys().all(|name| owned(&|rs| rs.claims.contains(name))), "claim-not-configured")?;
+    valid(grant)
 }
 
 /// Whether a name in a refusal or a rule list is one of ours: short, lower case, with hyphens.

@@ -1,10 +1,11 @@
 //! What a gateway that is not itself asks for, and does not get.
 
 use super::*;
-use crate::claims::{Jti, TokenHash, TokenType};
+use crate::claims::{ExtraClaims, Scope, TokenHash};
 use crate::config::AuthMethod;
-use crate::protocol::testing::{NOW, PAYMENTS, SIGNING, bank, contract, payment};
-use serde_json::{Value, json};
+use crate::protocol::testing::{NOW, PAYMENTS, SIGNING, bank, contract, facts, payment};
+use crate::protocol::view;
+use serde_json::json;
 
 fn context(caller: &str) -> Context {
     Context {
@@ -13,10 +14,6 @@ fn context(caller: &str) -> Context {
         method: AuthMethod::ClientSecretBasic,
         peer: None,
     }
-}
-
-fn jti() -> Jti {
-    "t-1".parse().unwrap()
 }
 
 /// What `payments-api` may be told of a token of the shop.
@@ -38,22 +35,9 @@ fn asked(caller: &str) -> IntrospectionAsk {
         active: None,
         rules: Vec::new(),
     };
-    let token = ActiveToken {
-        aud: PAYMENTS.parse().unwrap(),
-        iat: NumericDate(NOW.0 - 10),
-        exp: NumericDate(NOW.0 + 290),
-        nbf: None,
-        token_type: TokenType::Bearer,
-        scope: "payments:initiate".parse().unwrap(),
-        authorization_details: vec![serde_json::from_value(payment()).unwrap()],
-        sub: Some("alice".parse().unwrap()),
-        client_id: "shop".parse().unwrap(),
-        acr: Some("psd2_sca".parse().unwrap()),
-        amr: Vec::new(),
-        auth_time: Some(NOW),
-        extra: [("consent_id".parse().unwrap(), "c-1".into())].into(),
-    };
-    ask.active = Some(Box::new(token));
+    let (config, caller) = (bank(), caller.parse().unwrap());
+    ask.active =
+        view(config.resource_server(&caller).unwrap(), &config, Some(&facts()), NOW).active.map(Box::new);
     ask
 }
 
@@ -68,42 +52,27 @@ fn two_clients() -> Config {
 }
 
 /// The shop's own `at+jwt` for the payment API.
-fn own_token(change: impl Fn(&mut AccessTokenAsk)) -> Verdict {
-    let mut ask = AccessTokenAsk {
-        context: context("shop"),
-        aud: PAYMENTS.parse().unwrap(),
-        sub: "shop".parse().unwrap(),
-        grant_issuer: None,
-        jti: jti(),
-        iat: NOW,
-        exp: NumericDate(NOW.0 + 300),
+fn own_token(change: impl Fn(&mut TokenAsk)) -> Verdict {
+    let grant = Grant {
+        audience: vec![PAYMENTS.parse().unwrap()],
         scope: "payments:status".parse().unwrap(),
-        authorization_details: Vec::new(),
-        authentication: Authentication::default(),
-        extra: ExtraClaims::new(),
+        ..Grant::new("shop".parse().unwrap(), "shop".parse().unwrap(), Origin::OwnRight)
     };
+    let mut ask = token(None, grant);
     change(&mut ask);
     access_token(&bank(), &ask, NOW).map(drop)
 }
 
 /// An opaque token of `alice` for both services.
-fn opaque(change: impl Fn(&mut OpaqueTokenAsk)) -> Verdict {
-    let details = [payment(), contract()].map(|detail: Value| serde_json::from_value(detail).unwrap());
-    let mut ask = OpaqueTokenAsk {
-        context: context("shop"),
-        token: TokenHash([0; 32]),
-        audience: vec![PAYMENTS.parse().unwrap(), SIGNING.parse().unwrap()],
-        sub: "alice".parse().unwrap(),
-        grant_issuer: Some("https://login.bank.example".parse().unwrap()),
-        jti: jti(),
-        iat: NOW,
-        exp: NumericDate(NOW.0 + 300),
-        scope: "payments:initiate sign:contracts".parse().unwrap(),
-        authorization_details: details.into(),
-        authentication: Authentication::default(),
-    };
+fn opaque(change: impl Fn(&mut TokenAsk)) -> Verdict {
+    let mut ask = token(Some(TokenHash([0; 32])), facts().grant);
     change(&mut ask);
     opaque_token(&bank(), &ask, NOW)
+}
+
+fn token(opaque: Option<TokenHash>, grant: Grant) -> TokenAsk {
+    let (jti, exp) = ("t-1".parse().unwrap(), NumericDate(NOW.0 + 300));
+    TokenAsk { context: context("shop"), opaque, jti, iat: NOW, exp, grant }
 }
 
 fn extra(name: &str) -> ExtraClaims {
@@ -114,45 +83,49 @@ fn extra(name: &str) -> ExtraClaims {
 fn an_answer_holds_what_its_resource_server_may_see_and_nothing_else() {
     type Change = fn(&mut IntrospectionAsk, &mut ActiveToken);
     assert_eq!(answer(|_, _| ()), Ok(()));
-    let table: [(Change, Broken); 22] = [
+    let table: [(Change, Broken); 23] = [
         (|a, _| a.context.caller = "shop".parse().unwrap(), "caller-is-no-resource-server"),
         (|a, _| a.context.caller = "nobody".parse().unwrap(), "caller-is-no-resource-server"),
         (|a, _| a.context.method = AuthMethod::ClientSecretPost, "method-not-registered"),
         (|a, _| a.format = AnswerFormat::Json, "answer-must-be-signed"),
         (|a, _| a.context.caller = "signing-api".parse().unwrap(), "audience-is-not-the-caller"),
-        (|_, t| t.aud = SIGNING.parse().unwrap(), "audience-is-not-the-caller"),
+        (|_, t| t.grant.audience = vec![SIGNING.parse().unwrap()], "audience-is-not-the-caller"),
+        (|_, t| t.grant.audience.push(SIGNING.parse().unwrap()), "audience-is-not-the-caller"),
         (|_, t| t.exp = NOW, "token-not-in-force"),
         (|_, t| t.iat = NumericDate(NOW.0 + 31), "token-not-in-force"),
         (|_, t| t.nbf = Some(NumericDate(NOW.0 + 1)), "token-not-in-force"),
         (|_, t| t.exp = NumericDate(t.iat.0 + 301), "lifetime-too-long"),
         (|_, t| t.iat = NumericDate(i64::MIN), "lifetime-too-long"),
         (|_, t| t.exp = NumericDate(i64::MAX), "lifetime-too-long"),
-        (|_, t| t.client_id = "gone".parse().unwrap(), "token-of-unknown-client"),
-        (|_, t| t.scope = "sign:contracts".parse().unwrap(), "scope-of-another"),
+        (|_, t| t.grant.client_id = "gone".parse().unwrap(), "token-of-unknown-client"),
+        (|_, t| t.grant.scope = "sign:contracts".parse().unwrap(), "scope-of-another"),
         (
-            |_, t| t.authorization_details = vec![serde_json::from_value(contract()).unwrap()],
+            |_, t| t.grant.authorization_details = vec![serde_json::from_value(contract()).unwrap()],
             "type-of-another",
         ),
         (
             |_, t| {
-                let detail = t.authorization_details[0].with_locations(vec![SIGNING.parse().unwrap()]);
-                t.authorization_details = vec![detail];
+                let detail = t.grant.authorization_details[0].with_locations(vec![SIGNING.parse().unwrap()]);
+                t.grant.authorization_details = vec![detail];
             },
             "location-of-another",
         ),
-        (|_, t| t.authorization_details = vec![t.authorization_details[0].clone(); 17], "details-not-valid"),
+        (
+            |_, t| t.grant.authorization_details = vec![t.grant.authorization_details[0].clone(); 17],
+            "details-not-valid",
+        ),
         (
             |_, t| {
-                t.scope = Scope::default();
-                t.authorization_details.clear();
+                t.grant.scope = Scope::default();
+                t.grant.authorization_details.clear();
             },
             "audience-without-grant",
         ),
-        (|_, t| t.amr = vec!["pwd".parse().unwrap()], "claim-not-configured"),
-        (|_, t| t.extra = extra("given_name"), "claim-not-configured"),
+        (|_, t| t.grant.authentication.amr = vec!["pwd".parse().unwrap()], "claim-not-configured"),
+        (|_, t| t.grant.extra = extra("given_name"), "claim-not-configured"),
         // Configured for this resource server, and still no further claims: the JWT would hold them twice.
-        (|_, t| t.extra = extra("sub"), "claim-reserved"),
-        (|_, t| t.extra = extra("client_id"), "claim-reserved"),
+        (|_, t| t.grant.extra = extra("sub"), "claim-reserved"),
+        (|_, t| t.grant.extra = extra("client_id"), "claim-reserved"),
     ];
     for (place, (change, broken)) in table.into_iter().enumerate() {
         assert_eq!(answer(change), Err(broken), "line {place}");
@@ -164,7 +137,7 @@ fn an_answer_holds_what_its_resource_server_may_see_and_nothing_else() {
 fn the_life_of_a_token_is_bounded_by_its_own_client_not_by_another() {
     let lives = |client: &'static str, seconds: i64| {
         answer(move |_, t| {
-            t.client_id = client.parse().unwrap();
+            t.grant.client_id = client.parse().unwrap();
             t.exp = NumericDate(t.iat.0 + seconds);
         })
     };
@@ -175,16 +148,27 @@ fn the_life_of_a_token_is_bounded_by_its_own_client_not_by_another() {
 }
 
 #[test]
-fn an_answer_names_the_client_only_to_a_resource_server_whose_entry_says_so() {
+fn an_answer_shows_subject_and_client_only_to_a_resource_server_whose_entry_names_them() {
     let config = bank();
-    let told = |rs: &str| {
-        let rs = config.resource_server(&rs.parse().unwrap()).unwrap();
-        let ask = asked(rs.client_id.as_str());
-        let body = super::super::content::Introspection::new(&config.issuer, rs, &ask);
-        serde_json::to_value(body).unwrap()["client_id"].clone()
+    let shown = |rs: &str| {
+        let ask = asked(rs);
+        let rs = introspection(&config, &ask, NOW).unwrap();
+        let members = super::super::content::Introspection::new(&config.issuer, rs, &ask);
+        serde_json::to_value(members).unwrap()
     };
-    assert_eq!(told("payments-api"), json!("shop"));
-    assert_eq!(told("signing-api"), Value::Null);
+    assert_eq!(
+        shown("payments-api"),
+        json!({"active": true, "iss": "https://as.bank.example", "aud": PAYMENTS, "iat": NOW.0 - 10,
+            "exp": NOW.0 + 290, "token_type": "Bearer", "scope": "payments:initiate",
+            "authorization_details": [payment()], "sub": "alice", "client_id": "shop", "acr": "psd2_sca",
+            "auth_time": NOW.0 - 60, "consent_id": "c-1"})
+    );
+    assert_eq!(
+        shown("signing-api"),
+        json!({"active": true, "iss": "https://as.bank.example", "aud": SIGNING, "iat": NOW.0 - 10,
+            "exp": NOW.0 + 290, "token_type": "Bearer", "scope": "sign:contracts",
+            "authorization_details": [contract()], "amr": ["pwd", "otp"], "given_name": "Alice"})
+    );
 }
 
 #[test]
@@ -200,24 +184,32 @@ fn iat_is_near_the_clock_whatever_number_the_gateway_says() {
 
 #[test]
 fn a_client_that_speaks_for_itself_is_nobody_else() {
-    type Change = fn(&mut AccessTokenAsk);
+    type Change = fn(&mut TokenAsk);
     assert_eq!(own_token(|_| ()), Ok(()));
-    let table: [(Change, Broken); 15] = [
+    let table: [(Change, Broken); 17] = [
         (|a| a.context.caller = "payments-api".parse().unwrap(), "caller-is-no-client"),
-        (|a| a.sub = "alice".parse().unwrap(), "subject-is-not-the-client"),
-        (|a| a.authentication.acr = Some("psd2_sca".parse().unwrap()), "nobody-signed-in"),
-        (|a| a.extra = extra("consent_id"), "nobody-signed-in"),
-        (|a| a.extra = extra("client_id"), "nobody-signed-in"),
-        (|a| a.grant_issuer = Some("https://other.example".parse().unwrap()), "unknown-grant-issuer"),
+        (|a| a.grant.client_id = "batch".parse().unwrap(), "client-is-not-the-caller"),
+        (|a| a.grant.audience.push(SIGNING.parse().unwrap()), "several-audiences"),
+        (|a| a.grant.subject = "alice".parse().unwrap(), "subject-is-not-the-client"),
+        (|a| a.grant.authentication.acr = Some("psd2_sca".parse().unwrap()), "nobody-signed-in"),
+        (|a| a.grant.extra = extra("consent_id"), "nobody-signed-in"),
+        (|a| a.grant.extra = extra("client_id"), "nobody-signed-in"),
+        (
+            |a| a.grant.origin = Origin::Assertion("https://other.example".parse().unwrap()),
+            "unknown-grant-issuer",
+        ),
         (|a| a.exp = a.iat, "lifetime-too-long"),
         (|a| a.exp = NumericDate(a.iat.0 + 301), "lifetime-too-long"),
         (|a| a.exp = NumericDate(i64::MAX), "lifetime-too-long"),
         (|a| a.exp = NumericDate(i64::MIN), "lifetime-too-long"),
-        (|a| a.aud = "https://unknown.example".parse().unwrap(), "resource-not-registered"),
-        (|a| a.aud = SIGNING.parse().unwrap(), "scope-of-another"),
-        (|a| a.scope = Scope::default(), "audience-without-grant"),
-        (|a| a.scope = "admin".parse().unwrap(), "scope-not-registered"),
-        (|a| a.authorization_details = vec![serde_json::from_value(contract()).unwrap()], "type-of-another"),
+        (|a| a.grant.audience = vec!["https://unknown.example".parse().unwrap()], "resource-not-registered"),
+        (|a| a.grant.audience = vec![SIGNING.parse().unwrap()], "scope-of-another"),
+        (|a| a.grant.scope = Scope::default(), "audience-without-grant"),
+        (|a| a.grant.scope = "admin".parse().unwrap(), "scope-not-registered"),
+        (
+            |a| a.grant.authorization_details = vec![serde_json::from_value(contract()).unwrap()],
+            "type-of-another",
+        ),
     ];
     for (place, (change, broken)) in table.into_iter().enumerate() {
         assert_eq!(own_token(change), Err(broken), "line {place}");
@@ -228,9 +220,9 @@ fn a_client_that_speaks_for_itself_is_nobody_else() {
 fn a_granted_token_carries_no_claim_twice() {
     let granted = |name: &'static str| {
         own_token(move |a| {
-            a.grant_issuer = Some("https://login.bank.example".parse().unwrap());
-            a.sub = "alice".parse().unwrap();
-            a.extra = extra(name);
+            a.grant.origin = Origin::Assertion("https://login.bank.example".parse().unwrap());
+            a.grant.subject = "alice".parse().unwrap();
+            a.grant.extra = extra(name);
         })
     };
     assert_eq!(granted("consent_id"), Ok(()));
@@ -242,42 +234,49 @@ fn a_granted_token_carries_no_claim_twice() {
 
 #[test]
 fn an_opaque_token_keeps_to_its_audience() {
-    type Change = fn(&mut OpaqueTokenAsk);
+    type Change = fn(&mut TokenAsk);
     assert_eq!(opaque(|_| ()), Ok(()));
-    let table: [(Change, Broken); 8] = [
-        (|a| a.audience.clear(), "no-audience"),
+    let table: [(Change, Broken); 11] = [
+        (|a| a.grant.audience.clear(), "no-audience"),
         (
             |a| {
-                a.scope = "payments:initiate".parse().unwrap();
-                a.authorization_details.truncate(1);
+                a.grant.scope = "payments:initiate".parse().unwrap();
+                a.grant.authorization_details.truncate(1);
             },
             "audience-without-grant",
         ),
         (
             |a| {
-                a.scope = "sign:contracts".parse().unwrap();
+                a.grant.scope = "sign:contracts".parse().unwrap();
                 let place = vec![SIGNING.parse().unwrap()];
-                a.authorization_details = vec![a.authorization_details[0].with_locations(place)];
+                a.grant.authorization_details = vec![a.grant.authorization_details[0].with_locations(place)];
             },
             "audience-without-grant",
         ),
-        (|a| a.audience.truncate(1), "scope-of-another"),
-        (|a| a.scope = "payments:refund".parse().unwrap(), "scope-not-registered"),
+        (|a| a.grant.audience.truncate(1), "scope-of-another"),
+        (|a| a.grant.scope = "payments:refund".parse().unwrap(), "scope-not-registered"),
         (
             |a| {
-                a.audience.truncate(1);
-                a.scope = "payments:initiate".parse().unwrap();
+                a.grant.audience.truncate(1);
+                a.grant.scope = "payments:initiate".parse().unwrap();
             },
             "type-of-another",
         ),
         (
             |a| {
                 let place = "https://elsewhere.example".parse().unwrap();
-                a.authorization_details = vec![a.authorization_details[0].with_locations(vec![place])];
+                a.grant.authorization_details =
+                    vec![a.grant.authorization_details[0].with_locations(vec![place])];
             },
             "location-of-another",
         ),
-        (|a| a.authentication.amr = vec!["pwd".parse().unwrap(); 17], "claims-too-large"),
+        (|a| a.grant.extra = extra("shoe_size"), "claim-not-configured"),
+        (|a| a.grant.extra = extra("sub"), "claim-reserved"),
+        (
+            |a| a.grant.authorization_details = vec![a.grant.authorization_details[0].clone(); 17],
+            "details-not-valid",
+        ),
+        (|a| a.grant.authentication.amr = vec!["pwd".parse().unwrap(); 17], "claims-too-large"),
     ];
     for (place, (change, broken)) in table.into_iter().enumerate() {
         assert_eq!(opaque(change), Err(broken), "line {place}");

@@ -1,7 +1,7 @@
 //! Facts about a token as columns, and back. Every word is parsed again on the way out.
 
 use super::{StoreError, TokenKey};
-use crate::claims::{Authentication, NumericDate, Scope, TokenFacts, TokenFormat};
+use crate::claims::{Authentication, Grant, NumericDate, Origin, Scope, TokenFacts, TokenFormat};
 use rusqlite::types::{FromSql, Type, ValueRef};
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
@@ -52,19 +52,20 @@ impl TokenRow {
                 ));
             }
         };
-        if facts.audience.is_empty() {
+        let grant = &facts.grant;
+        if grant.audience.is_empty() {
             return Err(StoreError::Inconsistent("expected an audience, found none"));
         }
-        if facts.scope.iter().count() > Scope::MAX {
+        if grant.scope.iter().count() > Scope::MAX {
             return Err(StoreError::Inconsistent("expected at most 64 scope tokens"));
         }
         Ok(Self {
             hash,
-            audience: json(&facts.audience)?,
-            scope: facts.scope.to_string(),
-            authorization_details: json(&facts.authorization_details)?,
-            amr: json(&facts.authentication.amr)?,
-            extra: json(&facts.extra)?,
+            audience: json(&grant.audience)?,
+            scope: grant.scope.to_string(),
+            authorization_details: json(&grant.authorization_details)?,
+            amr: json(&grant.authentication.amr)?,
+            extra: json(&grant.extra)?,
             facts,
         })
     }
@@ -72,19 +73,23 @@ impl TokenRow {
     /// Whether it was inserted; otherwise a row of the same hash or `jti` is there.
     pub(super) fn insert(&self, conn: &Connection) -> rusqlite::Result<bool> {
         let f = &self.facts;
+        let issuer = match &f.grant.origin {
+            Origin::OwnRight => None,
+            Origin::Assertion(issuer) => Some(issuer.as_str()),
+        };
         let inserted = conn.prepare_cached(INSERT)?.execute(params![
             self.hash,
             f.jti.as_str(),
             f.format.name(),
-            f.client_id.as_str(),
-            f.subject.as_str(),
-            f.grant_issuer.as_ref().map(AsRef::<str>::as_ref),
+            f.grant.client_id.as_str(),
+            f.grant.subject.as_str(),
+            issuer,
             self.audience,
             self.scope,
             self.authorization_details,
-            f.authentication.acr.as_ref().map(AsRef::<str>::as_ref),
+            f.grant.authentication.acr.as_ref().map(AsRef::<str>::as_ref),
             self.amr,
-            f.authentication.auth_time.map(|t| t.0),
+            f.grant.authentication.auth_time.map(|t| t.0),
             self.extra,
             f.issued_at.0,
             f.not_before.map(|t| t.0),
@@ -111,12 +116,11 @@ pub(super) struct Found {
 pub(super) fn facts(row: &Row<'_>) -> rusqlite::Result<Found> {
     // In the order of `columns!`: fields of a struct expression are evaluated as they are written.
     let mut columns = Columns { row, next: 0, text: 0 };
-    let facts = TokenFacts {
-        jti: columns.word()?,
-        format: columns.format()?,
+    let (jti, format) = (columns.word()?, columns.format()?);
+    let grant = Grant {
         client_id: columns.word()?,
         subject: columns.word()?,
-        grant_issuer: columns.optional_word()?,
+        origin: columns.optional_word()?.map_or(Origin::OwnRight, Origin::Assertion),
         audience: columns.json()?,
         scope: columns.word()?,
         authorization_details: columns.json()?,
@@ -126,6 +130,11 @@ pub(super) fn facts(row: &Row<'_>) -> rusqlite::Result<Found> {
             auth_time: columns.plain::<Option<i64>>()?.map(NumericDate),
         },
         extra: columns.json()?,
+    };
+    let facts = TokenFacts {
+        format,
+        jti,
+        grant,
         issued_at: NumericDate(columns.plain()?),
         not_before: columns.plain::<Option<i64>>()?.map(NumericDate),
         expires_at: NumericDate(columns.plain()?),

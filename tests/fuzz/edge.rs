@@ -6,8 +6,8 @@ use chancery::client::{Directory, Presented, authenticate};
 use chancery::config::{Client, Config, parse};
 use chancery::jose::{Received, base64url, strict_json};
 use chancery::protocol::{
-    Parameters, TokenRequest, Wanted, access_token_claims, jwt_bearer, negotiate, own_access_token,
-    token_response, verify_assertion, view,
+    Parameters, TokenRequest, Wanted, at_jwt_grant, jwt_bearer, negotiate, own_access_token, token_response,
+    verify_assertion, view,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -79,35 +79,37 @@ pub fn jwt(bytes: &[u8]) {
         let _ = received.claimed_issuer();
     }
     drop(own_access_token(&CONFIG, &[], text));
-    assert!(verify_assertion(&CONFIG, text, NOW).is_err(), "only `assertion` has the key");
+    assert!(
+        verify_assertion(&CONFIG, &client().client_id, text, NOW).is_err(),
+        "only `assertion` has the key"
+    );
 }
 
 /// The bytes are the claims of a grant; a signed one of its issuer.
 pub fn assertion(bytes: &[u8]) {
     let input = format!("{}.{}", base64url(r#"{"alg":"EdDSA"}"#), base64url(bytes));
     let jwt = format!("{input}.{}", base64url(KEY.sign(input.as_bytes())));
-    let Ok(grant) = verify_assertion(&CONFIG, &jwt, NOW) else { return };
-    assert!(grant.expires_at > NOW && grant.extra.len() <= 32);
+    let Ok(assertion) = verify_assertion(&CONFIG, &client().client_id, &jwt, NOW) else { return };
+    assert!(assertion.expires_at > NOW && assertion.grant.extra.len() <= 32);
     let claims: Value = serde_json::from_slice(bytes).expect("claims that were read");
-    for (name, value) in &grant.extra {
+    for (name, value) in &assertion.grant.extra {
         assert_eq!(serde_json::to_value(value).ok().as_ref(), claims.get(name.as_str()), "carried as it is");
     }
     let wanted = Wanted { resources: Vec::new(), scope: None, authorization_details: None };
     let jti = "t-1".parse().expect("a jti");
-    let Ok(issue) = jwt_bearer(&CONFIG, client(), &grant, &wanted, jti, NOW) else { return };
+    let Ok(issue) = jwt_bearer(&CONFIG, client(), &assertion, &wanted, jti, NOW) else { return };
     drop(token_response(&issue, "x"));
     narrowed(&issue.facts);
 }
 
 /// Invariant 5: each resource server is told nothing beyond its own entry.
 fn narrowed(facts: &TokenFacts) {
+    drop(at_jwt_grant(&CONFIG, &facts.grant));
     for rs in &CONFIG.resource_servers {
-        let claims = access_token_claims(&CONFIG, rs, facts);
-        assert!(claims.scope.iter().all(|scope| rs.scopes.contains(scope)));
         let Some(told) = view(rs, &CONFIG, Some(facts), NOW).active else { continue };
-        assert!(told.scope.iter().all(|scope| rs.scopes.contains(scope)));
-        assert!(told.extra.keys().all(|name| rs.claims.contains(name)));
-        for detail in &told.authorization_details {
+        assert!(told.grant.scope.iter().all(|scope| rs.scopes.contains(scope)));
+        assert!(told.grant.extra.keys().all(|name| rs.claims.contains(name)));
+        for detail in &told.grant.authorization_details {
             assert!(rs.authorization_details_types.contains(&detail.detail_type()));
             assert!(detail.locations().iter().all(|place| *place == rs.resource));
         }

@@ -1,7 +1,9 @@
 //! Whatever facts go in, the same come out.
 
 use super::{Place, details, opaque};
-use crate::claims::{Acr, Authentication, NumericDate, Resource, Subject, TokenFacts, TokenFormat};
+use crate::claims::{
+    Acr, Authentication, Grant, NumericDate, Origin, Resource, Subject, TokenFacts, TokenFormat,
+};
 use crate::store::TokenKey;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,14 +50,20 @@ fn any_facts() -> impl Strategy<Value = TokenFacts> {
         |(names, grant, authentication, extra, dates)| TokenFacts {
             format: if names.3 { TokenFormat::Opaque } else { TokenFormat::AtJwt },
             jti: names.0.parse().unwrap(),
-            client_id: names.1.parse().unwrap(),
-            subject: names.2.parse().unwrap(),
-            grant_issuer: names.3.then(|| "https://login.bank.example/x".parse().unwrap()),
-            audience: grant.0,
-            scope: grant.1.parse().unwrap(),
-            authorization_details: details().into_iter().take(grant.2).collect(),
-            authentication,
-            extra: extra.into_iter().map(|(name, value)| (name.parse().unwrap(), value)).collect(),
+            grant: Grant {
+                client_id: names.1.parse().unwrap(),
+                subject: names.2.parse().unwrap(),
+                origin: if names.3 {
+                    Origin::Assertion("https://login.bank.example/x".parse().unwrap())
+                } else {
+                    Origin::OwnRight
+                },
+                audience: grant.0,
+                scope: grant.1.parse().unwrap(),
+                authorization_details: details().into_iter().take(grant.2).collect(),
+                authentication,
+                extra: extra.into_iter().map(|(name, value)| (name.parse().unwrap(), value)).collect(),
+            },
             issued_at: NumericDate(dates.0),
             not_before: dates.1.map(NumericDate),
             expires_at: NumericDate(dates.2),

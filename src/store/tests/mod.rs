@@ -9,7 +9,7 @@ mod writes;
 
 use super::{InsertError, Kept, Store, StoreError, TokenKey, UsedAssertion};
 use crate::claims::{
-    Authentication, AuthorizationDetail, NumericDate, TokenFacts, TokenFormat, TokenHash,
+    Authentication, AuthorizationDetail, Grant, NumericDate, Origin, TokenFacts, TokenFormat, TokenHash,
     parse_authorization_details,
 };
 use rusqlite::Connection;
@@ -92,21 +92,23 @@ pub(super) fn facts(n: u64) -> TokenFacts {
     TokenFacts {
         format: TokenFormat::Opaque,
         jti: format!("jti-{n}").parse().unwrap(),
-        client_id: "shop".parse().unwrap(),
-        subject: "customer-1".parse().unwrap(),
-        grant_issuer: Some("https://login.bank.example".parse().unwrap()),
-        audience: vec![
-            "https://payments.bank.example".parse().unwrap(),
-            "https://sign.example".parse().unwrap(),
-        ],
-        scope: "payments:initiate payments:status".parse().unwrap(),
-        authorization_details: details(),
-        authentication: Authentication {
-            acr: Some("urn:sca".parse().unwrap()),
-            amr: vec!["pwd".parse().unwrap(), "otp".parse().unwrap()],
-            auth_time: Some(NumericDate(90)),
+        grant: Grant {
+            client_id: "shop".parse().unwrap(),
+            subject: "customer-1".parse().unwrap(),
+            origin: Origin::Assertion("https://login.bank.example".parse().unwrap()),
+            audience: vec![
+                "https://payments.bank.example".parse().unwrap(),
+                "https://sign.example".parse().unwrap(),
+            ],
+            scope: "payments:initiate payments:status".parse().unwrap(),
+            authorization_details: details(),
+            authentication: Authentication {
+                acr: Some("urn:sca".parse().unwrap()),
+                amr: vec!["pwd".parse().unwrap(), "otp".parse().unwrap()],
+                auth_time: Some(NumericDate(90)),
+            },
+            extra: BTreeMap::from([("given_name".parse().unwrap(), "Zo\u{eb} \"x\"".into())]),
         },
-        extra: BTreeMap::from([("given_name".parse().unwrap(), "Zo\u{eb} \"x\"".into())]),
         issued_at: NumericDate(100),
         not_before: None,
         expires_at: NumericDate(1000),

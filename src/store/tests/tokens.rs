@@ -1,7 +1,7 @@
 //! What is known of tokens, and when.
 
 use super::{Place, at_jwt, facts, kept, opaque, used};
-use crate::claims::{NumericDate, TokenFacts};
+use crate::claims::{Grant, NumericDate, TokenFacts};
 use crate::clock::settled_in_tests;
 use crate::store::{InsertError, Kept, StoreError, TokenKey};
 use rusqlite::Connection;
@@ -45,7 +45,7 @@ fn key_and_facts_must_agree_and_a_token_has_an_audience() {
         (opaque(1), jwt.clone()),
         (jwt_key.clone(), facts(1)),
         (TokenKey::AtJwt("other".parse().unwrap()), jwt.clone()),
-        (jwt_key, TokenFacts { audience: Vec::new(), ..jwt }),
+        (jwt_key, TokenFacts { grant: Grant { audience: Vec::new(), ..jwt.grant.clone() }, ..jwt }),
     ] {
         let outcome = place.runtime.block_on(store.insert(key, facts, None));
         assert!(matches!(outcome, Err(InsertError::Store(StoreError::Inconsistent(_)))), "{outcome:?}");
@@ -162,7 +162,8 @@ fn a_token_that_is_there_already_stays_as_it_was_and_uses_up_nothing() {
     let place = Place::new();
     let store = place.open();
     place.insert(&store, 1, None).unwrap();
-    let again = TokenFacts { subject: "other".parse().unwrap(), ..facts(1) };
+    let mut again = facts(1);
+    again.grant.subject = "other".parse().unwrap();
     let outcome = place.runtime.block_on(store.insert(opaque(1), again.clone(), Some(used("a"))));
     assert_eq!(outcome, Err(InsertError::Duplicate));
     // Another hash with the same `jti` is no better.
