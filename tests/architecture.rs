@@ -1,15 +1,13 @@
 //! Which room may name which: the map of `src/lib.rs` as data, read against `src`. And the checklist of the protocols:
 //! each row has its tests.
 //!
-//! The finder works on tokens, so comments, doc links and texts do not count; neither does what only tests compile.
+//! The finder reads syntax trees, so comments, doc links and texts do not count; neither does what only tests compile.
 //! `unsafe` and the crates that one room owns are counted in tests too.
 
 #[path = "architecture/checklist.rs"]
 mod checklist;
 #[path = "architecture/source.rs"]
 mod source;
-#[path = "architecture/tokens.rs"]
-mod tokens;
 
 use source::{Reference, Source};
 use std::fmt::Write;
@@ -137,7 +135,7 @@ fn mistakes(source: &Source) -> Vec<String> {
         return vec![format!("{path}: the room `{}` stands in no line of the table", source.room())];
     };
     for reference in source.references() {
-        found.extend(forbidden(room, &reference).map(|why| format!("{path}:{}: {why}", reference.line)));
+        found.extend(forbidden(room, reference).map(|why| format!("{path}:{}: {why}", reference.line)));
     }
     for (name, owners, why) in OWNED_CRATES {
         if let (Some(line), false) = (source.line_of_word(name), owners.contains(&room.name)) {
@@ -214,7 +212,7 @@ fn no_room_names_what_the_table_forbids() {
 
 /// The mistakes of one piece of text, as if it stood at this place below `src`.
 fn mistakes_of(path: &str, text: &str) -> Vec<String> {
-    mistakes(&Source::parse(path, text, false))
+    mistakes(&Source::parse(path, text))
 }
 
 #[test]
@@ -234,6 +232,7 @@ fn each_forbidden_arrow_is_found_however_it_is_written() {
         ("http/token.rs", "fn f() { let _ = tokio::fs::read(\"x\"); }", "tokio::fs"),
         ("http/token.rs", "fn f() -> &'a str { let c = '\"'; crate::hsm::x(c) }", "hsm"),
         ("http/token.rs", "macro_rules! m { () => { $crate::hsm::x() } }", "hsm"),
+        ("http/token.rs", "fn f() { format!(\"{}\", crate::hsm::x::<32>()) }", "hsm"),
         ("http/token.rs", "#[cfg(not(test))] use crate::hsm::Hsm;", "hsm"),
         ("http/token.rs", "#[cfg(test)] mod tests { fn f() {} }\nuse crate::hsm::Hsm;", "hsm"),
         ("http/token.rs", "#[cfg(test)] use crate::audit::{Log};\nuse crate::hsm::Hsm;", "hsm"),
@@ -319,11 +318,16 @@ fn long_files_drawers_and_unknown_rooms_are_found() {
 #[test]
 fn files_that_only_tests_compile_are_known_by_their_declaration() {
     let text = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\npub(crate) mod fixture;\nmod real;";
-    let source = Source::parse("audit/mod.rs", text, false);
+    let source = Source::parse("audit/mod.rs", text);
     assert_eq!(source.test_modules(), ["audit/tests", "audit/fixture"]);
-    let source = Source::parse("audit/log.rs", text, false);
+    let source = Source::parse("audit/log.rs", text);
     assert_eq!(source.test_modules(), ["audit/log/tests", "audit/log/fixture"]);
-    assert!(mistakes(&Source::parse("audit/tests/torn.rs", "use crate::jose::sha256;", true)).is_empty());
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let arrow = "use crate::jose::sha256;";
+    let files =
+        [file("audit/mod.rs", text), file("audit/tests/torn.rs", arrow), file("audit/real.rs", arrow)];
+    let found: Vec<String> = source::parse_all(&files).iter().flat_map(mistakes).collect();
+    assert!(matches!(&found[..], [one] if one.starts_with("audit/real.rs:1:")), "{found:?}");
 }
 
 #[test]

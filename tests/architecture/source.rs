@@ -1,15 +1,19 @@
 //! Which paths a file names: `use` trees and paths, resolved against the module that they stand in.
 
-use crate::tokens::{Token, starts_path, tokenize, without_tests};
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use std::path::Path;
 use std::{fs, io};
+use syn::parse::discouraged::Speculative;
+use syn::parse::{ParseStream, Parser};
+use syn::visit::{self, Visit};
+use syn::{Attribute, ItemMod, ItemUse, UseName, UseRename, UseTree, Visibility};
 
-/// One path that a file names, cut to what matters: `["crate", "hsm"]` or `["std", "fs"]`.
-#[derive(Debug)]
+/// One path that a file names: `["crate", "hsm", "Hsm"]` or `["std", "fs"]`.
+#[derive(Clone, Debug)]
 pub(crate) struct Reference {
     /// Line in the file, from 1.
     pub(crate) line: usize,
-    /// First and second segment; `*` for a glob or an alias of the crate's root.
+    /// Its segments; `*` for a glob or an alias of the crate's root.
     pub(crate) path: Vec<String>,
     /// Whether it stands in a `pub use`.
     pub(crate) public_use: bool,
@@ -18,32 +22,30 @@ pub(crate) struct Reference {
 /// One file below `src`.
 pub(crate) struct Source {
     path: String,
-    tokens: Vec<Token>,
+    tokens: TokenStream,
     /// Without what only tests compile.
-    compiled: Vec<Token>,
+    references: Vec<Reference>,
     test_modules: Vec<String>,
     lines: usize,
 }
 
-/// Every `.rs` file below `src`, those that only tests compile marked as such.
+/// Every `.rs` file below `src`.
 pub(crate) fn read_all(src: &Path) -> io::Result<Vec<Source>> {
     let mut texts = Vec::new();
     collect(src, src, &mut texts)?;
-    let parse = |(path, text): &(String, String), only_tests| Source::parse(path, text, only_tests);
-    let first: Vec<Source> = texts.iter().map(|file| parse(file, false)).collect();
-    let of_tests: Vec<&String> = first.iter().flat_map(|s| &s.test_modules).collect();
-    Ok(texts
-        .iter()
-        .map(|file| {
-            let module = file.0.trim_end_matches(".rs").trim_end_matches("/mod");
-            let below = |prefix: &&String| {
-                module
-                    .strip_prefix(prefix.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            };
-            parse(file, of_tests.iter().any(below))
-        })
-        .collect())
+    Ok(parse_all(&texts))
+}
+
+/// Of paths relative to `src` and texts; a file that only tests compile has no references.
+pub(crate) fn parse_all(texts: &[(String, String)]) -> Vec<Source> {
+    let mut sources: Vec<Source> = texts.iter().map(|(path, text)| Source::parse(path, text)).collect();
+    let of_tests: Vec<String> = sources.iter().flat_map(|s| s.test_modules.clone()).collect();
+    for source in &mut sources {
+        if of_tests.iter().any(|module| Path::new(module_path(&source.path)).starts_with(module)) {
+            source.references.clear();
+        }
+    }
+    sources
 }
 
 /// Every `.rs` file below `directory`: its path from `root`, and its text.
@@ -61,17 +63,27 @@ pub(crate) fn collect(root: &Path, directory: &Path, into: &mut Vec<(String, Str
     Ok(())
 }
 
+/// `audit/log` of `audit/log.rs`, `audit` of `audit/mod.rs`.
+fn module_path(path: &str) -> &str {
+    path.trim_end_matches(".rs").trim_end_matches("/mod")
+}
+
 impl Source {
-    /// `path` is relative to `src`. With `only_tests` nothing in it counts as compiled.
-    pub(crate) fn parse(path: &str, text: &str, only_tests: bool) -> Self {
-        let tokens = tokenize(text);
-        let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
-        let (mut compiled, names) = without_tests(&tokens);
-        if only_tests {
-            compiled.clear();
+    /// `path` is relative to `src`.
+    #[expect(clippy::panic, reason = "text that is no Rust fails the test that reads it")]
+    pub(crate) fn parse(path: &str, text: &str) -> Self {
+        let parsed =
+            syn::parse_str(text).and_then(|tokens: TokenStream| Ok((syn::parse2(tokens.clone())?, tokens)));
+        let (file, tokens): (syn::File, _) =
+            parsed.unwrap_or_else(|error| panic!("{path}:{}: {error}", error.span().start().line));
+        let own = module_path(path).split('/').filter(|part| !matches!(*part, "lib" | "main"));
+        let module = own.map(str::to_owned).collect();
+        let mut finder = Finder { module, references: Vec::new(), test_modules: Vec::new() };
+        if !for_tests(&file.attrs) {
+            finder.visit_file(&file);
         }
-        let test_modules = names.into_iter().map(|name| format!("{module}/{name}")).collect();
-        Self { path: path.to_owned(), tokens, compiled, test_modules, lines: text.lines().count() }
+        let Finder { references, test_modules, .. } = finder;
+        Self { path: path.to_owned(), tokens, references, test_modules, lines: text.lines().count() }
     }
 
     /// Relative to `src`.
@@ -96,151 +108,157 @@ impl Source {
 
     /// Where this identifier stands first, tests included.
     pub(crate) fn line_of_word(&self, word: &str) -> Option<usize> {
-        self.tokens.iter().find(|t| t.text == word).map(|t| t.line)
+        identifier(&self.tokens, &|found| found == word).map(|found| found.span().start().line)
     }
 
     /// Every path that the compiled part names.
-    pub(crate) fn references(&self) -> Vec<Reference> {
-        let module = self.path.trim_end_matches(".rs").trim_end_matches("/mod");
-        let own =
-            module.split('/').filter(|part| !matches!(*part, "lib" | "main")).map(str::to_owned).collect();
-        Finder { tokens: &self.compiled, modules: vec![(own, 0)], found: Vec::new(), public_use: false }.run()
+    pub(crate) fn references(&self) -> &[Reference] {
+        &self.references
     }
 }
 
-struct Finder<'a> {
-    tokens: &'a [Token],
-    /// The file's own module, then each inline module around this place, with the depth of braces where it began.
-    modules: Vec<(Vec<String>, usize)>,
-    found: Vec<Reference>,
-    public_use: bool,
+/// The first identifier for which `is_it` holds, in groups too.
+fn identifier(tokens: &TokenStream, is_it: &dyn Fn(&Ident) -> bool) -> Option<Ident> {
+    tokens.clone().into_iter().find_map(|token| match token {
+        TokenTree::Ident(word) => is_it(&word).then_some(word),
+        TokenTree::Group(group) => identifier(&group.stream(), is_it),
+        _ => None,
+    })
 }
 
-impl Finder<'_> {
-    fn run(mut self) -> Vec<Reference> {
-        let (mut at, mut depth) = (0, 0_usize);
-        while at < self.tokens.len() {
-            match self.text(at) {
-                "{" => depth += 1,
-                "}" => {
-                    depth = depth.saturating_sub(1);
-                    self.modules.retain(|(_, began)| *began <= depth);
-                }
-                "mod" if self.text(at + 2) == "{" => {
-                    let mut path = self.here();
-                    path.push(self.text(at + 1).to_owned());
-                    self.modules.push((path, depth + 1));
-                }
-                "use" => {
-                    self.public_use = self.is_public(at);
-                    at = self.path(at + 1, None);
-                    self.public_use = false;
-                    continue;
-                }
-                text if starts_path(text) && !self.is_inside_path(at) && self.text(at + 1) == "::" => {
-                    at = self.path(at, None);
-                    continue;
-                }
-                _ => {}
+/// Whether one of the attributes is a `cfg` that only tests fulfil: it names `test` and no `not`.
+fn for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().filter(|a| a.path().is_ident("cfg")).filter_map(|a| a.meta.require_list().ok()).any(
+        |cfg| {
+            let names = |name: &str| identifier(&cfg.tokens, &|word| word == name).is_some();
+            names("test") && !names("not")
+        },
+    )
+}
+
+struct Finder {
+    /// The module around this place, from the crate's root.
+    module: Vec<String>,
+    references: Vec<Reference>,
+    test_modules: Vec<String>,
+}
+
+impl Finder {
+    /// The path from the crate's root, or from another crate's name.
+    fn resolve(&self, segments: &[Ident]) -> Vec<String> {
+        let below = |module: &[String]| [&["crate".to_owned()], module].concat();
+        let parent = self.module.split_last().map_or(&[][..], |(_, parent)| parent);
+        let mut path = Vec::new();
+        for segment in segments {
+            match (segment.to_string().as_str(), path.is_empty()) {
+                ("crate" | "chancery", true) => path = below(&[]),
+                ("self", true) => path = below(&self.module),
+                ("super", true) => path = below(parent),
+                ("self", false) => {}
+                ("super", false) => drop(path.pop()),
+                (name, _) => path.push(name.to_owned()),
             }
-            at += 1;
         }
-        self.found
+        path
     }
 
-    fn text(&self, at: usize) -> &str {
-        self.tokens.get(at).map_or("", |t| t.text.as_str())
-    }
-
-    fn here(&self) -> Vec<String> {
-        self.modules.last().map(|(path, _)| path.clone()).unwrap_or_default()
-    }
-
-    /// After `::` or `.` a word is no start of a path; a leading `::` is.
-    fn is_inside_path(&self, at: usize) -> bool {
-        let before = |n: usize| at.checked_sub(n).map_or("", |i| self.text(i));
-        before(1) == "." || (before(1) == "::" && (starts_path(before(2)) || before(2) == ">"))
-    }
-
-    fn is_public(&self, at: usize) -> bool {
-        let before = |n: usize| at.checked_sub(n).map_or("", |i| self.text(i));
-        before(1) == "pub" || (before(1) == ")" && (2..9).any(|n| before(n) == "(" && before(n + 1) == "pub"))
-    }
-
-    /// Reads one path or `use` tree from `at`, below `base` (`None`: at its very start); returns where it ended.
-    fn path(&mut self, mut at: usize, mut base: Option<Vec<String>>) -> usize {
-        if self.text(at) == "::" {
-            at += 1;
+    fn note(&mut self, segments: &[Ident], path: Vec<String>, public_use: bool) {
+        if let (Some(last), true) = (segments.last(), path.len() > 1) {
+            self.references.push(Reference { line: last.span().start().line, path, public_use });
         }
-        loop {
-            let word = self.text(at).to_owned();
-            let line = self.tokens.get(at).map_or(0, |t| t.line);
-            base = match (word.as_str(), base) {
-                ("crate" | "chancery", None) => Some(vec!["crate".to_owned()]),
-                ("self", None) => Some(rooted(self.here())),
-                ("super", None) => Some(rooted(parent(self.here()))),
-                ("self", base) => base,
-                ("super", Some(base)) => Some(parent(base)),
-                ("{", base) => return self.group(at, base.as_ref()),
-                ("*", Some(mut base)) => {
-                    base.push("*".to_owned());
-                    Some(base)
+    }
+
+    /// Notes each path of a `use` below the segments before it.
+    fn use_tree(&mut self, tree: &UseTree, mut before: Vec<Ident>, public: bool) {
+        match tree {
+            UseTree::Path(path) => {
+                before.push(path.ident.clone());
+                self.use_tree(&path.tree, before, public);
+            }
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|item| self.use_tree(item, before.clone(), public));
+            }
+            UseTree::Glob(_) => {
+                let mut path = self.resolve(&before);
+                path.push("*".to_owned());
+                self.note(&before, path, public);
+            }
+            UseTree::Name(UseName { ident, .. }) | UseTree::Rename(UseRename { ident, .. }) => {
+                before.push(ident.clone());
+                let mut path = self.resolve(&before);
+                if matches!(tree, UseTree::Rename(_)) && path == ["crate"] {
+                    path.push("*".to_owned());
                 }
-                (word, base) if starts_path(word) => {
-                    let mut path = base.unwrap_or_default();
-                    path.push(word.to_owned());
-                    Some(path)
-                }
-                (_, base) => return self.note(line, base, at),
-            };
-            at += 1;
-            let at_root =
-                base.as_ref().is_some_and(|b| b.len() == 1 && b.first().is_some_and(|w| w == "crate"));
-            if self.text(at) == "::" {
-                at += 1;
-            } else {
-                if at_root && self.text(at) == "as" {
-                    base = Some(vec!["crate".to_owned(), "*".to_owned()]);
-                }
-                return self.note(line, base, at);
+                self.note(&before, path, public);
             }
         }
     }
 
-    fn group(&mut self, mut at: usize, base: Option<&Vec<String>>) -> usize {
-        loop {
-            // On `{` or `,`: one tree follows, or the end.
-            at += 1;
-            if !matches!(self.text(at), "," | "}" | "") {
-                at = self.path(at, base.cloned());
-            }
-            while !matches!(self.text(at), "," | "}" | "") {
-                at += 1;
-            }
-            if self.text(at) != "," {
-                return at + 1;
+    /// The paths and `use`s in tokens that are no syntax tree: a macro's, an attribute's.
+    fn tokens(&mut self, input: ParseStream) -> syn::Result<()> {
+        while !input.is_empty() {
+            let (a_use, a_path) = (input.fork(), input.fork());
+            if let Ok(item) = a_use.parse() {
+                self.visit_item_use(&item);
+                input.advance_to(&a_use);
+            } else if let Ok(path) = a_path.parse() {
+                self.visit_expr_path(&path);
+                input.advance_to(&a_path);
+            } else if let TokenTree::Group(group) = input.parse()? {
+                self.visit_token_stream(&group.stream());
             }
         }
-    }
-
-    fn note(&mut self, line: usize, path: Option<Vec<String>>, at: usize) -> usize {
-        if let Some(mut path) = path.filter(|p| p.len() > 1) {
-            path.truncate(2);
-            self.found.push(Reference { line, path, public_use: self.public_use });
-        }
-        at
+        Ok(())
     }
 }
 
-fn rooted(mut path: Vec<String>) -> Vec<String> {
-    path.insert(0, "crate".to_owned());
-    path
+/// Passes over what only tests compile.
+macro_rules! without_tests {
+    ($($visit:ident: $node:ident),*) => {
+        $(fn $visit(&mut self, node: &'ast syn::$node) {
+            if !for_tests(&node.attrs) {
+                visit::$visit(self, node);
+            }
+        })*
+    };
 }
 
-/// Of a module path with or without `crate` before it; the root is its own parent, which the compiler refuses anyway.
-fn parent(mut path: Vec<String>) -> Vec<String> {
-    if path.len() > 1 || path.first().is_some_and(|w| w != "crate") {
-        path.pop();
+impl<'ast> Visit<'ast> for Finder {
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        self.module.push(item.ident.to_string());
+        match (for_tests(&item.attrs), &item.content) {
+            (false, _) => visit::visit_item_mod(self, item),
+            (true, None) => self.test_modules.push(self.module.join("/")),
+            (true, Some(_)) => {}
+        }
+        self.module.pop();
     }
-    path
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        if !for_tests(&item.attrs) {
+            self.use_tree(&item.tree, Vec::new(), !matches!(item.vis, Visibility::Inherited));
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments: Vec<Ident> = path.segments.iter().map(|segment| segment.ident.clone()).collect();
+        if segments.len() > 1 {
+            let path = self.resolve(&segments);
+            self.note(&segments, path, false);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_token_stream(&mut self, tokens: &'ast TokenStream) {
+        // It cannot fail: each step takes a token or ends.
+        drop((|input: ParseStream| self.tokens(input)).parse2(tokens.clone()));
+    }
+
+    without_tests! {
+        visit_item_const: ItemConst, visit_item_enum: ItemEnum, visit_item_fn: ItemFn, visit_item_impl: ItemImpl,
+        visit_item_macro: ItemMacro, visit_item_static: ItemStatic, visit_item_struct: ItemStruct,
+        visit_item_trait: ItemTrait, visit_item_type: ItemType, visit_impl_item_const: ImplItemConst,
+        visit_impl_item_fn: ImplItemFn, visit_trait_item_fn: TraitItemFn, visit_local: Local, visit_stmt_macro: StmtMacro,
+        visit_field: Field, visit_field_value: FieldValue, visit_variant: Variant, visit_arm: Arm
+    }
 }
