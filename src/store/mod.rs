@@ -211,7 +211,6 @@ impl Store {
             return Err(StoreError::unusable(&path, "expected the state of a service, found no file"));
         }
         let connection = schema::reader(&path)?;
-        schema::known(&connection, &path)?;
         // SQLite fills an empty file, and would make one that others may read.
         schema::prepare_file(to)?;
         let to = to.to_str().ok_or_else(|| StoreError::unusable(to, "expected a name in UTF-8"))?;

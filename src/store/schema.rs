@@ -8,14 +8,22 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The newest schema that this program knows.
-pub(super) const VERSION: i64 = 2;
+/// The migrations: step *n* makes schema version *n* of the version before, the first one of an empty file. Steps are
+/// appended and never changed: `tests/version-*.sql` hold each version as it was.
+pub(super) const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
 
-/// Tables are STRICT: a value of another type is refused by the engine, not found out by a reader.
+/// The newest schema that this program knows.
+#[expect(clippy::cast_possible_wrap, reason = "a few steps")]
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
+/// Tables are STRICT: the engine refuses a value of another type, before a reader meets it.
+///
+/// `schema_version` has one row for each step that was done. It is a table, not SQLite's `user_version`, so that each
+/// program, also an older one, recognizes the file and refuses a newer schema.
 ///
 /// `token.hash` is the SHA-256 of an opaque token, null for an `at+jwt`, which is found by its `jti`. Lists and
 /// objects are JSON texts; dates are seconds since 1970.
-const SCHEMA: &str = "
+const VERSION_1: &str = "
 CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
 CREATE TABLE token (
   id INTEGER PRIMARY KEY,
@@ -49,10 +57,10 @@ CREATE INDEX used_assertion_expires_at ON used_assertion (expires_at);
 CREATE TABLE checkpoint (origin TEXT PRIMARY KEY, note TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
-/// Since version 2: the last time that was trusted, in nanoseconds since 1970, with the boot clock (nanoseconds) and the
-/// boot that it was read in; the verifier keys of the log whose checkpoint is kept; and checkpoints that the operator's
+/// `clock`: the last time that was trusted, in nanoseconds since 1970, with the boot clock (nanoseconds) and the boot that
+/// it was read in. `checkpoint.keys`: verifier keys of the log. `replaced_checkpoint`: checkpoints that an operator's
 /// decision has overridden, with the record of the decision.
-const SINCE_2: &str = "
+const VERSION_2: &str = "
 CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL, boot INTEGER, boot_id TEXT) STRICT;
 ALTER TABLE checkpoint ADD COLUMN keys TEXT NOT NULL DEFAULT '';
 CREATE TABLE replaced_checkpoint (
@@ -99,21 +107,21 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
 
 /// The one connection that writes, on a file of the schema that this program knows.
 pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
-    let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot open it: {e}"));
+    let wrong = |e| StoreError::unusable(path, format!("cannot open it: {e}"));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(path, flags).map_err(|e| wrong(&e))?;
+    let mut conn = Connection::open_with_flags(path, flags).map_err(wrong)?;
     // SQLite opens what it may not write for reading, and would fail with the first write.
-    if conn.is_readonly("main").map_err(|e| wrong(&e))? {
+    if conn.is_readonly("main").map_err(wrong)? {
         let reason = "expected a file that can be written, found one that can only be read: look at its owner and mode, \
                       and at how its file system is mounted";
         return Err(StoreError::unusable(path, reason));
     }
     // Another process may hold the lock for a moment: a backup, or a daemon that is just ending.
-    conn.busy_timeout(Duration::from_secs(5)).map_err(|e| wrong(&e))?;
+    conn.busy_timeout(Duration::from_secs(5)).map_err(wrong)?;
     // Before anything is changed: a file that is not ours, or newer than we are, stays as it is.
     version(&conn, path)?;
     let mode: String =
-        conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(|e| wrong(&e))?;
+        conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(wrong)?;
     if mode != "wal" {
         let reason = format!("expected journal mode wal, found {mode}: put it on a local file system");
         return Err(StoreError::unusable(path, reason));
@@ -128,17 +136,17 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
         conn.pragma_update(None, "journal_size_limit", 16 << 20)?;
         harden(&conn)
     })()
-    .map_err(|e| wrong(&e))?;
-    create(&mut conn, path)?;
+    .map_err(wrong)?;
+    migrate(&mut conn, path)?;
     Ok(conn)
 }
 
-/// A connection that only reads. Outside a statement it holds no read transaction, so each statement sees all that
-/// was committed before it began.
+/// A connection that only reads, to a file that has a schema. Outside a statement it holds no read transaction, so each
+/// statement sees all that was committed before it began.
 pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
-    let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot open it for reading: {e}"));
+    let wrong = |e| StoreError::unusable(path, format!("cannot open it for reading: {e}"));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|e| wrong(&e))?;
+    let conn = Connection::open_with_flags(path, flags).map_err(wrong)?;
     (|| {
         // Readers wait for nothing in this mode but another process's recovery; they hold up a runtime thread.
         conn.busy_timeout(Duration::from_millis(250))?;
@@ -146,7 +154,10 @@ pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
         conn.pragma_update(None, "cache_size", -4096)?;
         harden(&conn)
     })()
-    .map_err(|e| wrong(&e))?;
+    .map_err(wrong)?;
+    if version(&conn, path)? == 0 {
+        return Err(StoreError::unusable(path, "expected the state of a service, found an empty file"));
+    }
     Ok(conn)
 }
 
@@ -155,55 +166,39 @@ fn harden(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "cell_size_check", true)
 }
 
-/// Refuses a file that is not ours, or newer than we are.
-pub(super) fn known(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    match version(conn, path)? {
-        Some(_) => Ok(()),
-        None => Err(StoreError::unusable(path, "expected the state of a service, found an empty file")),
+/// Version of the file's schema, 0 for an empty file. Refuses another program's database, and a newer schema.
+fn version(conn: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let read = |sql| {
+        let wrong = |e| StoreError::unusable(path, format!("cannot read its schema: {e}"));
+        conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(wrong)
+    };
+    if read("SELECT count(*) FROM sqlite_schema")? == 0 {
+        return Ok(0);
     }
-}
-
-/// Version of the file's schema; `None` for an empty file.
-fn version(conn: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
-    let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot read its schema: {e}"));
-    let count = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| wrong(&e));
-    if count("SELECT count(*) FROM sqlite_schema")? == 0 {
-        return Ok(None);
-    }
-    if count("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version' AND type = 'table'")? == 0 {
+    if read("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version' AND type = 'table'")? == 0 {
         let reason =
             "expected a state store of chancery or no file, found another database; name another file";
         return Err(StoreError::unusable(path, reason));
     }
-    let found: Option<i64> = conn
-        .query_row("SELECT max(version) FROM schema_version", [], |row| row.get(0))
-        .map_err(|e| wrong(&e))?;
-    match found {
-        Some(found) if found > VERSION => {
-            Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION })
+    match read("SELECT coalesce(max(version), 0) FROM schema_version")? {
+        found if found > VERSION => Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION }),
+        found if found < 1 => {
+            let reason =
+                format!("expected a schema version from 1 to {VERSION}, found {found}; put back a copy");
+            Err(StoreError::unusable(path, reason))
         }
-        Some(found) if found < 1 => {
-            Err(StoreError::unusable(path, format!("expected a schema version from 1, found {found}")))
-        }
-        Some(found) => Ok(Some(found)),
-        None => Err(StoreError::unusable(path, "expected a schema version, found none")),
+        found => Ok(found),
     }
 }
 
-/// All of the schema in one transaction, or what an older one lacks: a crash leaves the file as it was or whole.
-fn create(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let wrong = |e: &rusqlite::Error| StoreError::unusable(path, format!("cannot create its schema: {e}"));
-    let transaction =
-        conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| wrong(&e))?;
+/// Takes the file to [`VERSION`] in one transaction: a crash leaves the file as it was or whole.
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let wrong = |e| StoreError::unusable(path, format!("cannot take its schema to version {VERSION}: {e}"));
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     let found = version(&transaction, path)?;
-    if found.is_none() {
-        transaction.execute_batch(SCHEMA).map_err(|e| wrong(&e))?;
+    for (to, step) in (1..).zip(STEPS).filter(|(to, _)| *to > found) {
+        transaction.execute_batch(step).map_err(wrong)?;
+        transaction.execute("INSERT INTO schema_version (version) VALUES (?1)", [to]).map_err(wrong)?;
     }
-    if found.is_none_or(|found| found < VERSION) {
-        transaction.execute_batch(SINCE_2).map_err(|e| wrong(&e))?;
-        transaction
-            .execute("INSERT INTO schema_version (version) VALUES (?1)", [VERSION])
-            .map_err(|e| wrong(&e))?;
-    }
-    transaction.commit().map_err(|e| wrong(&e))
+    transaction.commit().map_err(wrong)
 }

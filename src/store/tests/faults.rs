@@ -1,10 +1,10 @@
 //! Each call to the system that the store makes, made to fail: what was told before is there after.
 
+use super::migration::older_file;
 use super::{facts, opaque, used};
 use crate::claims::NumericDate;
 use crate::durable::faults;
 use crate::store::{InsertError, Store};
-use std::path::Path;
 use tokio::runtime::{Builder, Runtime};
 
 const WORK: &str = "store::tests::faults::work";
@@ -43,18 +43,13 @@ fn work() {
     println!("told closed");
 }
 
-/// A file with one token, so that its tables are there.
-fn template(home: &Path) {
-    let store = Store::open(&home.join("files/state.db")).unwrap();
-    runtime().block_on(store.insert(opaque(0), facts(0), Some(used_of(0)))).unwrap();
-}
-
 #[test]
 fn whichever_call_to_the_system_fails_what_the_store_said_to_have_it_has() {
     let scratch = tempfile::tempdir().unwrap();
     let template_home = scratch.path().join("template");
     std::fs::create_dir_all(template_home.join("files")).unwrap();
-    template(&template_home);
+    // Of an older version, so that the migration fails too.
+    drop(older_file(&template_home.join("files/state.db"), 1));
     let fresh = |name: &str| {
         let home = scratch.path().join(name);
         faults::copy(&template_home, &home);

@@ -1,6 +1,7 @@
 //! Which files are opened, and who may read them.
 
 use super::{Place, kept};
+use crate::store::schema::VERSION;
 use crate::store::{Store, StoreError};
 use rusqlite::Connection;
 use std::fs;
@@ -31,13 +32,17 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let place = Place::new();
     drop(place.open());
     let conn = Connection::open(place.path()).unwrap();
-    conn.execute("UPDATE schema_version SET version = 3", []).unwrap();
+    conn.execute("INSERT INTO schema_version VALUES (?1)", [VERSION + 1]).unwrap();
     drop(conn);
     let before = fs::read(place.path()).unwrap();
     let error = refused(&place.path());
-    assert_eq!(error, StoreError::Newer { path: place.path(), found: 3, known: 2 });
-    assert!(error.to_string().contains("expected schema version 2 or lower, found 3"));
+    assert_eq!(error, StoreError::Newer { path: place.path(), found: VERSION + 1, known: VERSION });
+    assert!(error.to_string().contains("start the version of chancery that wrote it, or a later one"));
     assert_eq!(fs::read(place.path()).unwrap(), before);
+    // Nor is it copied or read by a command.
+    let copied = Store::copy(&place.path(), &place.directory.path().join("copy.db"));
+    assert_eq!(copied, Err(error.clone()));
+    assert_eq!(Store::checkpoint_in(&place.path(), "log"), Err(error));
 }
 
 #[test]
@@ -59,7 +64,7 @@ fn a_schema_without_version_is_refused() {
     let place = Place::new();
     drop(place.open());
     Connection::open(place.path()).unwrap().execute("DELETE FROM schema_version", []).unwrap();
-    assert!(refused(&place.path()).to_string().contains("expected a schema version, found none"));
+    assert!(refused(&place.path()).to_string().contains("expected a schema version from 1"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod equality;
 mod faults;
 mod file;
 mod health;
+mod migration;
 mod tokens;
 mod writes;
 
