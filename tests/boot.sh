@@ -64,8 +64,8 @@ lines_of "Install under systemd" > "$project/install.sh"
 lines_of "A refused PIN" > "$project/pin.sh"
 lines_of "Auditors" > "$project/auditors.sh"
 lines_of "Backup" > "$project/backup.sh"
-lines_of "Coming back" > "$project/back.sh"
-lines_of "Deciding that the backup is all that is left" > "$project/decide.sh"
+lines_of "Restore" > "$project/back.sh"
+lines_of "Adopting a backup" > "$project/decide.sh"
 "$box" start
 good "systemd $(inside systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p') is up"
 
