@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# One customer, one access token, two resource servers: the case that Chancery was made for, on this machine.
+# A demonstration: one customer, one access token, two resource servers.
 #
 #   softhsm/demo.sh [--keep] [--dir DIR]
 #
-#   --keep      leave the daemon running at the end and print how to go on by hand
-#   --dir DIR   where everything goes (target/demo); emptied first if it holds an earlier demonstration
+#   --keep      leave the daemon running and print further curl lines
+#   --dir DIR   directory of the demonstration (target/demo); an earlier demonstration there is removed first
 #   --help      this text
 #
-# CHANCERY_BIN names a program that is built already; without it `cargo build` makes one. Installs what is missing as
-# root; without root it prints the line to run and ends with 69. Nothing outside of DIR is changed.
+# CHANCERY_BIN names the program; without it `cargo build` builds one. Installs missing packages as root; another user gets
+# the line to run, and status 69. Changes nothing else outside DIR.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
@@ -74,7 +74,7 @@ stop() { # PID: SIGTERM, then the time to drain, then SIGKILL
   kill -KILL "$1" 2> /dev/null || true
 }
 
-# An earlier demonstration is ended and removed; anything else is left alone.
+# Ends and removes an earlier demonstration, but nothing else.
 if [ -e "$dir/.chancery-demo" ]; then
   earlier=$(cat "$dir/serve.pid" 2> /dev/null || true)
   if [ -r "/proc/${earlier:-none}/cmdline" ] && tr '\0' ' ' < "/proc/$earlier/cmdline" | grep -qF -- "$dir/chancery.toml"; then
@@ -106,8 +106,8 @@ operations_port=$(free_port "$port")
 issuer=http://127.0.0.1:$port
 operations=http://127.0.0.1:$operations_port
 
-# A generated secret of 256 bits for each caller: the caller's half as a curl configuration, so that it stands in no
-# command line; the server's half is its SHA-256.
+# A generated secret of 256 bits for each caller: in a curl configuration, so that it is in no command line; the server gets
+# its SHA-256.
 secret_of() { # CLIENT_ID
   local secret
   secret=$(openssl rand -hex 32)
@@ -115,7 +115,7 @@ secret_of() { # CLIENT_ID
   printf %s "$secret" | sha256sum | cut -d' ' -f1
 }
 
-# The bank's front server has a key of its own; Chancery knows the public half.
+# The key of the bank's front server; Chancery gets the public key.
 "$jwt" key secrets/front-server.pem
 "$jwt" jwk secrets/front-server.pem front-2025 | jq '{keys: [.]}' > front-server.jwks
 
@@ -162,7 +162,7 @@ algorithm = "ES256"
 purpose   = "audit-checkpoint"
 algorithm = "ES256"
 
-# The front server signs customers in and asks for their consent; here it hands over what was approved.
+# The front server signs customers in and asks for their consent; this is the grant that it issues.
 [[grant_issuers]]
 issuer                      = "https://login.bank.example"
 jwks_file                   = "$dir/front-server.jwks"
@@ -232,7 +232,7 @@ step "2. Keys, log, daemon"
 
 run "$chancery" key generate --config "$dir/chancery.toml" || die "no keys were made"
 run "$chancery" audit init --config "$dir/chancery.toml" | tee init.txt || die "no log was made"
-# The auditor keeps the log's verifier key from its first day, not from an export.
+# The auditor pins the log's verifier key when the log is made, not from an export.
 grep -oE 'bank\.example/audit/demo\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+' init.txt > log.vkey || die "audit init printed no verifier key"
 good "the auditor keeps the log's verifier key from its first day (log.vkey)"
 

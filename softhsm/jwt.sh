@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# JWTs with openssl and jq alone: an opinion on Chancery's signatures that shares no code with it.
+# JWTs with openssl and jq alone: verifies Chancery's signatures with independent code.
 #
 #   jwt.sh key FILE             makes a P-256 key in FILE (PEM, for its owner alone)
 #   jwt.sh jwk FILE KID         prints its public half as a JWK (RFC 7517)
@@ -8,7 +8,7 @@
 #   jwt.sh claims JWT           prints the claims
 #   jwt.sh verify JWKS JWT      ends with 0 if a key of the JWKS file made the signature, else with 65
 #
-# Knows ES256, ES384, RS256, PS256 and EdDSA (Ed25519).
+# Verifies ES256, ES384, RS256, PS256 and EdDSA (Ed25519).
 set -euo pipefail
 
 work=$(mktemp -d)
@@ -37,7 +37,7 @@ der() { # TAG VALUE
   else printf '%s82%04x%s' "$1" $bytes "$2"; fi
 }
 
-# An unsigned number: no leading zeros, one before a high bit.
+# An unsigned number: no leading zeros, except one before a high bit.
 der_integer() { # HEX
   local value=$1
   while [ ${#value} -gt 2 ] && [ "${value:0:2}" = 00 ]; do value=${value:2}; done
@@ -45,7 +45,7 @@ der_integer() { # HEX
   der 02 "$value"
 }
 
-# openssl writes an ECDSA signature as DER, JOSE as two numbers of fixed length.
+# An ECDSA signature is DER for openssl, and two numbers of fixed length in JOSE.
 der_to_raw() { # FILE BYTES
   openssl asn1parse -inform DER -in "$1" | awk -F: '/INTEGER/ {print $4}' | while read -r number; do
     number=$(printf '%s' "$number" | tr 'A-F' 'a-f')
@@ -97,7 +97,7 @@ verify() { # JWKS JWT
   header=$(from_base64url "$(part "$2" 0)")
   alg=$(jq -r .alg <<< "$header")
   kid=$(jq -r .kid <<< "$header")
-  # A key has one algorithm, and its JWK says which: the header alone decides nothing (RFC 8725 §3.1).
+  # The JWK, not the header, names the key's algorithm (RFC 8725 §3.1).
   jwk=$(jq -c --arg kid "$kid" --arg alg "$alg" '.keys[] | select(.kid == $kid and .alg == $alg)' "$1")
   [ -n "$jwk" ] || die "the JWKS has no key with kid $kid and alg $alg"
   jwk_to_pem "$jwk" > "$work/key.pem"

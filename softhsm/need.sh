@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sees to it that commands are there: need.sh COMMAND=PACKAGE…
+# Installs the packages of missing commands: need.sh COMMAND=PACKAGE…
 #
-# What is missing is installed with apt-get by root; another user gets the line to run, and status 69 (EX_UNAVAILABLE).
+# Runs apt-get as root; for another user it prints the line to run and ends with 69 (EX_UNAVAILABLE).
 set -euo pipefail
 
 packages=()

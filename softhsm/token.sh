@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Makes one SoftHSM 2 token for tests and demonstrations: token.sh DIR LABEL
 #
-# DIR then holds softhsm2.conf (set SOFTHSM2_CONF to it), tokens/, and the PINs in pin and so-pin, all for their
-# owner alone. softhsm2-util takes PINs from a terminal or from its arguments only, so both PINs stand in the list
-# of processes for a moment: good enough for a test token, and the reason why a real one is never made this way.
+# DIR then holds softhsm2.conf (set SOFTHSM2_CONF to it), tokens/, and the PINs in pin and so-pin, readable for their
+# owner alone. Both PINs are arguments of softhsm2-util and so appear in the process list: for test tokens only.
 set -euo pipefail
 
 if [ $# -ne 2 ] || [ -z "$1" ] || [ -z "$2" ]; then
@@ -29,7 +28,7 @@ for made in softhsm2.conf tokens pin so-pin; do
   fi
 done
 
-# From here on this run made everything that it would remove: half a token is worse than none.
+# From here on a failure removes what this run made, so that no half token stays.
 trap 'rm -rf -- "$dir/softhsm2.conf" "$dir/tokens" "$dir/pin" "$dir/so-pin"' ERR
 random() { od -An -v -N16 -tx1 /dev/urandom | tr -d ' \n'; }
 mkdir -- "$dir/tokens"
