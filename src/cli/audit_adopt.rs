@@ -1,5 +1,5 @@
-//! `chancery audit adopt`: the operator's decision that the log goes on although what is known of it says otherwise, or
-//! although nothing is known.
+//! `chancery audit adopt`: the operator decides that the log goes on although it does not extend the known checkpoints,
+//! or although none is known.
 
 use super::{ConfigFile, Status, fail, operator, read};
 use crate::config::Config;
@@ -10,11 +10,12 @@ use clap::Args;
 /// Characters of the longest reason.
 const REASON_MAX: usize = 400;
 
-/// Decides that the log goes on as it is, although it does not extend what was known of it, or nothing is known.
+/// Decides that the log goes on as it is, although it does not extend the known checkpoints, or none is known.
 ///
-/// For a log that was restored from an older copy, or whose memories were lost. The service must be stopped. The decision
-/// is a record, durable before anything else changes: who decided, why, and what was known. It overrides the memories that
-/// it shows and no others; records that were lost stay lost, and whoever holds a later checkpoint will see it.
+/// For a log that was restored from an older copy, or whose checkpoints outside the log were lost. The service must be
+/// stopped. The decision is a record, durable before anything else changes: operator, reason, overridden checkpoints.
+/// It overrides these checkpoints and no others; lost records stay lost, and an auditor with a later checkpoint will
+/// notice.
 #[derive(Args)]
 pub struct AuditAdopt {
     #[command(flatten)]
@@ -38,7 +39,6 @@ fn reason(text: &str) -> Result<String, String> {
     }
 }
 
-/// Does it.
 pub fn run(args: &AuditAdopt) -> Status {
     let config = match read(&args.file) {
         Ok(config) => config,
@@ -76,8 +76,8 @@ fn adopt(config: &Config, reason: &str) -> Result<Status, StartError> {
     Ok(0)
 }
 
-/// The checkpoint in the gateway's state, where this user may read it. Elsewhere the signer knows it once it has refused
-/// the gateway.
+/// The checkpoint in the gateway's state, where this user may read it. Else the signer learns it when it refuses the
+/// gateway.
 pub(super) fn of_gateway(config: &Config) -> Option<String> {
     if !config.store.path.exists() {
         return None;

@@ -16,11 +16,11 @@ use std::path::PathBuf;
 
 /// Records the export, and copies everything under the newest checkpoint.
 ///
-/// A running signer first makes a checkpoint that covers the record. When it is stopped, this command appends the record
-/// and signs nothing: it needs no token, and says how many records wait for the next checkpoint.
+/// A running signer first makes a checkpoint that covers the record. If it is stopped, this command appends the record
+/// and signs nothing: it needs no token, and prints how many records wait for the next checkpoint.
 ///
-/// For root, for the signer's user and, while the signer runs, for members of the group in `[auditors]`: 12 exports of one
-/// account in an hour. Every auditor reads in the log which account made an export.
+/// For root, for the signer's user and, while the signer runs, for members of the group in `[auditors]`: 12 exports of
+/// one account in an hour. The record names the account.
 #[derive(Args)]
 pub struct AuditExport {
     #[command(flatten)]
@@ -33,8 +33,8 @@ pub struct AuditExport {
     json: bool,
 }
 
-/// The export, recorded: by the running signer, which makes a checkpoint over the record, or else by this process, which
-/// signs nothing. An auditor gets it from the running signer alone.
+/// The running signer records the export and makes a checkpoint over the record; without it this process records and
+/// signs nothing. An auditor needs the running signer.
 fn record(config: &Config, directory: &str) -> Result<Shown, (String, Status)> {
     let sequence = match ask_admin(config, &AdminAsk::Export { directory: directory.to_owned() }) {
         Ok(AdminAnswer::Checkpoint { sequence, .. }) => sequence,
@@ -59,7 +59,6 @@ fn record(config: &Config, directory: &str) -> Result<Shown, (String, Status)> {
     Ok(Shown { log, keys, sequence })
 }
 
-/// Does it.
 pub fn run(args: &AuditExport) -> Status {
     let config = match read(&args.file) {
         Ok(config) => config,
@@ -89,7 +88,7 @@ pub fn run(args: &AuditExport) -> Status {
                 complain!("");
             }
             let root = hex::encode(summary.root);
-            // Records behind the newest checkpoint, down to that of this export.
+            // Records behind the newest checkpoint, counted up to that of this export.
             let uncovered = sequence.map_or(0, |sequence| (sequence + 1).saturating_sub(summary.size));
             if args.json {
                 let shown = json!({"directory": out.display().to_string(), "origin": summary.origin, "size": summary.size,

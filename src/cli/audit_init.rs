@@ -1,17 +1,17 @@
-//! `chancery audit init`: the log with its first records. Creating state is a verb of its own.
+//! `chancery audit init`: makes the log with its first records.
 
 use super::audit_adopt::of_gateway;
 use super::{ConfigFile, Status, fail, load, operator, watched_calls};
 use crate::config::Process;
 use crate::signer::{init_log, log_keys_path, read_log_keys};
 
-/// Does it, and prints the verifier key that auditors pin.
+/// Prints the verifier key that auditors pin.
 pub fn run(args: &ConfigFile) -> Status {
     let config = match load(args, Process::Signer) {
         Ok(config) => config,
         Err(status) => return status,
     };
-    // A new log under a name that is known would be a fork. The signer's own memory is looked at by the signer.
+    // A new log under a known name would be a fork. The signer checks its own checkpoint file.
     if of_gateway(&config).is_some_and(|note| !note.is_empty()) {
         let (origin, state) = (&config.audit.origin, config.store.path.display());
         let found = format!(

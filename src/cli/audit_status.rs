@@ -1,4 +1,4 @@
-//! `chancery audit status`: how the log stands, from the running signer or else from the published files.
+//! `chancery audit status`: the state of the log, from the running signer or else from the published files.
 
 use super::{ConfigFile, Status, auditor, fail, read};
 use crate::audit::note::VerifierKey;
@@ -10,7 +10,7 @@ use crate::signer::{
 use clap::Args;
 use serde_json::json;
 
-/// Shows the newest checkpoint, verified, and whether a signer runs. It shows no record, so it makes none.
+/// Shows the newest checkpoint, verified, and whether a signer runs. It shows no record, so it is not recorded.
 #[derive(Args)]
 pub struct AuditStatus {
     #[command(flatten)]
@@ -26,7 +26,7 @@ struct Newest {
     note: Vec<u8>,
     /// The keys to verify it with.
     keys: Vec<VerifierKey>,
-    /// The signer gave it.
+    /// Whether the running signer sent it.
     running: bool,
 }
 
@@ -56,7 +56,6 @@ fn newest(config: &Config) -> Result<Newest, (String, Status)> {
     Ok(Newest { note, keys, running })
 }
 
-/// Does it.
 pub fn run(args: &AuditStatus) -> Status {
     let config = match read(&args.file) {
         Ok(config) => config,

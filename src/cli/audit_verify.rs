@@ -1,4 +1,4 @@
-//! `chancery audit verify`: is this export whole and true? Needs neither configuration, token nor network.
+//! `chancery audit verify`: verifies an export offline, without configuration, token or network.
 
 use crate::audit::note::VerifierKey;
 use crate::audit::tree::Hash;
@@ -16,7 +16,7 @@ const DATA: u8 = 65;
 const NO_INPUT: u8 = 66;
 const IO: u8 = 74;
 
-/// What the operator or auditor typed.
+/// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Directory of an export
@@ -39,18 +39,18 @@ pub struct Args {
     pub json: bool,
 }
 
-/// One JWT that was asked for.
+/// One JWT whose record is searched.
 struct Answer {
     file: PathBuf,
     line: usize,
     digest: Hash,
-    /// Of the JWT with its ECDSA signature in the other form, which any holder can write.
+    /// Hash of the JWT with its ECDSA signature in the other form, which any holder can write.
     other_form: Hash,
-    /// The record is of that form.
+    /// Whether the record has that form.
     is_other_form: bool,
 }
 
-/// Why it ends without a good result.
+/// Reasons to end without a result.
 enum Stop {
     Usage(String),
     Found(Finding),
@@ -96,14 +96,14 @@ pub fn run(args: &Args) -> u8 {
 
 fn print(text: &str, status: u8) -> u8 {
     let mut out = io::stdout().lock();
-    // A reader that goes away must not turn a failed verification into another failure.
+    // A closed pipe must not hide the result of the verification.
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(_) if status == OK => IO,
         _ => status,
     }
 }
 
-/// An export comes from others: what it says must not steer the auditor's terminal.
+/// An export is hostile input: its texts must not control the auditor's terminal.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -147,7 +147,7 @@ fn check(args: &Args) -> Result<(Report, Vec<(Answer, u64)>), Stop> {
 fn keys(text: &str) -> Result<Vec<VerifierKey>, Stop> {
     match VerifierKey::parse(text) {
         Ok(key) => return Ok(vec![key]),
-        // Paths with two plus signs are rare, mistyped keys are not.
+        // A path with two plus signs is rarer than a mistyped key.
         Err(why) if text.matches('+').count() >= 2 && !Path::new(text).exists() => {
             return Err(Stop::Usage(format!("--key: {why}")));
         }
@@ -166,7 +166,7 @@ fn keys(text: &str) -> Result<Vec<VerifierKey>, Stop> {
     }
 }
 
-/// The JWTs in a file. What was recorded is the exact compact form, so nothing but white space around it is cut.
+/// The JWTs in a file. The record covers the exact compact form, so only surrounding white space is cut.
 fn answers(file: &Path) -> Result<Vec<Answer>, Stop> {
     let bytes = input(file)?;
     let text = String::from_utf8_lossy(&bytes);

@@ -1,4 +1,4 @@
-//! What `audit export` and `audit status` do for an account that may not enter the audit directory: they ask the running
+//! `audit export` and `audit status` for an account that may not enter the audit directory: requests to the running
 //! signer over the auditors' socket.
 
 use super::{Status, operator};
@@ -13,13 +13,13 @@ use std::io;
 pub(super) struct Shown {
     /// The newest checkpoint; after [`AuditorAsk::Export`] with the records that it covers.
     pub(super) log: Source<'static>,
-    /// Verifier keys of the log, as the signer says.
+    /// Verifier keys of the log, from the signer.
     pub(super) keys: Vec<VerifierKey>,
-    /// Number of the record that was made of the export.
+    /// Number of the record of the export.
     pub(super) sequence: Option<u64>,
 }
 
-/// Asks; on failure the reason and the exit status.
+/// Asks; on failure returns the reason and the exit status.
 pub(super) fn ask(config: &Config, ask: &AuditorAsk) -> Result<Shown, (String, Status)> {
     let account = operator();
     let Some(auditors) = &config.auditors else {

@@ -1,4 +1,4 @@
-//! `chancery backup`: state and log in the right order, while the service runs; and whether a backup is whole.
+//! `chancery backup`: copies state and log in the right order while the service runs, and verifies a copy.
 
 use super::{ConfigFile, Status, fail, operator, read};
 use crate::backup::{self, About, BackupError, Paths, Seal};
@@ -13,16 +13,16 @@ use serde_json::json;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// How far this process stands back behind those that answer, as `nice(1)` counts.
+/// Nice value of this process: below the processes that answer requests.
 const NICE: i32 = 19;
 
 /// Copies the state of tokens and the audit log to a new directory, while the service runs.
 ///
-/// The state comes first, then a record of the backup, then the log up to that record: so a service that comes back from
-/// both starts by itself. As root, or as the user of a service that has one. PIN, keys, secrets, configuration and the
-/// signer's state directory are not in it. The directory appears when it is whole.
+/// The state comes first, then a record of the backup, then the log up to that record: a service starts from both
+/// without further steps. As root, or as the user of a service that has one. PIN, keys, secrets, configuration and the
+/// signer's state directory are not in it. The directory gets its name when it is complete.
 ///
-/// Keep it where only you write: it tells who used which service when, and nothing proves the state in it.
+/// Keep it where only you write: it has personal data, and nothing proves the state in it.
 #[derive(Args)]
 #[command(group = clap::ArgGroup::new("act").required(true).args(["out", "verify"]))]
 pub struct Backup {
@@ -40,7 +40,7 @@ pub struct Backup {
     json: bool,
 }
 
-/// Why there is none, and the exit status.
+/// Reason and exit status.
 struct Failed(String, Status);
 
 impl From<BackupError> for Failed {
@@ -55,7 +55,6 @@ impl From<StartError> for Failed {
     }
 }
 
-/// Does it.
 pub fn run(args: &Backup) -> Status {
     let done = match (&args.config, &args.out, &args.verify) {
         (Some(config), Some(out), None) => match read(&ConfigFile { config: config.clone() }) {
@@ -72,7 +71,7 @@ pub fn run(args: &Backup) -> Status {
 }
 
 fn write(config: &Config, out: &Path, json: bool) -> Result<(), Failed> {
-    // A sandbox may forbid it: no harm.
+    // A sandbox may forbid it, without harm.
     let _ = rustix::process::nice(NICE);
     let out = std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf());
     let log_keys = log_keys_path(config);
@@ -99,7 +98,7 @@ fn write(config: &Config, out: &Path, json: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Has the log record the backup: by the running signer, or else by this process, which signs nothing.
+/// Records the backup: by the running signer, or else by this process, which signs nothing.
 fn seal(config: &Config, out: &Path) -> Result<Seal, Failed> {
     let directory = out.display().to_string();
     match ask_admin(config, &AdminAsk::Backup { directory: directory.clone() }) {
@@ -111,7 +110,7 @@ fn seal(config: &Config, out: &Path) -> Result<Seal, Failed> {
         Err(AdminError::Stopped) => {}
         Err(error) => return Err(Failed(error.to_string(), 69)),
     }
-    // Before the log is open: root acts as its owner then, which may not read the state.
+    // Read before the log is opened: root then acts as the log's owner, which may not read the state.
     let of_gateway =
         Store::checkpoint_in(&config.store.path, &config.audit.origin).map_err(BackupError::from)?;
     let log = Offline::open(config)?;
@@ -147,7 +146,7 @@ fn verify(directory: &Path, json: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Shows on a terminal how far it is.
+/// Shows progress on a terminal.
 fn with_progress<T>(json: bool, act: impl FnOnce(backup::Progress<'_>) -> T) -> T {
     const MB: u64 = 1_000_000;
     let show = std::io::stderr().is_terminal() && !json;

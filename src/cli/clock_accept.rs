@@ -1,4 +1,4 @@
-//! `chancery clock accept`: the operator says that the time to which the system's clock was set is right.
+//! `chancery clock accept`: the operator confirms the time to which the system clock was set.
 
 use super::{ConfigFile, Status, fail, operator, read};
 use crate::config::Config;
@@ -7,9 +7,9 @@ use clap::Args;
 
 /// Trusts the time that the system's clock shows now, after it was set by more than the tolerance.
 ///
-/// Look at the clock first: tokens end, and used assertions are forgotten, by the time that is accepted. The act is
-/// recorded with operator and reason, and with the time before and after. A running signer tells the gateway; when it is
-/// stopped, this command does it at the log, and the gateway hears of it when both run again.
+/// Check the clock first: tokens expire, and used assertions are purged, by the accepted time. A record names operator,
+/// reason, and the time before and after. A running signer informs the gateway; if it is stopped, this command writes
+/// to the log, and the gateway is informed once both run again.
 #[derive(Args)]
 pub struct ClockAccept {
     #[command(flatten)]
@@ -19,7 +19,7 @@ pub struct ClockAccept {
     reason: String,
 }
 
-/// What is said of what was done.
+/// Printed on success.
 const ACCEPTED: &str = "the signer trusts the time of the system's clock from now on; a gateway that is connected follows \
                         within seconds, and /readyz says when";
 const ACCEPTED_OFFLINE: &str = "the time of the system's clock is accepted in the log; signer and gateway trust it once they \
@@ -42,7 +42,6 @@ fn accept(config: &Config, reason: &str) -> Result<&'static str, (String, Status
     Ok(ACCEPTED_OFFLINE)
 }
 
-/// Does it.
 pub fn run(args: &ClockAccept) -> Status {
     let config = match read(&args.file) {
         Ok(config) => config,

@@ -1,7 +1,7 @@
-//! `chancery config check`: every mistake at once, each with its line; else a short summary.
+//! `chancery config check`: reports every mistake at once, each with its line, or else a short summary.
 //!
-//! What a service may read is decided by the kernel for its user alone. So root, which may read everything, starts this
-//! program once more for each service: that process becomes the service's user before it looks.
+//! The kernel decides what a service may read. Root may read everything, so root's check starts one process for each
+//! service, which becomes the service's user first.
 
 use super::{Status, fail};
 use crate::clock;
@@ -22,8 +22,8 @@ const CONFIG: u8 = 78;
 
 /// Names every mistake of a configuration at once, each with its line.
 ///
-/// As root it looks at each file as the user of the service that needs it. Ends with
-/// status 0 (nothing to correct), 66 (the file cannot be read) or 78 (mistakes).
+/// As root it checks each file as the user of the service that needs it. Ends with status 0 (no mistake), 66 (the file
+/// cannot be read) or 78 (mistakes).
 #[derive(Debug, clap::Args)]
 pub struct ConfigCheck {
     /// The configuration file.
@@ -32,15 +32,15 @@ pub struct ConfigCheck {
     /// Print one JSON object instead of lines.
     #[arg(long)]
     pub json: bool,
-    /// Leave out this machine's files and directories (the JWK sets belong to the configuration and are read).
+    /// Skip this machine's files and directories (JWK sets are part of the configuration and are read).
     #[arg(long)]
     pub file_only: bool,
-    /// Become the user of this service and print what it sees, for the process that asks.
+    /// Become the user of this service and print what it can read, for the process that started this one.
     #[arg(long, hide = true)]
     pub seen_by: Option<Service>,
 }
 
-/// One of two services with users of their own.
+/// One of two services with its own user.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum Service {
     /// `chancery serve`.
@@ -49,7 +49,7 @@ pub enum Service {
     Signer,
 }
 
-/// What one process sees of this machine.
+/// Result of one process's check of this machine.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Seen {
     problems: Vec<HostProblem>,
@@ -71,7 +71,7 @@ pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<Status> {
     };
     let mut seen = if args.file_only { Seen::default() } else { look(args, &config)? };
     find_lines(&args.config, &mut seen.problems);
-    // What this user may not look at, another may: no mistake of the file.
+    // A file that this user may not read is no mistake: another user may.
     let (denied, wrong): (Vec<_>, Vec<_>) = seen.problems.into_iter().partition(|p| p.denied);
     let mut notes = notes(&config, &denied);
     notes.extend(seen.notes);
@@ -94,7 +94,7 @@ pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<Status> {
     Ok(if wrong.is_empty() { 0 } else { CONFIG })
 }
 
-/// What the processes of this configuration see of this machine.
+/// Checks this machine for the processes of this configuration.
 fn look(args: &ConfigCheck, config: &Config) -> io::Result<Seen> {
     match &config.signer {
         SignerMode::Separate { .. } if geteuid().is_root() => {
@@ -107,7 +107,7 @@ fn look(args: &ConfigCheck, config: &Config) -> io::Result<Seen> {
     }
 }
 
-/// What `process` sees, as the user that runs.
+/// Checks for `process`, as the current user.
 fn see(config: &Config, process: Process) -> Seen {
     let mut seen = Seen { problems: check_host(config, process), notes: Vec::new() };
     if let (Some(tls), Process::Gateway | Process::Both) = (&config.http.tls, process) {
@@ -126,7 +126,7 @@ fn see(config: &Config, process: Process) -> Seen {
     seen
 }
 
-/// Starts this program for one service, and takes what it sees.
+/// Starts this program for one service, and reads its result.
 fn ask(args: &ConfigCheck, service: &str) -> io::Result<Seen> {
     let file = std::path::absolute(&args.config)?;
     let output = Command::new(std::env::current_exe()?)
@@ -139,7 +139,7 @@ fn ask(args: &ConfigCheck, service: &str) -> io::Result<Seen> {
     })
 }
 
-/// The other side of [`ask`]: one JSON object of what the service's user sees.
+/// The process that [`ask`] starts: prints the result for the service's user as one JSON object.
 fn see_as_service(
     args: &ConfigCheck,
     loaded: Result<Config, Mistakes>,
@@ -153,7 +153,7 @@ fn see_as_service(
         Service::Signer => ("signer.signer_user", signer_user, Process::Signer),
     };
     let mut seen = match become_user(name) {
-        // The configuration and its JWK sets are read by the service too.
+        // The service reads the configuration and its JWK sets too.
         Ok(true) => match load(&args.config) {
             Ok(config) => see(&config, process),
             Err(mistakes) => Seen { problems: HostProblem::from_mistakes(&mistakes), notes: Vec::new() },
@@ -163,14 +163,14 @@ fn see_as_service(
     };
     for problem in &mut seen.problems {
         problem.user = Some(name.clone());
-        // This is the user that has to.
+        // This user needs the access.
         problem.denied = false;
     }
     writeln!(out, "{}", serde_json::to_string(&seen)?)?;
     Ok(0)
 }
 
-/// For good, with all groups that the user is a member of; false if there is no such user.
+/// Irrevocably, with all groups of the user; false if there is no such user.
 fn become_user(name: &str) -> io::Result<bool> {
     let Some(user) = User::from_name(name)? else { return Ok(false) };
     initgroups(&CString::new(name)?, user.gid)?;
@@ -189,7 +189,7 @@ fn refuse(args: &ConfigCheck, mistakes: &Mistakes, out: &mut impl Write) -> io::
     }
 }
 
-/// What an operator should know although it is no mistake.
+/// Warnings, which are no mistakes.
 fn notes(config: &Config, denied: &[HostProblem]) -> Vec<String> {
     let mut notes: Vec<String> = denied.iter().map(|p| format!("not looked at: {p}")).collect();
     notes.extend(config.warnings());
@@ -207,7 +207,7 @@ fn notes(config: &Config, denied: &[HostProblem]) -> Vec<String> {
     let servers = config.resource_servers.iter().map(|r| (&r.client_id, &r.authentication.secrets));
     let clients = config.clients.iter().map(|c| (&c.client_id, &c.authentication.secrets));
     for (id, secrets) in servers.chain(clients) {
-        // As in the examples: the hash of no secret that anybody knows.
+        // The placeholder hashes of the examples.
         if secrets.0.iter().any(|hash| hash.iter().take(16).all(|b| *b == 0)) {
             notes.push(format!("client_secret_sha256 of {id} is still the example's: nobody can use it"));
         }

@@ -1,4 +1,4 @@
-//! `chancery key generate`: makes each key that the configuration names and the token lacks.
+//! `chancery key generate`: makes each configured key that the token lacks.
 
 use super::{ConfigFile, Status, fail, load, operator, watched_calls};
 use crate::config::Process;
@@ -8,9 +8,9 @@ use serde_json::json;
 
 /// Makes the first generation of each series of keys that the token lacks, with a full template, and proves each.
 ///
-/// Before `audit init` the keys are recorded by it; afterwards the service has to be stopped, and each new key is
-/// recorded at once. A generation that has signed and is missing is not made anew, since that would be another key: put it
-/// back, or make the one after it (--after), which signs in its place.
+/// `audit init` records keys that were made before it; afterwards the service must be stopped, and each new key is
+/// recorded at once. A missing generation that has signed is not made again, since that would be another key: restore
+/// it, or make the one after it (--after), which signs in its place.
 #[derive(Args)]
 pub struct KeyGenerate {
     #[command(flatten)]
@@ -23,7 +23,6 @@ pub struct KeyGenerate {
     json: bool,
 }
 
-/// Does it.
 pub fn run(args: &KeyGenerate) -> Status {
     let config = match load(&args.file, Process::Signer) {
         Ok(config) => config,

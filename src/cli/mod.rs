@@ -1,18 +1,17 @@
-//! What an operator and an auditor type: one file a command, and the only place that puts the rooms together.
+//! The commands: one file each, and the only place that connects the rooms.
 //!
 //! Exit statuses follow sysexits(3): 64 usage, 65 data, 66 no input, 69 unavailable, 70 a hung module, 74 input or
 //! output, 75 try again later, 77 no permission (of the signer: a PIN that the token refused, which nothing may try again), 78
 //! configuration.
 
-/// Writes one line to standard output. What was done stays done when its reader has gone away (`| head`), so that is no
-/// error and no panic.
+/// Writes one line to standard output. A closed pipe (`| head`) is no error: the command has done its work.
 macro_rules! say {
     ($($words:tt)*) => {
         drop(std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($words)*))))
     };
 }
 
-/// The same to standard error.
+/// Writes one line to standard error.
 macro_rules! complain {
     ($($words:tt)*) => {
         $crate::cli::complain(&format!($($words)*))
@@ -137,9 +136,9 @@ pub(crate) type Status = u8;
 pub fn run() -> ! {
     let status = done();
     telemetry::flush();
-    // Its reader may have gone.
+    // The reader of the pipe may be gone.
     let _ = std::io::stdout().flush();
-    // Not by coming back from `main`: a module's destructors must not run while a thread may be inside it.
+    // Not by returning from `main`: a module's destructors must not run while a thread may be inside the module.
     leave(status)
 }
 
@@ -148,12 +147,12 @@ fn done() -> Status {
         Ok(cli) => cli,
         Err(error) => {
             let status = if error.use_stderr() { 64 } else { 0 };
-            // Nowhere to say it when the terminal is gone.
+            // There is no other place to report a closed terminal.
             let _ = error.print();
             return status;
         }
     };
-    // Before a command sees a PIN, a key or a secret: no core file holds it, and no other process of this user reads our
+    // Before a command reads a PIN, a key or a secret: no core dump, and no other process of this user can read the
     // memory.
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         return fail(&format!("core files and ptrace cannot be turned off: {error}"), 71);
@@ -176,7 +175,7 @@ fn done() -> Status {
     }
 }
 
-/// The calls of a command into the module: one that hangs ends the command.
+/// Calls of a command into the module; a call that hangs ends the command.
 pub(crate) fn watched_calls(config: &Config) -> Result<Calls, Status> {
     let hung = |what: String| {
         fail(&what, 70);
@@ -185,8 +184,8 @@ pub(crate) fn watched_calls(config: &Config) -> Result<Calls, Status> {
     Calls::watch(config.hsm.deadline, hung).map_err(|error| fail(&error, 71))
 }
 
-/// The configuration as used; every mistake goes to standard error. For commands that need nothing of this machine but
-/// the log.
+/// The configuration as used; prints every mistake to standard error. For commands that use only the log on this
+/// machine.
 pub(crate) fn read(file: &ConfigFile) -> Result<Config, Status> {
     config::load(&file.config).map_err(|mistakes| {
         complain!("{mistakes}");
@@ -194,7 +193,7 @@ pub(crate) fn read(file: &ConfigFile) -> Result<Config, Status> {
     })
 }
 
-/// The same, and what it names on this machine must be there.
+/// As [`read`], but everything that the configuration names on this machine must exist.
 pub(crate) fn load(file: &ConfigFile, process: config::Process) -> Result<Arc<Config>, Status> {
     usable(file, process).map_err(|unusable| {
         complain(&unusable.mistakes);
@@ -202,17 +201,17 @@ pub(crate) fn load(file: &ConfigFile, process: config::Process) -> Result<Arc<Co
     })
 }
 
-/// Why a configuration cannot be used.
+/// A configuration that cannot be used.
 pub(crate) struct Unusable {
     /// Every mistake, a line each.
     pub(crate) mistakes: String,
-    /// What the process ends with.
+    /// Exit status.
     pub(crate) status: Status,
-    /// The configuration, where only this machine lacks something that it names.
+    /// The configuration, if its only mistakes are missing parts of this machine.
     pub(crate) config: Option<Box<Config>>,
 }
 
-/// As [`load`], for a process that tells others what is wrong.
+/// As [`load`], for a process that reports the mistakes to others.
 pub(crate) fn usable(file: &ConfigFile, process: config::Process) -> Result<Arc<Config>, Unusable> {
     let config = config::load(&file.config).map_err(|mistakes| Unusable {
         mistakes: mistakes.to_string(),
@@ -228,29 +227,29 @@ pub(crate) fn usable(file: &ConfigFile, process: config::Process) -> Result<Arc<
     Err(Unusable { mistakes: lines.join("\n"), status: 78, config: Some(Box::new(config)) })
 }
 
-/// Writes to standard error; each line with its priority where that leads to the journal.
+/// Writes to standard error, each line with its syslog priority when the journal reads it.
 pub(crate) fn complain(words: &str) {
     let priority = telemetry::priority(tracing::Level::ERROR);
     let text = format!("{priority}{}\n", words.replace('\n', &format!("\n{priority}")));
-    // Nowhere to say it when standard error itself is gone.
+    // There is no other place to report a closed standard error.
     let _ = Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
 }
 
-/// Says why a command ends, for a person.
+/// Prints the reason for an end, and returns the status.
 pub(crate) fn fail(error: &dyn std::fmt::Display, status: Status) -> Status {
     complain!("chancery: {error}");
     status
 }
 
-/// Sends log lines to standard error, until what it returns is dropped.
+/// Writes log lines to standard error until the result is dropped.
 pub(crate) fn log_lines(lines: LogLines) -> Result<Telemetry, Status> {
     let lines = if lines.is_json(std::io::stderr().is_terminal()) { Lines::Json } else { Lines::Human };
     let status = |error: &TelemetryError| if matches!(error, TelemetryError::Filter(_)) { 78 } else { 71 };
     telemetry::init(lines).map_err(|error| fail(&error, status(&error)))
 }
 
-/// The account that gives a command, for records of administrative acts. `chancery-once` runs commands as the signer's
-/// user and hands on which account it was given by; that account could say anything, as it could run anything as that user.
+/// The account that runs a command, for records of administrative acts. `chancery-once` runs commands as the signer's
+/// user and passes the caller's account on. That user could forge it, as it could run any command itself.
 pub(crate) fn operator() -> String {
     let uid = nix::unistd::getuid();
     let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);

@@ -1,10 +1,10 @@
-//! `chancery pin clear`: the operator has looked after a PIN that the token refused.
+//! `chancery pin clear`: removes the mark of a refused PIN.
 
 use super::{ConfigFile, Status, fail, load};
 use crate::config::Process;
 use crate::signer::clear_refused_pin;
 
-/// Does it, and says what the mark said. The token is not touched.
+/// Prints the content of the mark. The token is not used.
 pub fn run(args: &ConfigFile) -> Status {
     let config = match load(args, Process::Signer) {
         Ok(config) => config,

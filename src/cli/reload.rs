@@ -1,4 +1,4 @@
-//! A new configuration for a gateway that runs: because an operator says so (SIGHUP), or because the signer has another.
+//! Replaces the configuration of a running gateway, at SIGHUP or when the signer has another one.
 
 use crate::config::{self, Config, ConfigDigest};
 use crate::door::{SignerClient, message::Ask};
@@ -10,23 +10,24 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-/// How long the signer has to record a new configuration; without the record the gateway does not use it.
+/// Limit of time for the signer's record of a new configuration; without the record the gateway does not use it.
 const RECORD: Duration = Duration::from_secs(10);
 
-/// What takes new configurations over.
+/// The task that takes over new configurations.
 pub(super) struct Reload {
     /// The configuration file.
     pub(super) file: PathBuf,
     /// Records a new configuration before it is used.
     pub(super) client: SignerClient,
-    /// The configuration of the moment.
+    /// The current configuration.
     pub(super) current: watch::Sender<Arc<Config>>,
-    /// The one that requests are served by; `None` for that of the start.
+    /// The one that serves requests; `None` for that of the start.
     pub(super) is_taken_over: watch::Receiver<Option<Arc<Config>>>,
 }
 
 impl Reload {
-    /// Until the gateway ends. `restart` is told when only a restart of the gateway brings it and its signer together.
+    /// Runs until the gateway ends. `restart` is notified when only a restart of the gateway makes both configurations
+    /// equal.
     pub(super) async fn run(
         mut self,
         mut disagrees: watch::Receiver<Option<ConfigDigest>>,
@@ -63,7 +64,8 @@ impl Reload {
         }
     }
 
-    /// What a running gateway can take, once the log says so. One line says what was taken over and what was not.
+    /// Takes over what a running gateway can, after the log has recorded it. One line names what was taken over and
+    /// what was not.
     async fn take_over(&mut self, new: &Config, rules: bool) {
         let before = Arc::clone(&self.current.borrow());
         let merged = Arc::new(before.reloaded(new, rules));
@@ -110,7 +112,7 @@ impl Reload {
     }
 }
 
-/// Every mistake of a broken file is logged, and changes nothing.
+/// Logs every mistake of a broken file, which changes nothing.
 async fn read(file: &Path) -> Option<Config> {
     let path = file.to_owned();
     // Not on a thread that serves requests.

@@ -1,4 +1,4 @@
-//! `chancery serve`: the gateway, and in the child way of running its signer.
+//! `chancery serve`: the gateway, with the signer as a child if the configuration has no `[signer]`.
 
 use super::reload::Reload;
 use super::{ConfigFile, Status, fail, load, log_lines};
@@ -14,17 +14,16 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-/// How long the signer, or the connection to it, has to end.
+/// Limit of time for the signer, or the connection to it, to end.
 const SIGNER_END: Duration = Duration::from_secs(30);
 
-/// How long the threads of the runtime have then.
+/// Limit of time for the threads of the runtime to end after that.
 const RUNTIME_END: Duration = Duration::from_secs(1);
 
-/// How long the gateway goes on at most once it is asked to stop: what its unit gives it, and a bit more.
+/// Longest time from a request to stop to the end: the unit's timeout is a little longer.
 pub const LONGEST_END: Duration =
     Duration::from_secs(http::LONGEST_END.as_secs() + SIGNER_END.as_secs() + RUNTIME_END.as_secs());
 
-/// Does it.
 pub fn run(args: &ConfigFile) -> Status {
     let config = match load(args, Process::Gateway) {
         Ok(config) => config,
@@ -52,8 +51,8 @@ pub fn run(args: &ConfigFile) -> Status {
     status
 }
 
-/// As many files as connections need: with the usual 1,024, strangers who fill all places would leave none for a new
-/// signer.
+/// Raises the limit of open files to the number of connections: with the usual 1,024, a full pool would leave none for
+/// a new connection to the signer.
 fn allow_open_files(connections: usize) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let wanted = (connections as u64).saturating_add(512);
@@ -74,7 +73,7 @@ fn allow_open_files(connections: usize) {
     }
 }
 
-/// One thread needs no scheduler between threads; more cores get more.
+/// One thread needs no work-stealing scheduler.
 fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -88,7 +87,7 @@ fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
-    // Before anything listens: from then on an end is one in order.
+    // Before anything listens: from then on a signal ends the gateway in order.
     let signals = asked_to_stop().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?)));
     let (asked_to_stop, asked_to_reload) = match signals {
         Ok(signals) => signals,
@@ -98,7 +97,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         Ok(kept) => kept.unwrap_or_default(),
         Err(error) => return fail(&error, 74),
     };
-    // Before anything listens: the clock is compared with the last time that this gateway was sure of.
+    // Before anything listens: compares the clock with the last time that this gateway stored.
     let clock = match store.clock() {
         Ok(last) => Clock::start(Sources::system(), last.as_ref()),
         Err(error) => return fail(&error, 74),
@@ -108,7 +107,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
         Err(error) => return fail(&error, 65),
     };
     let (checkpoints, _) = watch::channel(memory);
-    // The order of an end: first no new requests, then no signer.
+    // The order of an end: first the requests, then the signer.
     let (stop_http, http_stopped) = watch::channel(false);
     let (stop_signer, signer_stopped) = watch::channel(false);
     let (current, live) = watch::channel(Arc::clone(&config));
@@ -157,7 +156,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
             let _ = kept.await;
             return status;
         }
-        // Never: it ends when it is told to.
+        // Unreachable: the link ends only when it is told to.
         _ = &mut link => 70,
         Ok(()) = restart => 75,
         () = asked_to_stop => 0,
@@ -171,17 +170,18 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     stop_signer.send_replace(true);
     if !link.is_finished() && tokio::time::timeout(SIGNER_END, &mut link).await.is_err() {
         tracing::error!("the signer did not end in {} seconds", SIGNER_END.as_secs());
-        // A child is killed with it.
+        // Kills a child too.
         link.abort();
         let _ = link.await;
         return status;
     }
-    // Ends with the link, which was told the last checkpoint: without it a log could be rolled back to the one before.
+    // Ends with the link, which received the last checkpoint: if it were not stored, the log could be rolled back to
+    // the one before.
     let _ = kept.await;
     status
 }
 
-/// SIGTERM or SIGINT, heard from this call on.
+/// SIGTERM or SIGINT, received from this call on.
 fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
@@ -192,8 +192,8 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// The gateway's own memory of the log: what it shows the signer at the next handshake. What was not kept is tried again
-/// each second; `lag` says for how long.
+/// Stores the log's newest checkpoint, which the gateway shows the signer at the next handshake. Retries each second;
+/// `lag` has the time since the last success.
 async fn keep_checkpoints(
     store: Store,
     origin: String,
@@ -235,8 +235,8 @@ async fn keep_checkpoints(
     }
 }
 
-/// Tells when the clock is in doubt and when it is trusted again, and keeps the time for the next start: twice a minute,
-/// since the next start needs the last time no better than its tolerance, and at each change.
+/// Logs when the clock is in doubt and when it is trusted again, and stores the time for the next start: at each change
+/// and twice a minute, which is finer than the tolerance of the next start.
 async fn watch_clock(clock: Clock, store: Store, client: SignerClient) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     let mut kept = 0_u32;
@@ -274,8 +274,8 @@ async fn watch_clock(clock: Clock, store: Store, client: SignerClient) {
     }
 }
 
-/// Rows of tokens and assertions that have ended an hour ago are of no use: an unknown token is inactive too. A clock that
-/// is in doubt or settles purges nothing.
+/// Purges rows of tokens and assertions that expired an hour ago: an unknown token is inactive too. A clock that is in
+/// doubt or settles purges nothing.
 async fn forget_expired(store: Store, clock: Clock) {
     let mut every = tokio::time::interval(Duration::from_secs(60));
     loop {
@@ -287,8 +287,8 @@ async fn forget_expired(store: Store, clock: Clock) {
     }
 }
 
-/// READY once both listeners are there: without a signer requests are answered too, with 503. The status line says how
-/// the signer is. Then the watchdog's pings.
+/// READY=1 once both listeners are bound: without a signer requests are answered with 503. STATUS= has the signer's
+/// state. Then the pings of the watchdog.
 async fn tell_systemd(client: SignerClient, listens: oneshot::Receiver<()>) {
     if listens.await.is_err() {
         return;

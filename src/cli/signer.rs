@@ -1,5 +1,5 @@
-//! `chancery signer`: the process that holds PIN, token and log. It talks to nobody but the gateway and, on a socket
-//! of its own, to operators on the same machine.
+//! `chancery signer`: the process that holds PIN, token and log. It serves the gateway and, on sockets of their own,
+//! operators and auditors on the same machine.
 
 use super::{ConfigFile, Status, Unusable, complain, fail, log_lines, usable};
 use crate::audit::{Event, Outcome};
@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-/// The longest that one batch may take to become durable. A thread that waits for a disk cannot be ended, the process
-/// can; the next one reads the log from the disk as soon as it answers. Storage on a network changes paths sooner.
+/// The longest time for one batch to become durable. A thread that waits for a disk cannot be ended, but the process
+/// can; the next one reads the log from the disk once it answers. Network storage fails over sooner.
 const DISK_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long an end in order may take; beyond it the process ends as it is.
+/// Limit of time for an end in order; then the process exits.
 pub const LONGEST_END: Duration = Duration::from_secs(45);
 
 /// Signs and records for a gateway.
@@ -40,7 +40,6 @@ pub struct SignerArgs {
     child: bool,
 }
 
-/// Does it.
 pub fn run(args: &SignerArgs) -> Status {
     let config = match usable(&args.file, Process::Signer) {
         Ok(config) => config,
@@ -55,7 +54,7 @@ pub fn run(args: &SignerArgs) -> Status {
         Ok(guard) => guard,
         Err(status) => return status,
     };
-    // Before the log is opened, and records are added to it.
+    // Before the log is opened and records are appended.
     if let Err((error, status)) = may_be_reached(args.child, &config) {
         tracing::error!(%error, "the signer does not start");
         systemd::status(&error);
@@ -113,12 +112,12 @@ pub fn run(args: &SignerArgs) -> Status {
         tracing::warn!(%error, "nothing watches over the end");
     }
     let status = end(service, &config, &identity, why);
-    // Whatever else ended it: a PIN that was refused meanwhile must not be tried again.
+    // A late refusal of the PIN decides the status: the unit must not try that PIN again.
     if ended.try_iter().any(|late| matches!(late, Ending::TokenLost { pin: true, .. })) { 77 } else { status }
 }
 
-/// Ends the process when a call into the module does not return, from the first one on and also while everything else
-/// has ended: the thread inside the module cannot be ended, the process can.
+/// Ends the process when a call into the module does not return, from the first call on and also during the end of the
+/// process: a thread inside the module cannot be ended.
 fn hung(
     child: bool,
     config: Arc<Config>,
@@ -128,7 +127,7 @@ fn hung(
     move |what| {
         tracing::error!(%what, "a call into the PKCS#11 module hangs; the signer ends");
         if serving.load(Ordering::Acquire) {
-            // Beside the thread that hangs; the main thread may hang as well.
+            // On a thread of its own, since the main thread may hang as well.
             let watched = end_at_last(Duration::from_secs(5));
             if watched.is_ok() && ending.send(Ending::Hung(what)).is_ok() {
                 return;
@@ -141,19 +140,19 @@ fn hung(
     }
 }
 
-/// Without the module's destructors.
+/// Skips the module's destructors.
 fn end_now(status: Status) -> ! {
     telemetry::flush();
     leave(status)
 }
 
-/// How long a signer that cannot start waits for a gateway to tell it why: gateways come every five seconds.
+/// How long a signer that cannot start waits for a gateway to send it the reason: gateways connect every five seconds.
 const LAST_WORDS: Duration = Duration::from_secs(6);
 
-/// Tells systemd, and one gateway that says hello, why there is no signer. For one that does not serve.
+/// Reports to systemd, and to one gateway, why the signer does not start.
 ///
-/// After a failure of the log's disk (74) it stays for all of [`LAST_WORDS`]: its service manager starts the next one a
-/// second after its end, and each start may have added records.
+/// After a failure of the log's disk (74) it waits for all of [`LAST_WORDS`]: the service manager restarts it a second
+/// after its end, and each start may append records.
 fn last_words(child: bool, config: Option<&Config>, reason: &str, status: Status) {
     systemd::status(&reason.replace('\n', "; "));
     if child {
@@ -195,7 +194,7 @@ fn last_words(child: bool, config: Option<&Config>, reason: &str, status: Status
     }
 }
 
-/// Whether a gateway could come: else why not, and what the process ends with.
+/// Whether the gateway can connect: else the reason and the exit status.
 fn may_be_reached(child: bool, config: &Config) -> Result<(), (String, Status)> {
     match &config.signer {
         _ if child => Ok(()),
@@ -217,7 +216,7 @@ fn may_be_reached(child: bool, config: &Config) -> Result<(), (String, Status)> 
     }
 }
 
-/// Whether another process listens there.
+/// Whether another process listens on the socket.
 fn is_taken(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
 }
@@ -226,8 +225,8 @@ const fn appliance_identity(identity: &Identity) -> Identity {
     Identity { config: identity.config, program: identity.program }
 }
 
-/// Until there is a reason to end; once a second the gateways hear how the signer is, and systemd that no call hangs, of
-/// the module or the disk. This thread waits for neither.
+/// Waits for a reason to end; once a second it sends the signer's state to the gateways, and a ping to systemd while no
+/// call to the module or the disk hangs. This thread waits for neither.
 fn wait(service: &Arc<Service>, ended: &mpsc::Receiver<Ending>, calls: &Calls) -> Ending {
     loop {
         match ended.recv_timeout(Duration::from_secs(1)) {
@@ -248,8 +247,8 @@ fn wait(service: &Arc<Service>, ended: &mpsc::Receiver<Ending>, calls: &Calls) -
     }
 }
 
-/// Nothing looks for hung calls while the process ends, and an end in order waits for threads that may be inside the
-/// module: after a while the process ends all the same, so that the next one can take its place.
+/// Ends the process after `patience` at the latest: during the end nothing watches for hung calls, and an end in order
+/// waits for threads that may be inside the module.
 fn end_at_last(patience: Duration) -> std::io::Result<()> {
     std::thread::Builder::new().name("end".to_owned()).spawn(move || {
         std::thread::sleep(patience);
@@ -279,13 +278,13 @@ fn end(service: Arc<Service>, config: &Config, identity: &Identity, why: Ending)
             lost(&service, config, identity, &reason);
             end_now(70)
         }
-        // Nothing may be written after a failed sync: the next start reads the log from the disk.
+        // Nothing is written after a failed sync: the next start reads the log from the disk.
         Ending::LogFailed(reason) => {
             tracing::error!(%reason, "the audit log failed; the signer ends at once");
             service.say_why(&reason);
             end_now(74)
         }
-        // Nothing more is added to a log that is not the one that was known, and nobody starts on it again.
+        // Nothing is appended to a log that does not extend the known one.
         Ending::RolledBack(reason) => {
             tracing::error!(%reason, "the audit log was rolled back or changed; restore it from a copy");
             end_now(65)
@@ -293,7 +292,7 @@ fn end(service: Arc<Service>, config: &Config, identity: &Identity, why: Ending)
     }
 }
 
-/// Recorded, told to the gateways, and remembered for the start that finds the token again.
+/// Records the loss, tells the gateways, and marks it for the start that finds the token again.
 fn lost(service: &Service, config: &Config, identity: &Identity, reason: &str) {
     remember_lost_token(config, reason);
     record_event(service.log(), Event::TokenLost, Outcome::Failure, reason, identity);
@@ -316,7 +315,7 @@ fn watch_signals(child: bool, ending: &Sender<Ending>) -> std::io::Result<()> {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
-                    // What the gateway takes over at a reload is not the signer's: secrets, key sets, certificates.
+                    // A reload changes secrets, key sets and certificates of the gateway alone.
                     _ = hangup.recv() => {
                         tracing::warn!("SIGHUP changes nothing in the signer: it reads its configuration when it starts");
                         continue;
@@ -348,9 +347,9 @@ fn meet_gateways(
         })?;
         return Ok(());
     }
-    // Made sure of before the log was opened.
+    // `may_be_reached` has checked the mode before the log was opened.
     let SignerMode::Separate { socket, gateway_user, .. } = &config.signer else { return Ok(()) };
-    // Peer credentials decide which process may connect, not the file's mode.
+    // Peer credentials, not the file's mode, decide which process may connect.
     let listener = bind(socket, 0o666)?;
     let (service, user) = (Arc::downgrade(service), gateway_user.clone());
     std::thread::Builder::new().name("gateways".to_owned()).spawn(move || {
@@ -365,7 +364,7 @@ fn meet_gateways(
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!(%error, "no gateway can be accepted at the moment; trying again and again");
                     }
-                    // Without file descriptors the next try fails at once as well.
+                    // Without file descriptors the next accept(2) fails at once as well.
                     std::thread::sleep(Duration::from_millis(100));
                     continue;
                 }

@@ -14,11 +14,11 @@ use cryptoki::slot::Slot;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Which login made a handle. Each new login begins another epoch, in which older handles may name other keys.
+/// Number of the login that made a handle. In a later epoch the same handle may name another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
 
-/// A token that is logged in. Cheap to clone; all clones share the login, which ends with the process and not before.
+/// A token that is logged in. Cheap to clone; all clones share the login, which lasts until the process ends.
 #[derive(Clone)]
 pub struct Hsm(Arc<Access>);
 
@@ -32,23 +32,23 @@ pub(super) struct Access {
     refused: PinRefused,
 }
 
-/// Is told at once, before anything else is done, that the token refused the PIN.
+/// Called first of all when the token has refused the PIN.
 pub type PinRefused = Box<dyn Fn(PinProblem) + Send + Sync>;
 
 struct Login {
-    /// Gone for good once the token refused it.
+    /// `None` for good once the token refused it.
     pin: Option<Pin>,
-    /// Only there to be open: with an application's last session its login ends (PKCS#11 3.1 §5.6.4).
+    /// Keeps the login: it ends with an application's last session (PKCS#11 3.1 §5.6.4).
     anchor: Session,
 }
 
 impl Hsm {
     /// Loads the module, finds the token and logs in.
     ///
-    /// A token that cannot be found is looked for again four times within 0.6 s. A login that failed for another reason
-    /// than the PIN is tried once more. The PIN is not given to the token at all when its flags warn, and never again after
-    /// it was refused: `refused` hears of that, from this call and from every later login. When this process is logged
-    /// in to the token already, PKCS#11 does not check the PIN.
+    /// A token that cannot be found is searched again four times within 0.6 s. A login that failed for another reason
+    /// than the PIN is tried once more. The PIN is not given to a token whose flags warn, and never again after a
+    /// refusal: `refused` is called then, from this call and from every later login. When this process is logged in to
+    /// the token already, PKCS#11 does not check the PIN.
     pub fn open(settings: &Settings, pin: &Pin, refused: PinRefused) -> Result<Self, OpenError> {
         open::open(settings, pin, refused)
     }
@@ -57,24 +57,24 @@ impl Hsm {
         Self(Arc::new(access))
     }
 
-    /// What the token said of itself when it was opened.
+    /// The token's own description when it was opened.
     pub fn token_info(&self) -> TokenInfo {
         self.0.info.clone()
     }
 
-    /// The labels of all private keys of the token, sorted; labels that are no UTF-8 are left out.
+    /// The labels of all private keys of the token, sorted; labels that are not UTF-8 are left out.
     pub fn labels(&self) -> Result<Vec<String>, HsmError> {
         self.0.with_session(find::labels)
     }
 
     /// Makes a key pair in the token, proves its attributes and one signature, and returns it.
     ///
-    /// Refuses a label or an id that is in use. After an error that follows the making, the pair stays in the token.
+    /// Refuses a label or an id that is in use. If a later step fails, the pair stays in the token.
     pub fn generate(&self, spec: &KeySpec) -> Result<Key, GenerateError> {
         generate::generate(self, spec)
     }
 
-    /// The one key with this label, after its attributes, its public half and one signature were proved.
+    /// The one key with this label, after its attributes, its public key and one signature were proved.
     pub fn find(&self, label: &str, algorithm: Algorithm) -> Result<Key, FindError> {
         find::find(self, label, algorithm)
     }
@@ -101,14 +101,15 @@ impl Access {
         Self { module, slot: found.slot, info: found.info, epoch: AtomicU64::new(0), login, refused }
     }
 
-    /// Read it before the session call whose handle it judges: a login in between then only makes the handle look older.
+    /// Read it before the session call that returns the handle: a login in between then only makes the handle look
+    /// older.
     pub(super) fn epoch(&self) -> Epoch {
         Epoch(self.epoch.load(Ordering::Acquire))
     }
 
     /// Logs in again, unless another thread did so since `lost`.
     ///
-    /// A PIN that the token refuses is forgotten: later calls fail without asking the token.
+    /// After a refusal of the PIN, later calls fail without asking the token.
     pub(super) fn log_in_again(&self, lost: Epoch) -> Result<(), HsmError> {
         let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
         if self.epoch() != lost {
@@ -130,7 +131,7 @@ impl Access {
         }
     }
 
-    /// A session that can sign and search, and not change the token.
+    /// A read-only session.
     pub(super) fn open_session(&self) -> Result<Session, HsmError> {
         Ok(self.module.open_ro_session(self.slot)?)
     }
@@ -140,7 +141,7 @@ impl Access {
         Ok(self.module.open_rw_session(self.slot)?)
     }
 
-    /// Runs `work`, which only reads, in a session of its own, with the recovery that its errors call for.
+    /// Runs `work`, which only reads, in a new session, with the recovery that its errors require.
     pub(super) fn with_session<T>(
         &self,
         work: impl Fn(&Session) -> Result<T, HsmError>,
@@ -149,7 +150,7 @@ impl Access {
         loop {
             let epoch = self.epoch();
             let done = self.open_session().and_then(|session| {
-                // Without a login a search finds no private key and says OK: that must not read as "there is none".
+                // Without a login a search returns CKR_OK and no private key: that must not mean that there is none.
                 match session.get_session_info()?.session_state() {
                     SessionState::RoUser | SessionState::RwUser => work(&session),
                     _ if recovery.logged_in_again => work(&session),
@@ -164,7 +165,7 @@ impl Access {
     }
 }
 
-/// One new session and one new login for one piece of work, and no more.
+/// One new session and one new login for one operation.
 #[derive(Default)]
 pub(super) struct Recovery {
     new_session: bool,
@@ -172,7 +173,7 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    /// `Ok` when the work may be tried once more, in a new session.
+    /// `Ok` when the operation may be tried once more, in a new session.
     pub(super) fn after(
         &mut self,
         error: HsmError,
@@ -191,7 +192,7 @@ impl Recovery {
     }
 }
 
-/// One `C_Login`, if the token's flags allow one: the only place that gives the PIN to the token.
+/// One `C_Login`, if the token's flags allow one: the only call that gives the PIN to the token.
 pub(super) fn log_in(
     module: &Pkcs11,
     slot: Slot,

@@ -1,4 +1,4 @@
-//! What the token says of a private key, and what it must say before the key is used.
+//! The attributes of a private key, and the values required before the key is used.
 
 use super::{HsmError, Refusal};
 use crate::jose::KeyKind;
@@ -25,7 +25,7 @@ pub struct KeyAttributes {
     pub extractable: Option<bool>,
     /// `CKA_NEVER_EXTRACTABLE`.
     pub never_extractable: Option<bool>,
-    /// `CKA_LOCAL`: made in the token. Told, not demanded: NSS and `NetHSM` deny it of their own keys.
+    /// `CKA_LOCAL`: made in the token. Recorded, not required: NSS and `NetHSM` report it as false for their own keys.
     pub local: Option<bool>,
     /// `CKA_ALWAYS_AUTHENTICATE`: a PIN for each signature.
     pub always_authenticate: Option<bool>,
@@ -42,7 +42,7 @@ pub struct KeyAttributes {
 }
 
 impl KeyAttributes {
-    /// Asks the token. What it leaves out stays `None`; nothing is taken by position.
+    /// Reads the attributes by type, not by position. Those that the token leaves out stay `None`.
     pub(super) fn read(session: &Session, key: ObjectHandle) -> Result<Self, HsmError> {
         let mut read = Self::default();
         for attribute in session.get_attributes(
@@ -87,8 +87,8 @@ impl KeyAttributes {
         Ok(read)
     }
 
-    /// Whether a key with these attributes may sign for us: it cannot leave the token, it does nothing but sign,
-    /// and the login alone lets it.
+    /// Whether a key with these attributes may sign: it cannot leave the token, can only sign, and needs no PIN for
+    /// each signature.
     pub(super) fn prove(&self, kind: KeyKind) -> Result<(), Refusal> {
         let expected = key_type(kind).to_string();
         if self.key_type.as_ref() != Some(&expected) {
@@ -98,7 +98,7 @@ impl KeyAttributes {
         if self.always_authenticate == Some(true) {
             return Err(Refusal::AlwaysAuthenticate);
         }
-        // Said by the token itself: silence is no proof.
+        // The token must state these: an absent attribute is no proof.
         for (name, found, expected) in [
             ("CKA_TOKEN", self.token, true),
             ("CKA_SENSITIVE", self.sensitive, true),
@@ -111,7 +111,7 @@ impl KeyAttributes {
                 return Err(Refusal::Attribute { name, expected, found });
             }
         }
-        // Left out by modules that do not know them for a kind of key.
+        // Modules leave these out for kinds of keys that cannot have them.
         for (name, found, expected) in [
             ("CKA_PRIVATE", self.private, true),
             ("CKA_SIGN_RECOVER", self.sign_recover, false),

@@ -1,10 +1,10 @@
-//! What a failure of the token means for whoever asked, and the name of the code that said so.
+//! Failures of the token, classed by the action that they require of the caller.
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 use std::fmt;
 
-/// What has to happen after a failure. The codes of each class are in [`HsmError::class`]'s source.
+/// The action after a failure. The source of [`HsmError::class`] lists the codes of each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
     /// The request cannot be done by this key or token: an error and an alarm, no retry.
@@ -36,7 +36,7 @@ impl fmt::Display for ErrorClass {
     }
 }
 
-/// Why the PIN is not to be tried. An operator has to act.
+/// Why the PIN is not tried. An operator has to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinProblem {
     /// `CKR_PIN_INCORRECT`, `CKR_PIN_INVALID`, `CKR_PIN_LEN_RANGE`.
@@ -63,7 +63,7 @@ pub enum PinProblem {
     /// `CKR_USER_PIN_NOT_INITIALIZED` or its flag.
     #[error("the token has no user PIN yet; set one with the token's own tool")]
     NotInitialized,
-    /// The token refused it earlier in this process, which has forgotten it since.
+    /// The token refused it earlier in this process, which has wiped it since.
     #[error(
         "the token refused the PIN earlier, so this process has forgotten it; put the right PIN in place and start again"
     )]
@@ -71,8 +71,8 @@ pub enum PinProblem {
 }
 
 impl PinProblem {
-    /// Whether the token refused this PIN. Otherwise its flags warned before any was tried, and to look at them again costs
-    /// no try.
+    /// Whether the token refused this PIN. Otherwise its flags warned before any try, and reading them again costs no
+    /// try.
     pub const fn is_refusal(self) -> bool {
         matches!(self, Self::Incorrect | Self::Locked | Self::Expired | Self::Forgotten)
     }
@@ -84,13 +84,13 @@ pub enum HsmError {
     /// Any code that is not about the PIN.
     #[error("the token answered {code} to {call}: {class}{}", if *.again { ", and a new one did not help" } else { "" })]
     Call {
-        /// What to do.
+        /// Required action.
         class: ErrorClass,
         /// For example `C_Sign`.
         call: String,
         /// For example `CKR_DEVICE_ERROR`.
         code: String,
-        /// The session or the login was made anew before, and this came again.
+        /// The failure came again after a new session or login.
         again: bool,
     },
     /// The PIN; every login after a refused one fails with [`PinProblem::Forgotten`].
@@ -99,7 +99,7 @@ pub enum HsmError {
 }
 
 impl HsmError {
-    /// What has to happen now.
+    /// The required action.
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Call { class, .. } => *class,
@@ -108,7 +108,7 @@ impl HsmError {
         }
     }
 
-    /// The same after a recovery that did not help.
+    /// The same failure after a recovery that did not help.
     pub(super) fn came_again(self) -> Self {
         match self {
             Self::Call { class, call, code, .. } => Self::Call { class, call, code, again: true },
@@ -116,7 +116,7 @@ impl HsmError {
         }
     }
 
-    /// What the token did not say itself, but would have said with this code.
+    /// For a condition that the token did not report itself, with the code that it would have.
     pub(super) fn lost(code: RvError, function: Function) -> Self {
         Self::from(Error::Pkcs11(code, function))
     }
@@ -125,7 +125,7 @@ impl HsmError {
 impl From<Error> for HsmError {
     fn from(error: Error) -> Self {
         let Error::Pkcs11(code, function) = error else {
-            // No code of the token: a missing function, or an answer that is not in the standard's form.
+            // No code of the token: a missing function, or an answer that violates the standard.
             return Self::Call {
                 class: ErrorClass::Module,
                 call: "a call".to_owned(),
@@ -155,7 +155,7 @@ const fn pin_problem(code: RvError) -> Option<PinProblem> {
     }
 }
 
-/// Everything unknown is the module's: a new process is always a safe answer.
+/// Unknown codes end the process: a new one is always safe.
 const fn class(code: RvError) -> ErrorClass {
     use RvError as R;
     match code {

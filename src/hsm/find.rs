@@ -1,4 +1,4 @@
-//! Finding a key, and proving what it is before anybody may sign with it.
+//! Finds a key, and proves that it may sign.
 
 use super::{ErrorClass, Hsm, HsmError, Key, KeyAttributes, mechanism, public_half};
 use crate::jose::{Algorithm, PublicKey, PublicKeyError, ToBeSigned};
@@ -6,10 +6,10 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use std::time::Duration;
 
-/// Why there is no key to sign with.
+/// Why no key was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
-    /// One half or both are missing.
+    /// The private or the public key object is missing.
     #[error(
         "the token holds no {half} key labelled {label:?} any more; look at the token, or restore the key from the token's backup (a key that is made anew is another key)"
     )]
@@ -19,7 +19,7 @@ pub enum FindError {
         /// `private` or `public`.
         half: &'static str,
     },
-    /// More than one: guessing would be signing with an unknown key.
+    /// More than one key: the right one is unknown.
     #[error(
         "the token holds {count} {half} keys labelled {label:?}, but exactly one may have it; delete or rename the others"
     )]
@@ -31,7 +31,7 @@ pub enum FindError {
         /// How many.
         count: usize,
     },
-    /// It is there and must not be used.
+    /// The key exists and must not be used.
     #[error("the key {label:?} is refused: {reason}")]
     Refused {
         /// The label.
@@ -60,7 +60,7 @@ impl FindError {
         }
     }
 
-    /// What has to happen; a key that is missing or refused is [`ErrorClass::Request`].
+    /// The required action; a key that is missing or refused is [`ErrorClass::Request`].
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } | Self::Ambiguous { .. } | Self::Refused { .. } => ErrorClass::Request,
@@ -72,7 +72,7 @@ impl FindError {
 /// Why a key must not be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// An attribute says, or does not say, what it must.
+    /// An attribute has another value than required, or none.
     #[error("{name} must be {expected} and the token says {}; it must not sign: delete it, and let chancery key generate make the key", said(*.found))]
     Attribute {
         /// For example `CKA_EXTRACTABLE`.
@@ -87,7 +87,7 @@ pub enum Refusal {
         "the token wants the PIN for each signature (CKA_ALWAYS_AUTHENTICATE), which this daemon does not do; make the key without it"
     )]
     AlwaysAuthenticate,
-    /// Another kind of key than the algorithm needs.
+    /// Another key type than the algorithm needs.
     #[error("its key type must be {expected} and is {found}")]
     KeyType {
         /// For example `CKK_EC`.
@@ -104,10 +104,10 @@ pub enum Refusal {
     /// An attribute of the public half is missing.
     #[error("its public half has no {0}")]
     PublicPart(&'static str),
-    /// RSA of a size out of bounds, or a point that is none.
+    /// RSA of a size out of bounds, or an invalid point.
     #[error(transparent)]
     PublicKey(#[from] PublicKeyError),
-    /// Private and public half do not belong together, or the token computes wrongly. An alarm.
+    /// The private and the public key do not match, or the token computes wrongly. An alarm.
     #[error("a signature that the token made for proof does not verify with its public half")]
     Unverified,
 }
@@ -120,18 +120,18 @@ fn said(found: Option<bool>) -> &'static str {
     }
 }
 
-/// A private key as it stands in the token, its attributes proved, and all that may be its public half: anybody may write a
-/// public object with its label, in many tokens without a login.
+/// A private key with proved attributes, and all public objects with its label. In many tokens any user may write a
+/// public object without a login.
 pub(super) struct Located {
     pub(super) handle: ObjectHandle,
     pub(super) attributes: KeyAttributes,
     pub(super) public: Vec<PublicKey>,
 }
 
-/// Public objects of one label that are read at most.
+/// Limit of public objects read for one label.
 const MOST_PUBLIC: usize = 256;
 
-/// How long a token has that shows nothing: some do so for a moment, and "nothing" would be believed.
+/// Time before a second search that must confirm an empty result: some tokens briefly show no objects.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// See [`Hsm::find`].
@@ -151,7 +151,8 @@ pub(super) fn find(hsm: &Hsm, label: &str, algorithm: Algorithm) -> Result<Key, 
     Ok(Key::new(hsm.clone(), label, public, attributes, epoch, handle))
 }
 
-/// The one private key with this label, its attributes, and what may be its public half. The outer error is the token's.
+/// The one private key with this label, its attributes, and the candidates for its public key. The outer error is the
+/// token's.
 pub(super) fn locate(
     session: &Session,
     label: &str,
@@ -181,7 +182,7 @@ pub(super) fn locate(
     }
 }
 
-/// One signature over a text that is no JWS and that nobody chose: the public half is the one that verifies it.
+/// Signs a constant text that is no JWS; the public key is the one that verifies it.
 fn prove(
     session: &Session,
     label: &str,
@@ -197,7 +198,8 @@ fn prove(
     Ok(public.ok_or_else(|| FindError::Refused { label: label.to_owned(), reason: Refusal::Unverified }))
 }
 
-/// The one private key with this label. One that the token shows without a login is not ours: anybody may have written it.
+/// The one private key with this label. An object that is visible without a login is refused: any user may have written
+/// it.
 fn private(
     session: &Session,
     label: &str,
@@ -221,7 +223,7 @@ fn labelled(session: &Session, class: ObjectClass, label: &str) -> Result<Vec<Ob
     search(session, &[Attribute::Class(class), Attribute::Label(label.as_bytes().to_vec())])
 }
 
-/// What fits; that nothing does is asked twice.
+/// The matching objects; an empty result is confirmed by a second search.
 fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, HsmError> {
     let found = session.find_objects(template)?;
     if !found.is_empty() {

@@ -1,4 +1,4 @@
-//! Making keys, with every attribute said.
+//! Makes keys, with every attribute in the template.
 
 use super::attributes::key_type;
 use super::{FindError, Hsm, HsmError, Key, find, public_half};
@@ -10,26 +10,26 @@ use cryptoki::session::Session;
 /// A key to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySpec {
-    /// `CKA_LABEL` of both halves; nothing in the token may have it yet. See [`super::KeyLabel`].
+    /// `CKA_LABEL` of both key objects; must be unused in the token. See [`super::KeyLabel`].
     pub label: String,
     /// The one algorithm that it will sign with.
     pub algorithm: Algorithm,
     /// 2048 to 8192 in steps of 256; read for RS256 and PS256 alone.
     pub rsa_bits: u32,
-    /// `CKA_ID` of both halves, not empty; nothing in the token may have it yet. Some tokens take two bytes only.
+    /// `CKA_ID` of both key objects, not empty; must be unused in the token. Some tokens accept two bytes only.
     pub id: Vec<u8>,
 }
 
-/// Why no key was made, or none that may be used.
+/// Why no usable key was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateError {
     /// The label or id is in use. Nothing was made.
     #[error("the token holds {what} already; nothing was made")]
     Exists {
-        /// Which of them, with its value.
+        /// The label or id, with its value.
         what: String,
     },
-    /// The request makes no sense. Nothing was made.
+    /// The request is invalid. Nothing was made.
     #[error("no key can be made so: {0}")]
     Spec(&'static str),
     /// The token did not make it.
@@ -40,7 +40,7 @@ pub enum GenerateError {
         /// How.
         error: HsmError,
     },
-    /// It was made and stands in the token, but must not be used.
+    /// The key was made and stays in the token, but must not be used.
     #[error(
         "the new key {label:?} was made but does not pass its proof, so it must not be used; delete both halves with the token's own tool before another attempt: {error}"
     )]
@@ -59,12 +59,12 @@ pub(super) fn generate(hsm: &Hsm, spec: &KeySpec) -> Result<Key, GenerateError> 
     if let Some(what) = hsm.access().with_session(|session| in_use(session, spec)).map_err(failed)? {
         return Err(GenerateError::Exists { what });
     }
-    // Not tried again after an error: nobody knows whether the pair was made.
+    // Not retried after an error: the pair may have been made.
     let made = hsm.access().open_writing_session().and_then(|session| {
         Ok(session.generate_key_pair(&mechanism(spec), &public_template(spec), &private_template(spec))?)
     });
     made.map_err(failed)?;
-    // Looked for as any key: what counts is what the token says now, not what it was told.
+    // Found like any other key: the token's answer counts, not the template.
     find::find(hsm, &spec.label, spec.algorithm)
         .map_err(|error| GenerateError::Unproved { label: spec.label.clone(), error })
 }
@@ -83,7 +83,7 @@ fn check(spec: &KeySpec) -> Result<(), GenerateError> {
     Ok(())
 }
 
-/// Objects of any class count: a certificate of that name belongs to some key too.
+/// Objects of any class count: a certificate with that label belongs to some key too.
 fn in_use(session: &Session, spec: &KeySpec) -> Result<Option<String>, HsmError> {
     if !session.find_objects(&[Attribute::Label(spec.label.as_bytes().to_vec())])?.is_empty() {
         return Ok(Some(format!("an object labelled {:?}", spec.label)));
@@ -102,7 +102,7 @@ const fn mechanism(spec: &KeySpec) -> Mechanism<'static> {
     }
 }
 
-/// It signs, stays, and does nothing else. Modules that are told less allow decryption, unwrapping and more.
+/// Allows signing and nothing else. Modules given less allow decryption, unwrapping and more.
 pub(super) fn private_template(spec: &KeySpec) -> Vec<Attribute> {
     vec![
         Attribute::Class(ObjectClass::PRIVATE_KEY),
@@ -123,7 +123,7 @@ pub(super) fn private_template(spec: &KeySpec) -> Vec<Attribute> {
     ]
 }
 
-/// It verifies and does nothing else.
+/// Allows verification and nothing else.
 pub(super) fn public_template(spec: &KeySpec) -> Vec<Attribute> {
     let kind = spec.algorithm.kind();
     let mut template = vec![

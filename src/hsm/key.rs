@@ -1,4 +1,4 @@
-//! A key of the token, and its handle behind the guard of the epoch that made it.
+//! A key of the token, and its handle, which is valid in one epoch alone.
 
 use super::access::Epoch;
 use super::{Hsm, KeyAttributes};
@@ -16,7 +16,7 @@ struct Inner {
     label: Arc<str>,
     public: Arc<PublicKey>,
     attributes: KeyAttributes,
-    /// After a new login the same number may name another key, so it is given out for its own epoch alone.
+    /// After a new login the same number may name another key, so the handle is valid in its own epoch alone.
     handle: RwLock<(Epoch, ObjectHandle)>,
 }
 
@@ -48,7 +48,7 @@ impl Key {
         &self.0.public
     }
 
-    /// What the token said of the private half when the key was proved, for the audit log.
+    /// The attributes of the private key at its proof, for the audit log.
     pub fn attributes(&self) -> &KeyAttributes {
         &self.0.attributes
     }
@@ -63,7 +63,7 @@ impl Key {
         (made == epoch).then_some(handle)
     }
 
-    /// Takes the handle of the same key, found again in `epoch`.
+    /// Stores the handle of the same key, found again in `epoch`.
     pub(super) fn found_again(&self, epoch: Epoch, handle: ObjectHandle) {
         *self.0.handle.write().unwrap_or_else(PoisonError::into_inner) = (epoch, handle);
     }

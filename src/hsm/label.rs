@@ -14,7 +14,7 @@ pub struct KeyLabel {
     generation: u32,
 }
 
-/// A text that is no label of ours.
+/// A text that is no key label.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected a key label <purpose>-<algorithm in lower case>-<generation> such as introspection-es256-1, found {0:?}"
@@ -53,13 +53,13 @@ impl KeyLabel {
         self.generation
     }
 
-    /// The generation after this one.
+    /// The next generation.
     #[must_use]
     pub fn next(&self) -> Self {
         Self { generation: self.generation.saturating_add(1), ..self.clone() }
     }
 
-    /// The generations of one series among a token's labels, oldest first; other labels are passed over.
+    /// The generations of one series among a token's labels, oldest first; other labels are skipped.
     pub fn series<'a>(
         labels: impl IntoIterator<Item = &'a str>,
         purpose: &str,
@@ -84,7 +84,7 @@ impl fmt::Display for KeyLabel {
 impl FromStr for KeyLabel {
     type Err = KeyLabelError;
 
-    /// Takes exactly what [`fmt::Display`] writes: two texts never name one key.
+    /// Accepts exactly the output of [`fmt::Display`]: no two texts name one key.
     fn from_str(text: &str) -> Result<Self, KeyLabelError> {
         let wrong = || KeyLabelError(text.to_owned());
         let mut parts = text.rsplitn(3, '-');
@@ -98,7 +98,7 @@ impl FromStr for KeyLabel {
             .ok_or_else(wrong)?;
         let generation = generation.parse().map_err(|_| wrong())?;
         let label = Self::new(purpose, algorithm, generation).map_err(|_| wrong())?;
-        // "+1" and "01" are numbers for the parser, but no generation of ours.
+        // "+1" and "01" parse as numbers, but are no generations.
         if label.to_string() == text { Ok(label) } else { Err(wrong()) }
     }
 }

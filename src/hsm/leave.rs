@@ -1,8 +1,9 @@
-//! The end of a process that has a module in it.
+//! Ends a process that has loaded a module.
 
-/// Ends the process with `status` at once. Neither the module's destructors nor its exit handlers run, as they would after
-/// `exit`: threads may still be inside, and what they use would be taken away under them.
+/// Ends the process with `status` at once, without the module's destructors and exit handlers, which `exit` would run:
+/// threads inside the module still use what these would free.
 ///
+/// Flush all output before.
 /// What was to be written out must have been written before.
 pub fn leave(status: u8) -> ! {
     #[expect(

@@ -1,7 +1,7 @@
-//! One signature: the mechanism, the call, and the verification that the call's result cannot escape.
+//! One signature: the mechanism, the call, and the mandatory verification of the result.
 //!
-//! Hashing is ours and the mechanisms are the raw ones, because every module has those. They are tried rather than
-//! looked up: the list of a module's mechanisms lacks those that cryptoki does not know.
+//! This module hashes in software and uses the raw mechanisms, which every module has. It tries them without
+//! C_GetMechanismList, since cryptoki leaves mechanisms out of that list that it does not know.
 
 use super::HsmError;
 use crate::jose::{Algorithm, PublicKey, ToBeSigned, VerifyError, to_low_s};
@@ -17,7 +17,7 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
     0x04, 0x20,
 ];
 
-/// What the token returned, not yet believed. Its bytes come out in one way only: through a verification.
+/// The token's unverified result. Only a verification gives its bytes.
 pub(super) struct Unverified(Vec<u8>);
 
 impl Unverified {
@@ -38,7 +38,7 @@ impl Unverified {
     }
 }
 
-/// Signs what was hashed for one algorithm. ECDSA gives r‖s of fixed length, as JWS wants it (RFC 7518 §3.4).
+/// Signs a hash for one algorithm. ECDSA returns r‖s of fixed length, as in JWS (RFC 7518 §3.4).
 pub(super) fn sign(
     session: &Session,
     key: ObjectHandle,

@@ -7,31 +7,30 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `uri` | which token: RFC 7512 |
-//! | `pin` | the PIN, read from a file, and why it may not be tried |
-//! | `open` | from a library on disk to a token that is logged in |
-//! | `token` | which slot holds it, and what it says of itself |
+//! | `uri` | the token's URI: RFC 7512 |
+//! | `pin` | the PIN, read from a file |
+//! | `open` | loads the module, finds the token, logs in |
+//! | `token` | the slot and the token's description |
 //! | `access` | the login and its epoch, shared by all sessions |
-//! | `label` | names of keys: purpose, algorithm, generation |
-//! | `generate`, `find` | making keys, finding them, and proving what they are |
-//! | `attributes`, `public_half` | that proof's two halves |
-//! | `key` | a key and its handle, which only its own epoch may use |
+//! | `label` | labels of keys: purpose, algorithm, generation |
+//! | `generate`, `find` | makes keys, finds them, proves that they may sign |
+//! | `attributes`, `public_half` | private and public key objects, as that proof reads them |
+//! | `key` | a key and its handle, valid in its epoch |
 //! | `mechanism`, `session` | signing: the call, its verification, its recovery |
-//! | `error` | what a failure means for the caller |
-//! | `leave` | the end of a process that has a module in it |
+//! | `error` | failures, classed by the action that they require |
+//! | `leave` | ends a process that has loaded a module |
 //!
-//! What holds here:
-//! * A signature leaves only after it verified in software with the public key that was pinned when the key was
-//!   found. Nothing else notices a wrong handle, a fault in an RSA computation and a library that truncates.
+//! Guarantees:
+//! * A signature leaves this room only after software has verified it with the public key that was pinned when the key was
+//!   found. Nothing else notices a wrong handle, a fault in an RSA computation or a library that truncates.
 //! * An object handle is used only in the epoch of the login that made it; in a later one the key is found again and
-//!   must have the same public half.
-//! * The module is never finalized while anything of ours may be inside it, we never log out, and a session that saw
-//!   an error is thrown away.
-//! * A PIN that the token refused is forgotten, so nothing can try it again.
+//!   must have the same public key.
+//! * The module is never finalized while a thread may be inside it, no code logs out, and a session is dropped after an
+//!   error.
+//! * A refused PIN is wiped, so it cannot be tried again.
 //!
-//! What recovers here: a lost session, a lost login, lost handles; each once for a signature. What does not: anything
-//! of [`ErrorClass::Module`]. Then the process has to end and a new one begin, because a call that hangs or a library
-//! whose state is broken can be ended in no other way.
+//! A signature recovers once from a lost session, a lost login, and lost handles. After an error of
+//! [`ErrorClass::Module`] the process must end: only that ends a call that hangs or replaces a library with broken state.
 //!
 //! Standards: PKCS#11 3.1, RFC 7512 (URIs), RFC 7518 §3 and RFC 8037 (form of signatures).
 

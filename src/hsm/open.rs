@@ -1,4 +1,4 @@
-//! From a library on disk to a token that is logged in.
+//! Loads the module, finds the token and logs in.
 
 use super::access::{Access, PinRefused, log_in};
 use super::error::code_name;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Which token behind which library.
+/// A token and its module.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The PKCS#11 module: a shared library, best with its whole path.
@@ -20,7 +20,7 @@ pub struct Settings {
     pub token: TokenUri,
 }
 
-/// Why there is no token to sign with.
+/// Why no token could be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The library cannot be loaded or is no PKCS#11 module.
@@ -30,30 +30,30 @@ pub enum OpenError {
     Load {
         /// Its path.
         module: PathBuf,
-        /// The loader's words.
+        /// The loader's message.
         reason: String,
     },
-    /// It does not begin its work.
+    /// `C_Initialize` failed.
     #[error("the PKCS#11 module {module} answered {code} to C_Initialize: {advice}")]
     Initialize {
         /// Its path.
         module: PathBuf,
         /// For example `CKR_ARGUMENTS_BAD`.
         code: String,
-        /// What to look at.
+        /// Advice to the operator.
         advice: &'static str,
     },
-    /// Nothing fits the URI.
+    /// No token matches the URI.
     #[error("no token fits {wanted}; the module {module} shows: {seen}")]
     NoToken {
         /// The token's URI.
         wanted: String,
         /// Its path.
         module: PathBuf,
-        /// Every slot and what it holds.
+        /// Every slot and its token.
         seen: String,
     },
-    /// The URI fits more than one.
+    /// Several tokens match the URI.
     #[error("{count} tokens fit {wanted}, but exactly one may; add serial= to the URI")]
     Ambiguous {
         /// The token's URI.
@@ -61,7 +61,7 @@ pub enum OpenError {
         /// How many.
         count: usize,
     },
-    /// About the PIN: see [`PinProblem::is_refusal`].
+    /// The PIN: see [`PinProblem::is_refusal`].
     #[error("no login to the token: {0}")]
     Pin(PinProblem),
     /// Any other failure of the module, after all attempts.
@@ -70,8 +70,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether another attempt can help. When several processes start at once, SoftHSM shows no token, no PIN or a
-    /// failed login for a moment, because each login rewrites the token's file.
+    /// Whether another attempt can help. When several processes start at once, each login rewrites SoftHSM's token
+    /// file, and the others may see no token, no PIN or a failed login.
     const fn may_pass(&self) -> bool {
         match self {
             Self::NoToken { .. }
@@ -83,11 +83,11 @@ impl OpenError {
     }
 }
 
-/// What the initialization of a module failed with.
+/// The error of a failed initialization.
 fn initialize_error(settings: &Settings, error: Error) -> OpenError {
     let module = settings.module.clone();
     match error {
-        // Its only argument is ours, and it says nothing but that locks are the system's.
+        // The only argument asks for the system's locks.
         Error::Pkcs11(RvError::ArgumentsBad, _) => OpenError::Initialize {
             module,
             code: code_name(RvError::ArgumentsBad),
@@ -114,11 +114,11 @@ impl From<HsmError> for OpenError {
 /// Attempts, with pauses of 20, 40, 80, 160 ms and up to as much again between them: 0.6 s at most.
 const ATTEMPTS: u32 = 5;
 
-/// How many of them may come to a login: a token may count those that fail, whatever its reason.
+/// Attempts that may reach a login: a token may count failed logins, whatever the reason.
 const LOGINS: u32 = 2;
 
-/// One opening at a time in a process: only so can [`attempt`] know that a module which it initialized itself is used by
-/// nobody else and may be finalized again.
+/// One opening at a time in a process: only then may [`attempt`] finalize a module that it initialized itself, since
+/// nothing else uses it yet.
 static OPENING: Mutex<()> = Mutex::new(());
 
 /// See [`Hsm::open`].
@@ -131,7 +131,7 @@ pub(super) fn open(settings: &Settings, pin: &Pin, refused: PinRefused) -> Resul
             other => other.to_string(),
         },
     })?;
-    // Never unloaded: a library that started threads or registered exit handlers would leave them without their code.
+    // Never unloaded: threads and exit handlers of the library would lose their code.
     std::mem::forget(module.clone());
     let (mut tried, mut logins) = (0, 0);
     loop {
@@ -162,9 +162,9 @@ fn attempt(
         Ok((found, anchor))
     });
     if ours && outcome.is_err() {
-        // Safe here and nowhere else: this call initialized the module under the lock, so no other Hsm can be using
-        // it, and its own sessions were closed with the failed outcome. Without it the module would never look for
-        // new tokens again. If it fails, the error before it is the one to tell.
+        // Safe only here: this call initialized the module under the lock, so no other Hsm uses it, and its own
+        // sessions are closed. Without it the module would never look for new tokens again. The error before this one
+        // matters more.
         let _ = module.clone().finalize();
     }
     outcome
@@ -180,7 +180,7 @@ fn search(module: &Pkcs11, settings: &Settings) -> Result<Found, OpenError> {
     })
 }
 
-/// Doubles with each attempt, and adds up to as much again, so that processes that collided do not meet again.
+/// Doubles with each attempt, plus jitter, so that colliding processes do not collide again.
 fn pause(tried: u32) {
     let base = 10_u64 << tried.min(6);
     let jitter = u64::from(u16::from_le_bytes(crate::random::bytes())) % base;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Rounds of PBKDF2: what OWASP advises for SHA-256 (2023).
+/// Rounds of PBKDF2: OWASP's recommendation for SHA-256 (2023).
 const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).expect("not zero");
 
 /// No token takes more (SoftHSM 255, others far less).
@@ -19,10 +19,10 @@ const LONGEST: usize = 255;
 /// The user's PIN. Its bytes are wiped on drop, and it has neither `Debug` nor a comparison.
 pub struct Pin(Arc<RawAuthPin>);
 
-/// Why a file gives no PIN. The text names the file and never its contents.
+/// Why a file has no usable PIN. The text names the file and never its contents.
 #[derive(Debug, thiserror::Error)]
 pub enum PinFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the PIN file {path} cannot be read: {source}")]
     Read {
         /// The file.
@@ -60,19 +60,19 @@ impl Pin {
 
     /// Reads a systemd credential; one line feed at its end is cut.
     ///
-    /// systemd may let the service's user read it by an access control list, whose mask shows in the mode as a read
-    /// permission of the group that the group does not have: only what the world may do is refused here.
+    /// systemd may use an access control list, whose mask shows as a read permission of the group in the mode. So only
+    /// permissions for others are refused here.
     pub fn from_credential(path: &Path) -> Result<Self, PinFileError> {
         Ok(Self::from_bytes(&read(path, 0o007)?))
     }
 
-    /// For a PIN that is in memory already; the caller wipes its own copy.
+    /// Copies a PIN from memory; the caller wipes its own copy.
     pub fn from_bytes(pin: &[u8]) -> Self {
         Self(Arc::new(RawAuthPin::new(Box::new(pin.to_vec()))))
     }
 
-    /// PBKDF2-HMAC-SHA256 of it (RFC 8018 §5.2): tells whether a PIN is the same as an earlier one, and takes a good part of
-    /// a second, because a PIN is short and what is kept of it could be guessed.
+    /// PBKDF2-HMAC-SHA256 of the PIN (RFC 8018 §5.2), to compare it with an earlier one. Slow on purpose: a PIN is
+    /// short, and an attacker with the result could guess it.
     pub fn stretched(&self, salt: &[u8; 16]) -> [u8; 32] {
         let mut out = [0; 32];
         aws_lc_rs::pbkdf2::derive(
@@ -89,7 +89,7 @@ impl Pin {
         &self.0
     }
 
-    /// The same bytes for another owner, not a copy: a login may have to be made again.
+    /// Shares the bytes with another owner, for a later login.
     #[must_use]
     pub fn share(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -99,7 +99,7 @@ impl Pin {
 fn read(path: &Path, forbidden: u32) -> Result<Zeroizing<Vec<u8>>, PinFileError> {
     let failed = |source| PinFileError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
-    // The open file is asked, so that nobody can put another one in its place meanwhile.
+    // Of the open file, so that it cannot be replaced meanwhile.
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(PinFileError::Kind { path: path.to_owned() });
@@ -108,7 +108,7 @@ fn read(path: &Path, forbidden: u32) -> Result<Zeroizing<Vec<u8>>, PinFileError>
     if mode & forbidden != 0 {
         return Err(PinFileError::Mode { path: path.to_owned(), mode });
     }
-    // One buffer of fixed size: a growing one would leave copies behind.
+    // A buffer of fixed size: a growing one would leave copies behind.
     let mut buffer = Zeroizing::new([0_u8; LONGEST + 2]);
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {

@@ -1,4 +1,4 @@
-//! The public half of a key, from whatever form the module gives it.
+//! Reads the public key object in all encodings that modules use.
 
 use super::{HsmError, Refusal};
 use crate::jose::{Algorithm, KeyKind, PublicKey};
@@ -89,8 +89,8 @@ impl Parts {
     }
 }
 
-/// The point without the OCTET STRING that some modules put around it. The length for the curve decides, then DER:
-/// the first byte cannot, because 0x04 begins an uncompressed point and a DER OCTET STRING alike.
+/// The point without the OCTET STRING that some modules put around it. The length for the curve decides first, then
+/// DER: the first byte cannot decide, since 0x04 begins both an uncompressed point and a DER OCTET STRING.
 fn unwrapped(kind: KeyKind, given: &[u8]) -> &[u8] {
     let raw = match kind {
         KeyKind::P256 => 65,

@@ -1,4 +1,4 @@
-//! Signing, on one thread, with the recovery that a signature may cost.
+//! Signs on one thread, with the recovery that errors require.
 
 use super::access::{Epoch, Recovery};
 use super::mechanism::Unverified;
@@ -9,27 +9,26 @@ use cryptoki::error::RvError;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
-/// A session of the token for one thread. Sessions of several threads share nothing that one of them could hold.
+/// A session of the token for one thread. Sessions share no lock.
 pub struct SigningSession {
     hsm: Hsm,
-    /// Thrown away with every error: after a failed `C_Sign` a session may answer `CKR_OPERATION_ACTIVE` for ever.
+    /// Dropped after every error: after a failed `C_Sign` a session may answer `CKR_OPERATION_ACTIVE` for ever.
     pub(super) session: Option<Session>,
 }
 
-/// What the token returned for one message. Its bytes come out through [`SigningSession::verify`] alone; a failure there
-/// destroys them.
+/// The token's result for one message. [`SigningSession::verify`] alone gives its bytes; a failure there destroys them.
 pub struct UnverifiedSignature<'a> {
     key: &'a Key,
     message: ToBeSigned<'a>,
-    /// In which the key's handle was valid.
+    /// The epoch in which the key's handle was valid.
     epoch: Epoch,
     signature: Unverified,
 }
 
-/// Why there is no signature. Nothing that the token returned is left over.
+/// Why there is no signature. No output of the token is left.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
-    /// The token failed, also after what recovery its error allows.
+    /// The token failed, even after the recovery that its error allows.
     #[error("signing with {label:?} failed: {error}")]
     Call {
         /// The key.
@@ -37,7 +36,7 @@ pub enum SignError {
         /// How.
         error: HsmError,
     },
-    /// An alarm: what the token returned does not verify with the key's pinned public half.
+    /// An alarm: the token's result does not verify with the key's pinned public key.
     #[error(
         "the token's signature with {label:?} does not verify; it was destroyed, and nothing should be signed with this key until somebody knows why"
     )]
@@ -45,7 +44,7 @@ pub enum SignError {
         /// The key.
         label: String,
     },
-    /// An alarm: another key pair stands under the label than when the key was found.
+    /// An alarm: the label names another key pair than when the key was found.
     #[error(
         "the key {label:?} in the token is not the one that it was: expected the public key {expected}, found {found}"
     )]
@@ -54,10 +53,10 @@ pub enum SignError {
         label: String,
         /// Thumbprint of the pinned public key (RFC 7638).
         expected: String,
-        /// Thumbprint of what is there now.
+        /// Thumbprint of the key that has the label now.
         found: String,
     },
-    /// After a new login the key was not there any more, or must not be used any more.
+    /// After a new login the key is missing or must not be used any more.
     #[error("after a new login: {0}")]
     Lost(FindError),
     /// The key was found through another [`Hsm`].
@@ -69,7 +68,7 @@ pub enum SignError {
 }
 
 impl SignError {
-    /// What has to happen. An alarm is of [`ErrorClass::Request`]: no retry makes it right.
+    /// The required action. An alarm is of [`ErrorClass::Request`]: no retry helps.
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Call { error, .. } => error.class(),
@@ -78,7 +77,7 @@ impl SignError {
         }
     }
 
-    /// Whether somebody must look at once: a key or the token is not what it was.
+    /// Whether an operator must look at once: a key or the token has changed.
     pub const fn is_alarm(&self) -> bool {
         matches!(self, Self::Unverified { .. } | Self::Changed { .. })
     }
@@ -91,8 +90,7 @@ impl UnverifiedSignature<'_> {
     }
 }
 
-/// A signature in JWS form that the key's public half has verified. Only [`SigningSession::verify`] makes one: what needs
-/// it cannot be had without the token.
+/// A signature in JWS form, verified with the key's public key. Only [`SigningSession::verify`] makes one.
 #[derive(Debug)]
 pub struct VerifiedSignature(Vec<u8>);
 
@@ -115,11 +113,10 @@ impl SigningSession {
         self.verify(signature)
     }
 
-    /// Lets the token sign `message` with the key's one algorithm. What it returned is kept until [`Self::verify`] has
-    /// seen it.
+    /// Lets the token sign `message` with the key's one algorithm, for [`Self::verify`].
     ///
-    /// Blocks for as long as the token takes; a call that hangs can be ended only with the process. A lost session or
-    /// login is made good once; after an error of [`ErrorClass::Module`] the caller ends the process.
+    /// Blocks for as long as the token takes; only the end of the process ends a call that hangs. Recovers from one
+    /// lost session or login; after an error of [`ErrorClass::Module`] the caller ends the process.
     pub fn call<'a>(
         &mut self,
         key: &'a Key,
@@ -131,7 +128,7 @@ impl SigningSession {
         self.call_for(key, ToBeSigned::new(key.public().algorithm(), message))
     }
 
-    /// Verifies with the key's public half, and returns the signature in JWS form: r‖s of 64 or 96 bytes for ES256 and
+    /// Verifies with the key's public key, and returns the signature in JWS form: r‖s of 64 or 96 bytes for ES256 and
     /// ES384, as long as the modulus for RS256 and PS256, 64 bytes for `EdDSA`.
     pub fn verify(&mut self, signature: UnverifiedSignature<'_>) -> Result<VerifiedSignature, SignError> {
         let UnverifiedSignature { key, message, epoch, signature } = signature;
@@ -142,7 +139,7 @@ impl SigningSession {
         if self.hsm.access().epoch() == epoch {
             return Err(unverified());
         }
-        // Another thread logged in between handle and signature, so the handle may have named another key. Once more.
+        // Another thread logged in after the handle was read, so it may have named another key: sign once more.
         let UnverifiedSignature { message, epoch, signature, .. } = self.call_for(key, message)?;
         signature.verified_by(key.public(), &message).map(VerifiedSignature).map_err(|_| {
             if self.hsm.access().epoch() == epoch {
@@ -188,12 +185,12 @@ impl SigningSession {
     }
 }
 
-/// The handle of the same key in a later epoch; "the same" is decided by its public half.
+/// The handle of the same key, identified by its public key, in a later epoch.
 fn find_again(session: &Session, key: &Key, epoch: Epoch) -> Result<ObjectHandle, SignError> {
     let located = find::locate(session, key.label(), key.public().algorithm())
         .map_err(|error| SignError::Call { label: key.label().to_owned(), error })?
         .map_err(SignError::Lost)?;
-    // What it signs is verified with the pinned half, whatever else stands under its label.
+    // Signatures are verified with the pinned public key, whatever other objects have its label.
     if !located.public.iter().any(|public| public.spki() == key.public().spki()) {
         let kids: Vec<&str> = located.public.iter().map(PublicKey::kid).collect();
         return Err(SignError::Changed {

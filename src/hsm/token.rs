@@ -1,13 +1,13 @@
-//! Which slot holds the token, and what the token says of itself.
+//! Finds the slot of the token, and reads the token's description.
 
 use super::{HsmError, PinProblem, TokenUri};
 use cryptoki::context::Pkcs11;
 use cryptoki::slot::Slot;
 
-/// What a token says of itself. None of it is proof: a key is known by its public half.
+/// A token's description of itself. None of it is proof: a key is identified by its public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenInfo {
-    /// `CK_TOKEN_INFO.label`, as all texts here without the blanks and NULs that pad it.
+    /// `CK_TOKEN_INFO.label`; here as in all texts the padding of blanks and NULs is cut.
     pub label: String,
     /// `serialNumber`.
     pub serial: String,
@@ -27,16 +27,16 @@ pub(super) struct Found {
     pub(super) info: TokenInfo,
 }
 
-/// Why not exactly one was found.
+/// Why not exactly one token was found.
 pub(super) enum NotFound {
     None { seen: String },
     Several { count: usize },
     Call(HsmError),
 }
 
-/// The one token that the URI names.
+/// The one token that the URI selects.
 ///
-/// A slot whose token cannot be described is passed over: one strange device must not hide the others.
+/// A slot whose token information cannot be read is skipped: one faulty device must not hide the others.
 pub(super) fn search(module: &Pkcs11, uri: &TokenUri) -> Result<Found, NotFound> {
     let slots = module.get_slots_with_token().map_err(|e| NotFound::Call(e.into()))?;
     let mut fitting = Vec::new();
@@ -86,7 +86,7 @@ struct PinFlags {
 }
 
 impl PinFlags {
-    /// The worst first: what only a security officer can mend must not read like a mere warning.
+    /// The worst first: a condition that needs the security officer must not read like a warning.
     const fn check(self) -> Result<(), PinProblem> {
         if self.locked {
             return Err(PinProblem::Locked);
@@ -104,7 +104,7 @@ impl PinFlags {
     }
 }
 
-/// Whether a PIN may be tried at all; asked before every login.
+/// Whether the PIN may be tried; called before every login.
 pub(super) fn pin_may_be_tried(module: &Pkcs11, slot: Slot) -> Result<(), HsmError> {
     let info = module.get_token_info(slot)?;
     let flags = PinFlags {

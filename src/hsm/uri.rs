@@ -1,11 +1,11 @@
-//! Which token: a `pkcs11:` URI (RFC 7512) that names a token and nothing else.
+//! A `pkcs11:` URI (RFC 7512) that selects a token.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// The token attributes of a `pkcs11:` URI: `token`, `serial`, `manufacturer`, `model`, `slot-id`.
 ///
-/// Everything that it names must fit, and exactly one token must fit. At least one attribute is named.
+/// At least one attribute is given. Exactly one token must match all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenUri {
     token: Option<String>,
@@ -15,13 +15,13 @@ pub struct TokenUri {
     slot_id: Option<u64>,
 }
 
-/// Why a text names no token. A PIN that stood in it is never repeated.
+/// Why a text selects no token. The error never repeats a PIN in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenUriError {
     /// Another scheme.
     #[error("a token URI begins with pkcs11: (RFC 7512), for example pkcs11:token=chancery")]
     Scheme,
-    /// A PIN, or the place of one.
+    /// A PIN or PIN source.
     #[error(
         "a token URI must not hold {0}: a PIN comes from its own file or systemd credential; take it out of the URI, and change the PIN if it was in clear"
     )]
@@ -53,7 +53,7 @@ impl FromStr for TokenUri {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("pkcs11") => rest,
             _ => return Err(TokenUriError::Scheme),
         };
-        // Looked for before everything else, so that no other error can repeat it.
+        // Checked first, so that no other error can repeat a PIN.
         for attribute in rest.split(['?', ';', '&']) {
             match attribute.split('=').next().unwrap_or_default().trim() {
                 name if name.eq_ignore_ascii_case("pin-value") => {
@@ -107,7 +107,7 @@ impl TokenUri {
         }
     }
 
-    /// Whether a token with these properties is meant.
+    /// Whether a token with these properties matches.
     pub(super) fn fits(&self, token: &super::TokenInfo) -> bool {
         let fits = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
         fits(&self.token, &token.label)
@@ -157,7 +157,7 @@ const fn is_plain(byte: u8) -> bool {
         )
 }
 
-/// The value of a path attribute; `None` when it is empty or not as §2.3 wants it.
+/// The value of a path attribute; `None` when it is empty or violates §2.3.
 fn decode(value: &str) -> Option<String> {
     let mut bytes = value.bytes();
     let mut decoded = Vec::with_capacity(value.len());

@@ -1,4 +1,4 @@
-//! Each algorithm from the making of a key to a verifier that we did not write.
+//! Each algorithm from the making of a key to an independent verifier.
 
 use super::fixture::{self, spec, test};
 use crate::hsm::KeyLabel;
@@ -76,7 +76,7 @@ fn openssl(token: &fixture::Token, key: &PublicKey, message: &[u8], signature: &
     output.status.success()
 }
 
-/// OpenSSL wants ECDSA signatures as a DER SEQUENCE of two integers (RFC 3279 §2.2.3).
+/// The form that OpenSSL expects: a DER SEQUENCE of two integers (RFC 3279 §2.2.3).
 fn openssl_form(algorithm: Algorithm, signature: &[u8]) -> Vec<u8> {
     match algorithm {
         Algorithm::ES256 | Algorithm::ES384 => {

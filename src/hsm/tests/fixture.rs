@@ -54,7 +54,7 @@ pub(crate) fn run(name: &str, body: impl FnOnce(&Token)) {
         .output()
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
-    // A filter that fits no test would succeed as well.
+    // A filter that matches no test would succeed as well.
     assert!(child.status.success() && out.contains("1 passed"), "{}\n{out}\n{err}", child.status);
 }
 
@@ -71,7 +71,7 @@ impl Token {
         Settings { module: MODULE.into(), token: self.uri.parse().unwrap() }
     }
 
-    /// Through a module that writes down every call.
+    /// Through a module that logs every call.
     pub(super) fn spied(&self) -> Settings {
         Settings { module: std::env::var_os("CHANCERY_TEST_SPY").unwrap().into(), ..self.settings() }
     }
@@ -90,7 +90,7 @@ impl Token {
         Hsm::open(&self.settings(), pin, Box::new(|_| ()))
     }
 
-    /// A logged-in session past the room, after [`Token::open`] initialized the module.
+    /// A logged-in session that bypasses the room, after [`Token::open`] initialized the module.
     pub(super) fn raw(&self, hsm: &Hsm) -> Session {
         let module = Pkcs11::new(MODULE).unwrap();
         let slot = hsm.token_info().slot_id.try_into().unwrap();

@@ -81,9 +81,9 @@ test! {
         let key = hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
         let raw = token.raw(&hsm);
         let (ours, other) = (spec(LABEL, Algorithm::ES256), spec("other", Algorithm::ES256));
-        // A public half of their own, with our label and id.
+        // A forged public key object with the same label and id.
         raw.generate_key_pair(&Mechanism::EccKeyPairGen, &public_template(&ours), &private_template(&other)).unwrap();
-        // Private keys that a token shows without a login: with our label, and as a next generation.
+        // Private keys that a token shows without a login: with the same label, and as a next generation.
         for label in [LABEL, "introspection-es256-2"] {
             let theirs = spec(label, Algorithm::ES256);
             let mut private = private_template(&theirs);

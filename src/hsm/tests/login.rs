@@ -31,11 +31,11 @@ test! {
         let error = Hsm::open(&settings, &token.pin(), Box::new(|_| ())).err().unwrap();
         assert!(matches!(error, OpenError::NoToken { .. }));
         assert!(error.to_string().contains("test token"), "{error}");
-        // Each attempt with a fresh look: a module finds its tokens when it is initialized.
+        // Each attempt initializes the module again: a module finds its tokens then.
         assert_eq!(token.calls("C_Initialize"), 5);
         assert_eq!(token.calls("C_Finalize"), 5);
         assert_eq!(token.calls("C_Login"), 0);
-        // And nothing stays behind that would stop a later attempt.
+        // A later attempt succeeds.
         assert!(Hsm::open(&token.spied(), &token.pin(), Box::new(|_| ())).is_ok());
     }
 }
@@ -69,7 +69,7 @@ test! {
         let again = Command::new(script).arg(token.path("")).arg("second").output().unwrap();
         assert_eq!(again.status.code(), Some(73), "{}", String::from_utf8_lossy(&again.stderr));
         assert_eq!(token.open().token_info().label, "test token");
-        // bash by name, because without a PATH env does not find it.
+        // bash by path, since env finds none without PATH.
         let mut bash = Command::new("/bin/bash");
         let bash = bash.arg(script).arg(token.path("other")).arg("x").env("PATH", "/nowhere").output().unwrap();
         assert_eq!(bash.status.code(), Some(69), "{}", String::from_utf8_lossy(&bash.stderr));

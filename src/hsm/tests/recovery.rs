@@ -1,4 +1,4 @@
-//! What a signature survives, and what it must not survive.
+//! Errors that a signature recovers from, and errors that it must not recover from.
 
 use super::fixture::{self, spec, test};
 use crate::hsm::{ErrorClass, Hsm, HsmError, PinProblem, SignError};
@@ -76,7 +76,7 @@ test! {
         let key = hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
         let other = hsm.generate(&spec("access-token-es256-1", Algorithm::ES256)).unwrap();
         let epoch = hsm.access().epoch();
-        // What a module does that reuses its handles.
+        // As with a module that reuses its handles.
         key.found_again(epoch, other.handle_in(epoch).unwrap());
         let mut session = hsm.session().unwrap();
         let error = session.sign(&key, MESSAGE).unwrap_err();
@@ -98,7 +98,7 @@ test! {
             assert_eq!(key.public().verify(message, &session.verify(signature).unwrap()), Ok(()));
         }
 
-        // A login in between lets handles name other keys: what was signed with such a one is signed again.
+        // A login in between lets handles name other keys: the signature is made again.
         let epoch = hsm.access().epoch();
         key.found_again(epoch, other.handle_in(epoch).unwrap());
         let of_another_key = session.call(&key, MESSAGE).unwrap();
