@@ -1,12 +1,12 @@
-//! Time as an argument: the one place that asks the system.
+//! Time as an argument: the only file that reads the system's clocks.
 //!
-//! | what for | whence |
+//! | use | source |
 //! |---|---|
-//! | what depends on expiry | [`Clock::now`], which refuses while the system's clock is in doubt |
-//! | what purges | [`Clock::settled`], which refuses also while NTP may still set the clock after a start of the machine |
-//! | records | [`Clock::reading`]: the time used and what the wall clock says |
-//! | how long something takes | [`monotonic_nanos`] |
-//! | texts that nothing depends on (a manifest, a test) | [`wall_unchecked`] |
+//! | decisions by expiry | [`Clock::now`], which refuses while the system's clock is in doubt |
+//! | purging | [`Clock::settled`], which refuses also while NTP may still correct the clock after a boot |
+//! | records | [`Clock::reading`]: the time used, and the wall clock |
+//! | durations | [`monotonic_nanos`] |
+//! | texts without effect (a manifest, a test) | [`wall_unchecked`] |
 //!
 //! Rules take the time as an argument, so that they can be tested at any instant (`.clippy.toml` forbids the ambient
 //! clocks elsewhere).
@@ -80,7 +80,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// What the system's wall clock says, right or wrong: for texts alone. What decides takes [`Clock::now`].
+/// The system's wall clock, right or wrong: for texts alone. Decisions use [`Clock::now`].
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock unguarded")]
 pub fn wall_unchecked() -> Timestamp {
     Timestamp(OffsetDateTime::now_utc().unix_timestamp_nanos())
@@ -93,13 +93,13 @@ pub fn monotonic_nanos() -> u64 {
     })
 }
 
-/// How long ago that was, in the time of [`monotonic_nanos`].
+/// Time since `began`, a value of [`monotonic_nanos`].
 pub fn since(began: u64) -> Duration {
     Duration::from_nanos(monotonic_nanos().saturating_sub(began))
 }
 
-/// How long something takes that is measured again and again, by threads that may be interrupted meanwhile: the shortest
-/// of about the last 16 times, or the last one where no interruption explains it.
+/// Decaying minimum of a duration, measured repeatedly by threads that may be interrupted: the shortest of about the
+/// last 16 values, or the last value if it is too long for an interruption.
 #[derive(Default)]
 pub struct Quickest {
     /// In nanoseconds; 0 before the first.
@@ -107,10 +107,10 @@ pub struct Quickest {
 }
 
 impl Quickest {
-    /// No interruption of a thread takes that long.
+    /// Longer than any interruption of a thread.
     const LONG: Duration = Duration::from_millis(100);
 
-    /// It took that long once.
+    /// Enters one duration.
     pub fn took(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
         let quickest = match self.nanos.load(Ordering::Relaxed) {
@@ -121,13 +121,13 @@ impl Quickest {
         self.nanos.store(quickest, Ordering::Relaxed);
     }
 
-    /// Zero before the first time.
+    /// Zero before the first duration.
     pub fn get(&self) -> Duration {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
 }
 
-/// A time that a clock of a test is sure of.
+/// A trusted time for tests.
 #[cfg(test)]
 pub(crate) fn settled_in_tests(seconds: i64) -> Settled {
     let read = move || Raw { wall: seconds * 1_000_000_000, boot: 0 };

@@ -1,7 +1,7 @@
-//! Files that are there after a crash, or are not there at all.
+//! Atomic and durable changes of files.
 //!
-//! A rename is durable only when the directory that holds it has been synced, and a renamed file has contents only
-//! when it was synced before the rename. Every function here returns after the disk has said so.
+//! A rename is durable only after a sync of its directory, and a renamed file has its contents only if it was synced
+//! before the rename. Every function here returns after these syncs.
 
 #[cfg(test)]
 pub(crate) mod faults;
@@ -11,23 +11,23 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Replaces `path` with `contents`, atomically and durably: a reader, also one after a crash, sees the old contents
-/// or the new ones, whole.
+/// Replaces `path` with `contents`, atomically and durably: a reader, also after a crash, sees either the old or the
+/// new contents, whole.
 ///
-/// The new contents are gathered in `.<name>.new` beside `path`, so one path has one writer at a time. `mode` is what
-/// the file gets, less the process's umask.
+/// Writes to `.<name>.new` beside `path` first, so one path has one writer at a time. `mode` is reduced by the
+/// process's umask.
 pub fn write(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let (mut file, gathering) = gather(path, mode)?;
     file.write_all(contents)?;
     file.sync_all()?;
-    // The point of no return: before it the old contents stand, after it the new ones. Which of the two a crash
-    // leaves is settled only by the sync of the directory.
+    // The point of no return: before it the old contents are in place, after it the new ones. The sync of the directory
+    // decides which of them a crash leaves.
     std::fs::rename(&gathering, path)?;
     sync_dir(&parent(path))
 }
 
-/// A new file `.<name>.new` beside `path`, for contents that get this name once they are synced, and its path. What a
-/// crash left there is replaced, and a name that leads elsewhere is not followed.
+/// Makes a new file `.<name>.new` beside `path`, to be renamed after its sync, and returns its path. Replaces the
+/// leftover of a crash and follows no link.
 pub fn gather(path: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut gathering = std::ffi::OsString::from(".");
@@ -42,15 +42,15 @@ pub fn gather(path: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     Ok((file, gathering))
 }
 
-/// Moves a file that is synced already to another name in the same file system, durably.
+/// Renames a file that is synced already, within one file system, durably.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)?;
     sync_dir(&parent(to))
 }
 
-/// Creates `path` and the directories above it that are missing, durably. It is no error when it exists already.
+/// Creates `path` and its missing parents, durably. An existing directory is no error.
 ///
-/// `mode` is what new directories get, less the process's umask.
+/// `mode` of new directories is reduced by the process's umask.
 pub fn create_dir(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -64,8 +64,8 @@ pub fn create_dir(path: &Path, mode: u32) -> io::Result<()> {
     sync_dir(&above)
 }
 
-/// Refuses a directory of another user, or one that others may write: what root makes there locks its owner out, and root
-/// would follow whatever names the owner put there. It is no error when nothing is there yet.
+/// Refuses a directory of another user, or one that others may write: files that root makes there lock the owner out,
+/// and root would follow the owner's links. A missing directory is no error.
 pub fn own(path: &Path) -> io::Result<()> {
     let (owner, mode) = match std::fs::metadata(path) {
         Ok(found) => (found.uid(), found.mode()),
@@ -97,12 +97,12 @@ pub fn own(path: &Path) -> io::Result<()> {
     ))
 }
 
-/// Makes the names in a directory durable: those created, renamed and removed.
+/// Makes created, renamed and removed names in a directory durable.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// The directory that holds `path`; a bare name is held by the working directory.
+/// The directory of `path`; the working directory for a bare name.
 fn parent(path: &Path) -> PathBuf {
     match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),

@@ -1,9 +1,10 @@
-//! Randomness as an argument: the one place that asks the system's generator.
+//! Randomness as an argument: the only file that calls the system's generator.
 
-/// `N` bytes that nobody can foresee.
+/// `N` unpredictable bytes.
 ///
 /// # Panics
-/// When the operating system has no randomness to give: then nothing here may go on.
+///
+/// When the operating system has no randomness.
 #[expect(clippy::disallowed_methods, reason = "the one place that draws randomness")]
 #[expect(clippy::expect_used, reason = "without randomness every token and salt could be guessed")]
 pub fn bytes<const N: usize>() -> [u8; N] {

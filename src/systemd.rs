@@ -1,11 +1,11 @@
-//! What the service manager is told (`sd_notify(3)`). Without a manager (no `NOTIFY_SOCKET`) every call does nothing.
+//! Messages to the service manager (`sd_notify(3)`). Without a manager (no `NOTIFY_SOCKET`) every call does nothing.
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use std::net::TcpListener;
 use std::time::Duration;
 
-/// `READY=1`: the service does its work from now on. Not to be sent a moment earlier.
+/// `READY=1`: the service works. Not sent earlier.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
@@ -20,12 +20,12 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
-/// `WATCHDOG=1`: still alive. To be sent only by the loop whose life matters.
+/// `WATCHDOG=1`. Only the supervised loop sends it.
 pub fn watchdog() {
     tell(&[NotifyState::Watchdog]);
 }
 
-/// How often [`watchdog`] must be called: half of `WATCHDOG_USEC` (`sd_watchdog_enabled(3)`); `None` if nobody watches.
+/// Interval for [`watchdog`]: half of `WATCHDOG_USEC` (`sd_watchdog_enabled(3)`); `None` without a watchdog.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)
 }
@@ -43,7 +43,7 @@ pub fn reloaded() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Whether a manager started this process, and starts it again when it ends.
+/// Whether a service manager started this process and will restart it.
 pub fn is_managed() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
@@ -51,13 +51,13 @@ pub fn is_managed() -> bool {
 /// Listening TCP sockets that the manager passed on (`sd_listen_fds(3)`). To be called once, at start.
 pub fn sockets() -> Vec<TcpListener> {
     let mut passed = ListenFd::from_env();
-    // What is no TCP listener is left where it is.
+    // Other file descriptors are ignored.
     (0..passed.len()).filter_map(|place| passed.take_tcp_listener(place).ok().flatten()).collect()
 }
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        // A manager that cannot be reached must not end the service: it will notice by itself.
+        // An unreachable manager must not end the service: it will notice by itself.
         tracing::warn!(%error, "the service manager could not be told; check NOTIFY_SOCKET");
     }
 }

@@ -1,5 +1,5 @@
-//! Copies and digests of large files beside a log that waits for the same disk: small pieces, and a sync after each few of
-//! them, so that no write of the log waits behind hundreds of megabytes, and nothing of it stays in memory.
+//! Copies and hashes large files beside a log that uses the same disk: in small pieces, with a sync after every few, so
+//! that a write of the log does not wait for hundreds of megabytes; and drops their pages from the page cache.
 
 use super::BackupError;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -9,13 +9,13 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Bytes that are read and written at once.
+/// Bytes for each read and write.
 const PIECE: usize = 256 * 1024;
 /// Bytes between two syncs.
 const STRIDE: u64 = 4 << 20;
 
-/// Copies the first `end` bytes of a file, and zeros behind them up to `bytes`, to a new file of mode 0600, durably; its
-/// SHA-256 in hexadecimal digits. `done` is told how many bytes were written since it was told last.
+/// Copies the first `end` bytes of a file, and zeros behind them up to `bytes`, to a new file of mode 0600, durably;
+/// returns its SHA-256 in hexadecimal digits. `done` gets the number of bytes written since its last call.
 pub(super) fn copy(
     from: &Path,
     to: &Path,
@@ -24,7 +24,7 @@ pub(super) fn copy(
     done: &mut dyn FnMut(u64),
 ) -> Result<String, BackupError> {
     let mut open = OpenOptions::new();
-    // Root copies what another user could replace by a link to a file that is not the log's.
+    // Another user could replace the file by a link, which root would follow.
     open.read(true).custom_flags(OFlag::O_NOFOLLOW.bits());
     let mut source = open.open(from).map_err(BackupError::io(from, "opening"))?;
     let mut open = OpenOptions::new();
@@ -38,7 +38,7 @@ pub(super) fn copy(
         if copied {
             source.read_exact(piece).map_err(BackupError::io(from, "reading"))?;
         } else {
-            // Written, not left out: a file with holes would lack the space that the log counts on.
+            // Written zeros: a sparse file would lack the disk space that the log has reserved.
             piece.fill(0);
         }
         target.write_all(piece).map_err(BackupError::io(to, "writing"))?;
@@ -73,13 +73,13 @@ pub(super) fn digest(path: &Path, done: &mut dyn FnMut(u64)) -> Result<(u64, Str
     Ok((length, hex::encode(digest.finish())))
 }
 
-/// The buffer, or the part of it that is as long as what is left.
+/// The buffer, cut to the remaining length.
 fn piece(buffer: &mut [u8], left: u64) -> &mut [u8] {
     let length = usize::try_from(left).unwrap_or(PIECE).min(buffer.len());
     buffer.get_mut(..length).unwrap_or_default()
 }
 
-/// Its pages need not stay in memory: those of the service do. A file system that cannot is no worse off.
+/// Drops the file's pages from the page cache in favour of the service's. Failure is harmless.
 fn forget(file: &File) {
     let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
 }

@@ -8,10 +8,10 @@ use std::path::{Component, Path};
 
 /// The format that this program writes and reads.
 pub(super) const FORMAT: u32 = 1;
-/// Bytes of the longest manifest that is read: a million files.
+/// Bytes of the longest manifest that is read, enough for a million files.
 const MOST: u64 = 256 << 20;
 
-/// The list of a backup's files, written last. It finds accidents; what proves the log are its signed checkpoints, and
+/// The list of a backup's files, written last. It detects accidental changes; signed checkpoints prove the log, and
 /// nothing proves the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,19 +20,19 @@ pub struct Manifest {
     pub format: u32,
     /// Version of the program that made the backup.
     pub program: String,
-    /// Digest of the configuration as used, which is not in the backup.
+    /// Digest of the configuration as used; the configuration itself is not in the backup.
     pub configuration: String,
-    /// When the backup was begun (RFC 3339): what happened later may not be in it.
+    /// Start of the backup (RFC 3339): later changes may be missing.
     pub time: String,
     /// The log.
     pub origin: String,
-    /// Records in the log's copy; the last ones are under no checkpoint yet.
+    /// Records in the log's copy; the last ones are not covered by a checkpoint yet.
     pub records: u64,
     /// Number of the record of this backup.
     pub sequence: u64,
     /// Records under the newest checkpoint.
     pub size: u64,
-    /// Root of the tree over them, in hexadecimal digits.
+    /// Root of the tree over these records, in hexadecimal digits.
     pub root: String,
     /// That checkpoint, a signed note.
     pub checkpoint: String,
@@ -55,7 +55,7 @@ pub struct File {
 }
 
 impl Manifest {
-    /// The same with its digest.
+    /// Sets the digest.
     pub(super) fn sealed(self) -> Self {
         Self { sha256: self.digest(), ..self }
     }
@@ -64,14 +64,14 @@ impl Manifest {
         hex::encode(sha256(&Self { sha256: String::new(), ..self.clone() }.encode()))
     }
 
-    /// The bytes of the file; there is one form alone.
+    /// The only encoding of the file.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         bytes.push(b'\n');
         bytes
     }
 
-    /// Reads that of the backup in `directory`.
+    /// Reads the manifest of the backup in `directory`.
     pub(super) fn read(directory: &Path) -> Result<Self, BackupError> {
         let path = directory.join(MANIFEST);
         let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
-//! Copies of the state of tokens and of the audit log that belong together, and whether a copy is whole.
+//! Copies the state of tokens and the audit log consistently, and verifies such copies.
 //!
-//! The state is copied first and the log second: the log only grows, so that of a backup extends what its state knows of
-//! it, and a start on both needs no decision of the operator. The log's own end is a `backup` record.
+//! The state is copied first and the log second: the log only grows, so its copy extends the checkpoint in the copied
+//! state, and a start needs no decision of the operator. The last record of the copy is the `backup` record.
 //!
 //! ```text
 //! manifest.json                every other file with its size and SHA-256; the checkpoint; what made it, when
@@ -10,9 +10,9 @@
 //! log-keys                     the log's verifier keys
 //! ```
 //!
-//! Not copied: `published/`, which a start makes again from the segments, reading all of them; PIN, keys and secrets, because a
-//! thief of the backup could sign; the signer's state directory, because a memory that came back with the log could not
-//! tell that the log is an older one.
+//! Not copied: `published/`, which a start makes again from the segments, reading all of them; PIN, keys and secrets,
+//! since a thief of the backup could sign; the signer's state directory, since a checkpoint restored with an older log
+//! cannot show that the log is older.
 
 mod copy;
 mod manifest;
@@ -28,25 +28,25 @@ use crate::store::StoreError;
 use std::io;
 use std::path::PathBuf;
 
-/// Told now and then: bytes that are done, and how many there are.
+/// Called repeatedly with the count of processed bytes and the total.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-/// The file that lists all others.
+/// The list of all other files.
 const MANIFEST: &str = "manifest.json";
 /// The state of tokens.
 const STATE: &str = "state.db";
-/// What takes the place of the log's directory.
+/// Directory of the log's copy.
 const LOG: &str = "audit";
 /// The log's verifier keys.
 const LOG_KEYS: &str = "log-keys";
 
-/// Why there is no backup, or why one is not whole.
+/// Why a backup was not made, or is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The output is there.
+    /// The output exists.
     #[error("{} exists already; a backup makes its own directory", .0.display())]
     Exists(PathBuf),
-    /// An earlier run was broken off.
+    /// The output of an unfinished or running backup exists.
     #[error("{} is what a backup left that was broken off, or is being made: remove it if none is", .0.display())]
     Unfinished(PathBuf),
     /// Not enough space.
@@ -57,7 +57,7 @@ pub enum BackupError {
     Space {
         /// Where.
         path: PathBuf,
-        /// Bytes that the rest of the backup takes, with those that must stay free.
+        /// Bytes needed for the rest of the backup, including those that must stay free.
         needed: u64,
         /// Bytes that must stay free.
         kept: u64,
@@ -77,15 +77,15 @@ pub enum BackupError {
         path: PathBuf,
         /// What was tried.
         did: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The backup is not as it was made.
+    /// A difference from the manifest.
     #[error("{}: {what}", path.display())]
     NotWhole {
         /// The file.
         path: PathBuf,
-        /// What was expected and found.
+        /// Expected and found.
         what: String,
     },
 }
@@ -96,7 +96,7 @@ impl BackupError {
         move |source| Self::Io { path, did, source }
     }
 
-    /// The exit status by sysexits: 65 what is damaged, 66 what is not there, 73 an output that exists, 74 the disk.
+    /// The exit status (sysexits): 65 damaged, 66 missing, 73 output exists, 74 disk.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Exists(_) | Self::Unfinished(_) => 73,

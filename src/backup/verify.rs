@@ -1,4 +1,4 @@
-//! Whether a backup is whole: on any machine, without configuration, token and network.
+//! Verifies a backup on any machine, without configuration, token and network.
 
 use super::copy::digest;
 use super::{BackupError, LOG, LOG_KEYS, MANIFEST, Manifest, Progress, STATE};
@@ -10,19 +10,19 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A backup that is whole.
+/// A valid backup.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// What it says of itself.
     pub manifest: Manifest,
-    /// What was found in the log.
+    /// Result of reading the log.
     pub log: Verified,
 }
 
-/// Compares each file with the manifest, and reads the log as a start after coming back will: all of it, and against what
-/// the state of this backup knows of it.
+/// Compares each file with the manifest, and reads the whole log like the first start after a restore, checking that it
+/// extends the checkpoint in the state.
 ///
-/// It trusts the keys in the backup: whether the log is the one that an auditor knows, an export of it tells.
+/// Trusts the keys in the backup: verify an export to compare the log with an auditor's checkpoint.
 pub fn verify(directory: &Path, progress: Progress<'_>) -> Result<Report, BackupError> {
     let manifest = Manifest::read(directory)?;
     let total = manifest.files.iter().map(|file| file.bytes).sum();
@@ -65,7 +65,7 @@ fn log(directory: &Path, manifest: &Manifest) -> Result<Verified, BackupError> {
     };
     let known = Store::checkpoint_in(&directory.join(STATE), &manifest.origin)?;
     let found = verify_copy(&settings, &keys, known.as_deref().map(str::as_bytes))?;
-    // A checkpoint that was signed meanwhile may be in it as well.
+    // A checkpoint that was signed during the backup may be included too.
     if found.records != manifest.records || found.covered < manifest.size {
         let what = format!(
             "expected {} records, at least {} of them under a checkpoint, found {} and {}",

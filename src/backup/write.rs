@@ -1,4 +1,4 @@
-//! Making a backup beside a service that runs.
+//! Makes a backup while the service runs.
 
 use super::copy::{copy, digest};
 use super::manifest::FORMAT;
@@ -13,7 +13,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// What is copied, and where to.
+/// Sources and target of a backup.
 #[derive(Clone, Copy, Debug)]
 pub struct Paths<'a> {
     /// The gateway's state of tokens.
@@ -26,25 +26,25 @@ pub struct Paths<'a> {
     pub out: &'a Path,
 }
 
-/// What the manifest says of the backup.
+/// Values for the manifest.
 #[derive(Clone, Debug)]
 pub struct About {
     /// Digest of the configuration as used.
     pub configuration: String,
-    /// Now.
+    /// The current time.
     pub time: Timestamp,
 }
 
-/// The log's own word for a backup: where the copy of it ends.
+/// The end of the log's copy, from the `backup` record.
 #[derive(Clone, Debug)]
 pub struct Seal {
     /// Number of the durable record of this backup.
     pub sequence: u64,
-    /// The newest checkpoint before it, a signed note whose record is durable as well.
+    /// The newest checkpoint before that record, a signed note whose record is durable too.
     pub checkpoint: String,
 }
 
-/// What was made.
+/// Result of a backup.
 #[derive(Clone, Debug)]
 pub struct Summary {
     /// As it was written.
@@ -53,17 +53,17 @@ pub struct Summary {
     pub bytes: u64,
 }
 
-/// Makes a backup in a new directory, which appears when it is whole and durable.
+/// Makes a backup in a new directory, which gets its name when it is complete and durable.
 ///
-/// `seal` is called when the state has been copied, and not before: it has the log record the backup. So the log's copy
-/// holds every record that the copied state knows of.
+/// `seal` is called after the state has been copied, and records the backup in the log. So the log's copy holds every
+/// record that the copied state's checkpoint covers.
 pub fn write<E: From<BackupError>>(
     paths: Paths<'_>,
     about: &About,
     seal: impl FnOnce() -> Result<Seal, E>,
     progress: Progress<'_>,
 ) -> Result<Summary, E> {
-    // A bare name is below the working directory.
+    // A bare name is relative to the working directory.
     let out = std::path::absolute(paths.out).map_err(BackupError::io(paths.out, "finding its place"))?;
     if out.exists() {
         return Err(BackupError::Exists(out).into());
@@ -71,7 +71,7 @@ pub fn write<E: From<BackupError>>(
     let mut making = Making::begin(Paths { out: &out, ..paths }, progress)?;
     let made = making.all(about, seal);
     if made.is_err() {
-        // What stays if this fails as well is refused by name and has no manifest.
+        // If this fails too, the directory has no manifest and its name ends in `.unfinished`.
         let _ = fs::remove_dir_all(&making.directory);
     }
     made
@@ -79,7 +79,7 @@ pub fn write<E: From<BackupError>>(
 
 struct Making<'a> {
     paths: Paths<'a>,
-    /// Beside the output; renamed at the end.
+    /// A directory beside the output; renamed at the end.
     directory: PathBuf,
     files: Vec<File>,
     done: u64,
@@ -113,7 +113,7 @@ impl<'a> Making<'a> {
         Ok(self.log(&seal).and_then(|records| self.end(about, seal, records))?)
     }
 
-    /// The state, by SQLite: one moment of it.
+    /// Copies the state as SQLite's snapshot of one moment.
     fn state(&mut self) -> Result<(), BackupError> {
         let to = self.directory.join(STATE);
         Store::copy(self.paths.state, &to)?;
@@ -124,7 +124,7 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    /// The log up to the record of this backup; how many records that are.
+    /// Copies the log up to the record of this backup; returns the count of records.
     fn log(&mut self, seal: &Seal) -> Result<u64, BackupError> {
         let extent = Extent::of(self.paths.log, seal.sequence + 1)?;
         self.total = self.done + extent.segments.iter().map(|part| part.bytes).sum::<u64>();
@@ -149,7 +149,7 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    /// The manifest, and the name that the directory is known by.
+    /// Writes the manifest and renames the directory.
     fn end(&mut self, about: &About, seal: Seal, records: u64) -> Result<Summary, BackupError> {
         let path = self.directory.join(MANIFEST);
         let newest = Checkpoint::from_note_unverified(seal.checkpoint.as_bytes());
@@ -173,13 +173,13 @@ impl<'a> Making<'a> {
         };
         let manifest = manifest.sealed();
         durable::write(&path, &manifest.encode(), 0o600).map_err(BackupError::io(&path, "writing"))?;
-        // The point of no return: before it there is no backup of this name, after it a whole one.
+        // The point of no return: before it no backup has this name, after it a complete one has.
         let named = durable::rename(&self.directory, self.paths.out);
         named.map_err(BackupError::io(self.paths.out, "giving the backup its name"))?;
         Ok(Summary { manifest, bytes })
     }
 
-    /// Counts what was done, and tells.
+    /// Counts bytes and reports the progress.
     fn told(&mut self) -> impl FnMut(u64) {
         |bytes| {
             self.done += bytes;
@@ -187,7 +187,7 @@ impl<'a> Making<'a> {
         }
     }
 
-    /// Refuses when what is left to write does not fit; on the log's own file system the log keeps what it needs next.
+    /// Refuses if the remaining files do not fit; on the log's own file system the log keeps its next segments.
     fn find_space(&self, place: &Path) -> Result<(), BackupError> {
         let device = |path: &Path| {
             fs::metadata(path).map(|about| about.dev()).map_err(BackupError::io(path, "looking at"))
@@ -208,13 +208,13 @@ fn size_of(path: &Path) -> Result<u64, BackupError> {
     fs::metadata(path).map(|about| about.len()).map_err(BackupError::io(path, "asking for its size"))
 }
 
-/// Bytes of each file of the segments, the one that is prepared among them: as much as the log may grow meanwhile.
+/// Sizes of the segment files, including the prepared one: the log may grow by that much meanwhile.
 fn segments(log: &Path) -> Result<Vec<u64>, BackupError> {
     let directory = log.join("segments");
     let failed = |e| BackupError::io(&directory, "listing")(e);
     let mut sizes = Vec::new();
     for entry in fs::read_dir(&directory).map_err(failed)? {
-        // A file may have got another name by now.
+        // A file may have been renamed meanwhile.
         sizes.extend(entry.map_err(failed)?.metadata().map(|about| about.len()).ok());
     }
     Ok(sizes)

@@ -1,25 +1,24 @@
-//! The guard over the system's clock: wall clock against the time since boot.
+//! Guards the system's clock: compares the wall clock with the time since boot.
 //!
-//! The wall clock (`CLOCK_REALTIME`) and the boot clock (`CLOCK_BOOTTIME`) run at one rate: what slews one slews the
-//! other. So their distance changes only when the wall clock is *set*. The guard knows the distance that it trusts, and
-//! compares it at each reading: two calls into the vDSO, two loads, no lock.
+//! The wall clock (`CLOCK_REALTIME`) and the boot clock (`CLOCK_BOOTTIME`) run at one rate: slewing changes both. So
+//! their distance changes only when the wall clock is *set*. The guard compares the distance with the trusted one at
+//! each reading: two calls into the vDSO, two loads, no lock.
 //!
-//! `CLOCK_BOOTTIME`, because it counts a suspended machine's sleep as the wall clock does; by `CLOCK_MONOTONIC` each
-//! wake-up would look like a jump forward.
+//! `CLOCK_BOOTTIME` counts the sleep of a suspended machine, as the wall clock does; `CLOCK_MONOTONIC` does not, so
+//! each wake-up would look like a jump forward.
 //!
-//! | found | what follows |
+//! | observation | effect |
 //! |---|---|
-//! | a step of up to [`TOLERANCE`] in all | followed, and told by [`Clock::look`] |
-//! | more, forward or back | *in doubt*: [`Clock::now`] gives no time to decide by; records go on by the boot clock |
+//! | a step of up to [`TOLERANCE`] in all | followed, and reported by [`Clock::look`] |
+//! | a larger step, forward or back | *in doubt*: [`Clock::now`] refuses; records are dated by the boot clock |
 //! | the distance is the trusted one again | trusted again |
-//! | another boot than the last mark's, and not behind it | settles: followed either way, and nothing is purged |
-//! | the operator says that the new time is right ([`Clock::accept`]) | trusted again, by the new distance |
+//! | another boot than the last mark's, and not behind the mark | settles: every correction is followed, nothing is purged |
+//! | the operator confirms the new time ([`Clock::accept`]) | trusted again, with the new distance |
 //!
-//! At start the last [`Mark`] takes the place of the distance: with the same boot it gives the distance exactly, with
-//! another boot the time that it must at least be. The wall clock then comes from the machine's battery clock, which may
-//! be wrong until NTP has set it. So it *settles* for [`SETTLING`]: it may be set either way, as long as it is not behind
-//! that bound, and decides meanwhile; nothing is purged by it ([`Clock::settled`]), records are dated by the bound with
-//! the wall clock beside, and no mark is kept.
+//! At start the last [`Mark`] gives the trusted distance: exactly within the same boot, as a lower bound of the time after
+//! another boot. The wall clock then comes from the machine's battery clock, which may be wrong until NTP sets it. So it
+//! *settles* for [`SETTLING`]: it may be set either way, but not behind the bound, and decisions use it; nothing is purged
+//! ([`Clock::settled`]), records have the bound with the wall clock beside, and no mark is stored.
 
 use super::Timestamp;
 use std::fmt;
@@ -27,23 +26,23 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How far the wall clock may be set in all, within a day, before its time is in doubt. Clients and servers of NTP
-/// slew what is less than 0.1 s to 1 s and step the rest once; leap seconds are single seconds; a step of 10 s moves no
-/// expiry by more than clocks of clients may differ.
+/// How far the wall clock may be set in all, within a day, before it is in doubt. NTP clients slew offsets below 0.1 s
+/// to 1 s and step larger ones once; leap seconds are single seconds; a step of 10 s moves no expiry by more than the
+/// usual difference between clocks of clients.
 pub const TOLERANCE: Duration = Duration::from_secs(10);
 
-/// Steps within the tolerance count together for so long: a machine whose clock is set by a second a day stays trusted.
+/// Steps within the tolerance are added up for this time: a clock that is set by a second a day stays trusted.
 const RENEWED: i64 = 24 * 3600 * SECOND;
 
-/// How long the wall clock settles after another boot than the mark's, by the boot clock: the time that a machine needs
-/// to find a network and its NTP client to set the clock. `STA_UNSYNC` of adjtimex(2) would say it sooner, and is set in
-/// most containers for ever; `ProtectClock=` of the units forbids the call.
+/// How long the wall clock settles after another boot than the mark's, by the boot clock: time for the network to come
+/// up and for NTP to set the clock. `STA_UNSYNC` of adjtimex(2) is no alternative: most containers have it set for
+/// ever, and `ProtectClock=` of the units forbids the call.
 pub const SETTLING: Duration = Duration::from_secs(600);
 
-/// The smallest step that is told: below it the readings of two clocks, one after the other, differ by themselves.
+/// The smallest step that is reported: smaller differences come from reading the two clocks one after the other.
 const STEP: i64 = SECOND / 10;
 
-/// A reading of both clocks that took longer was interrupted in between.
+/// A longer reading of both clocks was interrupted.
 const AT_ONCE: i64 = SECOND / 1000;
 
 const SECOND: i64 = 1_000_000_000;
@@ -64,7 +63,7 @@ impl Raw {
     }
 }
 
-/// Where time comes from: the system, or a test.
+/// The source of time: the system, or a test.
 #[derive(Clone)]
 pub struct Sources {
     read: Arc<dyn Fn() -> Raw + Send + Sync>,
@@ -83,17 +82,17 @@ impl Sources {
         Self::of(&boot_id(), || Raw { wall: read(WALL), boot: read(BOOT) })
     }
 
-    /// Other clocks, of the boot with this name.
+    /// Other clocks, for the boot with this id.
     pub fn of(boot_id: &str, read: impl Fn() -> Raw + Send + Sync + 'static) -> Self {
         Self { read: Arc::new(read), boot_id: boot_id.into() }
     }
 
-    /// The machine's boot: times of the boot clock can be compared within one.
+    /// The id of the boot: times of the boot clock are comparable within one boot.
     pub fn boot_id(&self) -> &str {
         &self.boot_id
     }
 
-    /// Both clocks, read at once: again when something came between the two readings.
+    /// Reads both clocks, again if the thread was interrupted in between.
     fn read_at_once(&self) -> Raw {
         let mut before = (self.read)();
         for _ in 0..8 {
@@ -111,12 +110,12 @@ const WALL: nix::time::ClockId = nix::time::ClockId::CLOCK_REALTIME;
 const BOOT: nix::time::ClockId = nix::time::ClockId::CLOCK_BOOTTIME;
 
 fn read(clock: nix::time::ClockId) -> i64 {
-    // Linux has both clocks and needs no argument of ours: it cannot fail.
+    // Linux has both clocks, so the call cannot fail.
     nix::time::clock_gettime(clock)
         .map_or(0, |t| t.tv_sec().saturating_mul(SECOND).saturating_add(t.tv_nsec()))
 }
 
-/// The machine's current boot; `unknown` where the system does not tell, which is never the same boot.
+/// The id of the machine's boot; `unknown` if the system does not give it, which equals no other boot.
 fn boot_id() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let id = read.trim();
@@ -126,7 +125,7 @@ fn boot_id() -> String {
 
 const UNKNOWN: &str = "unknown";
 
-/// A time to decide by. Only [`Clock::now`] makes one: what needs it cannot be done while the clock is in doubt.
+/// A time for decisions. Only [`Clock::now`] makes one, so none is made while the clock is in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trusted(Timestamp);
 
@@ -137,8 +136,8 @@ impl Trusted {
     }
 }
 
-/// A time to purge by: trusted, of a clock that has settled. Only [`Clock::settled`] makes one: what needs it cannot be
-/// done while NTP may still set back a clock that was ahead when the machine started.
+/// A time for purging: trusted, from a clock that has settled. Only [`Clock::settled`] makes one, so nothing is purged
+/// while NTP may still correct a clock that was ahead at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled(Trusted);
 
@@ -149,12 +148,12 @@ impl Settled {
     }
 }
 
-/// The wall clock was set, and nothing says which of its two times is right.
+/// The wall clock was set, and it is unknown which of the two times is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InDoubt {
-    /// Nanoseconds that it is ahead of what it should be; negative when it is behind.
+    /// Nanoseconds that the wall clock is ahead of the expected time; negative when it is behind.
     pub ahead: i64,
-    /// How long it has been in doubt.
+    /// How long the clock has been in doubt.
     pub lasted: Duration,
 }
 
@@ -176,50 +175,50 @@ const fn direction(nanos: i64) -> &'static str {
     if nanos < 0 { "behind" } else { "ahead of" }
 }
 
-/// What a record says of the time.
+/// The times of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// The time as trusted: the wall clock's, or in doubt what the boot clock makes of the last trusted time.
+    /// The trusted time: the wall clock's, or in doubt the last trusted time advanced by the boot clock.
     pub time: Timestamp,
-    /// What the wall clock says.
+    /// The wall clock.
     pub raw: Timestamp,
     /// The boot clock, in nanoseconds.
     pub boot: u64,
-    /// How `time` was reckoned.
+    /// How `time` was computed.
     pub basis: Basis,
 }
 
-/// How a time was reckoned.
+/// How a time was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
-    /// The wall clock's, which is trusted.
+    /// The wall clock, trusted.
     Wall,
-    /// In doubt: the last trusted time and what passed since by the boot clock.
+    /// In doubt: the last trusted time advanced by the boot clock.
     Expected,
-    /// In doubt or settling since the machine started: the last time of the boot before, and what passed since the
-    /// start. The real time is that or later.
+    /// In doubt or settling after a boot: the last time of the boot before, advanced by the time since boot. The real
+    /// time is that or later.
     AtLeast,
 }
 
-/// A time that was trusted once, kept for the next start.
+/// A trusted time, stored for the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The time.
     pub time: Timestamp,
-    /// The boot clock at that time, in nanoseconds, and the boot; `None` where it was not kept.
+    /// The boot clock at that time, in nanoseconds, and the boot's id; `None` where they were not stored.
     pub boot: Option<(u64, String)>,
-    /// [`Basis::AtLeast`]: the time is a bound, not a time that was trusted.
+    /// [`Basis::AtLeast`]: the time is a lower bound.
     pub at_least: bool,
 }
 
-/// What [`Clock::look`] found new. Each is worth a log line and a record.
+/// A change that [`Clock::look`] reports, for a log line and a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The time is in doubt.
     Lost(InDoubt),
     /// The time is trusted again.
     Restored {
-        /// How long it was in doubt.
+        /// How long the doubt lasted.
         lasted: Duration,
     },
     /// The clock was set by this many nanoseconds, within the tolerance.
@@ -242,35 +241,35 @@ impl fmt::Display for Change {
     }
 }
 
-/// The guarded clock. Clones share what is trusted.
+/// The guarded clock. Clones share the trusted distance.
 #[derive(Clone)]
 pub struct Clock(Arc<Inner>);
 
 struct Inner {
     sources: Sources,
-    /// Wall clock minus boot clock, as trusted.
+    /// The trusted distance: wall clock minus boot clock.
     trusted: AtomicI64,
     /// `trusted` is a lower bound, and the clock settles: [`Basis::AtLeast`].
     at_least: AtomicBool,
-    /// In doubt since then by the boot clock; 0 when it is not. Whoever finds a doubt begins it, [`Clock::look`] ends it.
+    /// Start of the doubt by the boot clock; 0 without one. Any reading begins a doubt, [`Clock::look`] ends it.
     since: AtomicI64,
     watch: Mutex<Watch>,
 }
 
-/// What [`Clock::look`] keeps from one time to the next.
+/// State of [`Clock::look`] between calls.
 struct Watch {
-    /// The doubt was told.
+    /// Whether the doubt was reported.
     told: bool,
-    /// The distance that was told last.
+    /// The distance that was reported last.
     seen: i64,
     /// When the trusted distance was renewed, by the boot clock.
     renewed: i64,
-    /// Until when the clock settles, by the boot clock, while `at_least` is set.
+    /// End of settling by the boot clock, while `at_least` is set.
     settles: i64,
 }
 
 impl Clock {
-    /// Compares the clocks with the last mark; without one the wall clock is believed.
+    /// Compares the clocks with the last mark; without a mark the wall clock is trusted.
     pub fn start(sources: Sources, last: Option<&Mark>) -> Self {
         let raw = sources.read_at_once();
         let (trusted, at_least) = match last {
@@ -280,7 +279,7 @@ impl Clock {
             {
                 (time.nanos_i64().saturating_sub_unsigned(*boot), *at_least)
             }
-            // Another boot: time has passed, and nobody knows how much.
+            // Another boot: an unknown time has passed.
             Some(mark) => (mark.time.nanos_i64().saturating_sub(raw.boot), true),
         };
         let clock = Self(Arc::new(Inner {
@@ -301,7 +300,7 @@ impl Clock {
         clock
     }
 
-    /// The time to decide by.
+    /// The time for decisions.
     pub fn now(&self) -> Result<Trusted, InDoubt> {
         match self.observe() {
             Ok(raw) => Ok(Trusted(Timestamp::from_unix_nanos(raw.wall.into()))),
@@ -309,7 +308,7 @@ impl Clock {
         }
     }
 
-    /// The time to purge by; `None` while the clock is in doubt or settles.
+    /// The time for purging; `None` while the clock is in doubt or settles.
     pub fn settled(&self) -> Option<Settled> {
         if self.settles() { None } else { self.now().ok().map(Settled) }
     }
@@ -323,7 +322,7 @@ impl Clock {
         if self.0.since.load(Ordering::Relaxed) == 0 && self.agrees(raw) { Ok(raw) } else { self.doubt() }
     }
 
-    /// Looks again, since a thread that was interrupted between the two clocks would see a jump.
+    /// Reads again, since a thread that was interrupted between the two clocks would see a jump.
     #[cold]
     fn doubt(&self) -> Result<Raw, (Raw, InDoubt)> {
         let raw = self.0.sources.read_at_once();
@@ -341,7 +340,7 @@ impl Clock {
         InDoubt { ahead, lasted: nanos(raw.boot.saturating_sub(since)) }
     }
 
-    /// The time for a record, which is made whatever the clock says.
+    /// The time for a record, which is made in doubt too.
     pub fn reading(&self) -> Reading {
         let (raw, trusted) = match self.observe() {
             Ok(raw) => (raw, true),
@@ -358,15 +357,15 @@ impl Clock {
         Reading { time: Timestamp::from_unix_nanos(expected.into()), raw: wall, boot, basis }
     }
 
-    /// What is to be kept for the next start; `None` in doubt and while the clock settles.
+    /// The mark for the next start; `None` in doubt and while the clock settles.
     pub fn mark(&self) -> Option<Mark> {
         let Reading { time, boot, basis, .. } = self.reading();
         let boot = Some((boot, self.0.sources.boot_id.to_string()));
         (basis == Basis::Wall).then_some(Mark { time, boot, at_least: false })
     }
 
-    /// Called every second, by one thread: tells what changed, once each, ends a doubt whose reason is gone, and trusts
-    /// a clock that has settled.
+    /// Called every second by one thread: reports each change once, ends a doubt when the clock is right again, and
+    /// trusts a clock that has settled.
     pub fn look(&self) -> Option<Change> {
         let mut watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let raw = self.0.sources.read_at_once();
@@ -386,7 +385,7 @@ impl Clock {
             }
             watch.told = false;
             if self.settles() {
-                // It was behind the bound and is set now: it settles from here on.
+                // The clock was behind the bound and has been set: it settles from now on.
                 (watch.seen, watch.settles) = (distance, settles(raw));
             }
             drop(watch);
@@ -411,18 +410,18 @@ impl Clock {
         Some(Change::Stepped(step))
     }
 
-    /// The distance of the wall clock from the boot clock, as it is now, for [`Self::accept`].
+    /// The current distance of the wall clock from the boot clock, for [`Self::accept`].
     pub fn distance(&self) -> i64 {
         self.0.sources.read_at_once().distance()
     }
 
-    /// The same, while it is trusted and has settled: what the other process may go by.
+    /// The distance, if it is trusted and has settled; the other process may adopt it.
     pub fn settled_distance(&self) -> Option<i64> {
         if self.settles() { None } else { self.observe().ok().map(Raw::distance) }
     }
 
-    /// Trusts this distance from now on: an operator has said that the time is right, and a record says so. `false`, and
-    /// nothing happens, when the clock has been set once more. A doubt whose reason is gone ends without it.
+    /// Trusts this distance after the operator has confirmed the time and a record says so. Returns `false` and changes
+    /// nothing if the clock has been set again meanwhile. A doubt ends without it once the clock is right again.
     pub fn accept(&self, distance: i64) -> bool {
         let raw = self.0.sources.read_at_once();
         if raw.distance().abs_diff(distance) > MOST.unsigned_abs() {
@@ -447,7 +446,7 @@ impl Clock {
     }
 }
 
-/// Until when a clock settles that begins to.
+/// End of settling for a clock that begins to settle.
 const fn settles(raw: Raw) -> i64 {
     raw.boot.saturating_add(SETTLING.as_secs().cast_signed().saturating_mul(SECOND))
 }

@@ -1,7 +1,7 @@
 use super::*;
 use std::sync::atomic::AtomicI64;
 
-/// Clocks that a test sets.
+/// Clocks that a test controls.
 #[derive(Clone)]
 struct Hands(Arc<[AtomicI64; 2]>);
 
@@ -128,7 +128,7 @@ fn an_interruption_between_the_two_clocks_is_no_jump() {
     let calls = Arc::new(AtomicI64::new(0));
     let counted = Arc::clone(&calls);
     let clock = Clock::start(
-        // The third reading has its thread stopped for a minute between wall clock and boot clock.
+        // The third reading is interrupted for a minute between wall clock and boot clock.
         Sources::of("a", move || match counted.fetch_add(1, Ordering::SeqCst) {
             0 | 1 => Raw { wall: NOON, boot: HOUR },
             2 => Raw { wall: NOON, boot: HOUR + 60 * SECOND },
@@ -178,10 +178,10 @@ fn after_another_boot_only_the_past_is_in_doubt_until_the_clock_is_behind_no_mor
     let reading = clock.reading();
     assert_eq!((reading.time, reading.basis), (later(begin, SECOND), Basis::AtLeast));
     assert!(matches!(clock.look(), Some(Change::Lost(_))));
-    // Restarted once more, the bound is still one.
+    // After another restart the bound is still a bound.
     let bound = Mark { time: reading.time, boot: Some((reading.boot, "b".to_owned())), at_least: true };
     assert!(Clock::start(hands.sources("b"), Some(&bound)).now().is_err());
-    // NTP is there.
+    // NTP sets the clock.
     hands.set(300 * HOUR);
     assert!(Clock::start(hands.sources("b"), Some(&bound)).now().is_ok());
     assert!(matches!(clock.look(), Some(Change::Restored { .. })));
@@ -204,7 +204,7 @@ fn a_clock_that_is_set_right_after_a_start_of_the_machine_is_followed_and_nothin
         let mark = hands.clock().mark().unwrap();
         let bound = hands.wall();
         hands.boot();
-        // It was off for an hour.
+        // The machine was off for an hour.
         hands.set(HOUR + wrong);
         let clock = Clock::start(hands.sources("b"), Some(&mark));
         hands.pass(SECOND);
@@ -225,7 +225,7 @@ fn a_clock_that_is_set_right_after_a_start_of_the_machine_is_followed_and_nothin
         );
         assert_eq!(reading.basis, Basis::AtLeast);
 
-        // Restarted meanwhile, by what a record kept and by what the gateway kept.
+        // Restarts, with the time of a record and with the time that the gateway stored.
         let boot = Some((reading.boot, "b".to_owned()));
         let last = Mark { time: reading.time, boot, at_least: true };
         let again = [&last, &mark].map(|mark| Clock::start(hands.sources("b"), Some(mark)));

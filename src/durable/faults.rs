@@ -1,7 +1,7 @@
-//! Runs a piece of work in a process of its own and makes each of its calls to the system on some files fail in turn.
+//! Runs a task in a process of its own and makes each of its system calls on some files fail in turn.
 //!
-//! The work is an ignored test of this program, so that it is the real code on real files. What it tells on standard
-//! output, a line each, is what a caller was told before the fault; the test holds it against what the files say after.
+//! The task is an ignored test of this program: real code on real files. It prints, line by line, the results that
+//! callers got before the fault; the test compares them with the files afterwards.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,15 +11,15 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Names the directory of the work to the process that does it.
+/// Environment variable with the task's directory.
 const HOME: &str = "FAULTS_HOME";
 
-/// The directory of the work, in the process that does it.
+/// The task's directory, in the task's process.
 pub(crate) fn home() -> Option<PathBuf> {
     std::env::var_os(HOME).map(PathBuf::from)
 }
 
-/// One call that fails.
+/// One failing call.
 #[derive(Clone)]
 pub(crate) struct Fault {
     call: String,
@@ -29,12 +29,12 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// Whether the caller must not notice: it asks again.
+    /// Whether the caller must retry by itself.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self.how, "eintr" | "short")
     }
 
-    /// Whether it is one of these calls on this name.
+    /// Whether this is one of these calls on this name.
     pub(crate) fn is_of(&self, calls: &[&str], name: &str) -> bool {
         calls.contains(&self.call.as_str()) && self.name == name
     }
@@ -46,16 +46,16 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What came of it.
+/// Result of a run.
 pub(crate) struct Ran {
-    /// What the work told.
+    /// The task's output.
     pub(crate) told: Vec<String>,
-    /// Its calls, in order: call and name; a call `fault` stands where one failed; other threads' calls may
-    /// stand between the two.
+    /// Its calls in order: call and name; a call `fault` follows a failed one; calls of other threads may lie in
+    /// between.
     pub(crate) calls: Vec<(String, String)>,
 }
 
-/// Does the work of the ignored test `test` in `home`, with a fault if there is one in its calls on `files` there.
+/// Runs the ignored test `test` in `home`, with a fault, if any, in its calls on `files` there.
 pub(crate) fn run(test: &str, home: &Path, files: &str, fault: Option<&Fault>) -> Ran {
     let log = home.with_file_name(format!("{}.calls", home.file_name().unwrap().display()));
     let _ = std::fs::remove_file(&log);
@@ -80,8 +80,8 @@ pub(crate) fn run(test: &str, home: &Path, files: &str, fault: Option<&Fault>) -
     Ran { told, calls: calls.map(|(call, name)| (call.to_owned(), name.to_owned())).collect() }
 }
 
-/// The faults to try: of each call on files of one name, as they were seen in a run without faults, the first, the second,
-/// the one in the middle and the last, in every way that it can fail.
+/// The faults to try, from the calls of a run without faults: for each call on files of one name the first, the second,
+/// the middle and the last, in every way that it can fail.
 pub(crate) fn faults(calls: &[(String, String)]) -> Vec<Fault> {
     let mut counts = BTreeMap::<_, usize>::new();
     for call in calls {
@@ -107,7 +107,7 @@ pub(crate) fn faults(calls: &[(String, String)]) -> Vec<Fault> {
     faults
 }
 
-/// Tries all, two at a time, and tells of all that went wrong.
+/// Tries all, two at a time, and reports all failures.
 pub(crate) fn each(faults: &[Fault], try_one: impl Fn(&Fault) + Sync) {
     let (next, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -124,7 +124,7 @@ pub(crate) fn each(faults: &[Fault], try_one: impl Fn(&Fault) + Sync) {
     assert_eq!(wrong.into_inner(), 0, "of {} faults", faults.len());
 }
 
-/// Copies a directory of files and directories.
+/// Copies a directory recursively.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -1,4 +1,4 @@
-//! Making a bundle from a published log that may be growing.
+//! Makes a bundle from a published log, which may grow meanwhile.
 
 use super::chain::Facts;
 use super::keys::{KeyBook, KeyFile};
@@ -13,14 +13,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What was exported.
+/// Result of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The log.
     pub origin: String,
     /// Records.
     pub size: u64,
-    /// Root of the tree over them.
+    /// Root of the tree over the records.
     pub root: Hash,
     /// Files, the manifest included.
     pub files: usize,
@@ -30,13 +30,13 @@ pub struct Summary {
     pub note: Vec<u8>,
 }
 
-/// Why no bundle was made. What is there by then has no manifest and does not verify.
+/// Why no bundle was made. An incomplete bundle has no manifest and does not verify.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The log was never published.
     #[error("{0} has no checkpoint: the log was never published there")]
     Unpublished(PathBuf),
-    /// The published checkpoint is not one of this log.
+    /// The published checkpoint is not of this log.
     #[error("{path}: {why}")]
     Checkpoint {
         /// The file.
@@ -47,7 +47,7 @@ pub enum ExportError {
     /// The published tiles could not be read.
     #[error("the published log could not be read: {0}")]
     Tiles(#[from] TileError),
-    /// A key record that no verifier would accept.
+    /// A key record that verifiers refuse.
     #[error("record {sequence} of the published log: {why}")]
     Record {
         /// Its number.
@@ -55,7 +55,7 @@ pub enum ExportError {
         /// What is wrong.
         why: String,
     },
-    /// The published records are not those of the checkpoint.
+    /// The published records do not match the checkpoint.
     #[error(
         "the published records do not have the root of their checkpoint of {0} records: do not export, investigate"
     )]
@@ -68,24 +68,24 @@ pub enum ExportError {
     Write {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A log of which a bundle is made.
+/// A log to export.
 pub struct Source<'a> {
-    /// Where the checkpoint is from, for errors.
+    /// Path or name of the checkpoint's source, for errors.
     pub place: PathBuf,
     /// The newest checkpoint, a signed note.
     pub note: Vec<u8>,
-    /// Gives the bundles in order: their number, and how many records are wanted of it.
+    /// Returns a bundle of records by its number and its count of records.
     pub bundle: Box<dyn FnMut(u64, u64) -> Result<Bundle, TileError> + 'a>,
 }
 
 impl Source<'_> {
-    /// The log that is published in a directory. The checkpoint is read first: whatever the daemon adds meanwhile lies
-    /// beyond it.
+    /// The log that is published in a directory. The checkpoint is read first: records that the daemon appends
+    /// meanwhile lie beyond it.
     pub fn published(directory: &Path) -> Result<Self, ExportError> {
         let reader = TileReader::open(directory);
         let note = reader.checkpoint()?.ok_or_else(|| ExportError::Unpublished(directory.to_owned()))?;
@@ -94,13 +94,13 @@ impl Source<'_> {
     }
 }
 
-/// An empty directory that this process made for a bundle: made before the export is recorded, so that a place where none
-/// can be made leaves no record of an export. One that is still empty when it is dropped goes away again.
+/// A new, empty directory for a bundle. Made before the export is recorded, so that a path where it cannot be made
+/// causes no record of an export. Removed on drop if it is still empty.
 #[derive(Debug)]
 pub struct NewDirectory(PathBuf);
 
 impl NewDirectory {
-    /// Makes it for its owner alone, as all that comes into it: the records tell who used which service when.
+    /// Makes the directory with mode 0700: records tell which user used which service when.
     pub fn make(path: &Path) -> Result<Self, ExportError> {
         let failed = |source| ExportError::Write { path: path.to_owned(), source };
         DirBuilder::new().mode(0o700).create(path).map_err(failed)?;
@@ -110,15 +110,15 @@ impl NewDirectory {
 
 impl Drop for NewDirectory {
     fn drop(&mut self) {
-        // The system removes no directory that holds something.
+        // The system does not remove a directory with files.
         let _ = std::fs::remove_dir(&self.0);
     }
 }
 
-/// Writes what the source's checkpoint covers into the new directory, with the keys that the log's own key records
-/// tell of and those of `log_keys` among them.
+/// Writes the records that the source's checkpoint covers into the new directory, with the keys of the log's key
+/// records and those of `log_keys` among them.
 ///
-/// All hashes are computed anew from the records, so that a source that does not fit its checkpoint is noticed here.
+/// Computes all hashes from the records, so records that do not match the checkpoint are detected here.
 pub fn write(
     out: NewDirectory,
     source: Source<'_>,
@@ -167,7 +167,7 @@ pub fn write(
     let log_keys = recorded.iter().map(ToString::to_string).collect();
     copy.file(KEYS, &KeyFile { log_keys, signing_keys: book.signing_keys() }.encode())?;
     copy.file(CHECKPOINT, &note)?;
-    // The manifest comes last: a bundle without it is one that was not finished.
+    // The manifest is written last: a bundle without it is incomplete.
     let files = copy.files.len() + 1;
     let manifest = Manifest::new(&checkpoint, made_at, std::mem::take(&mut copy.files)).encode();
     copy.file(MANIFEST, &manifest)?;
@@ -176,7 +176,7 @@ pub fn write(
     Ok(Summary { origin, size, root, files, bytes: copy.bytes, note })
 }
 
-/// Takes note of a record that tells of a key; others are not looked at.
+/// Enters the key of a key record; skips other records.
 fn key_record(record: &[u8], origin: &str, book: &mut KeyBook) -> Result<(), String> {
     if !str::from_utf8(record).is_ok_and(|text| text.contains("\"spki\"")) {
         return Ok(());
@@ -188,7 +188,7 @@ fn key_record(record: &[u8], origin: &str, book: &mut KeyBook) -> Result<(), Str
     book.see(&facts).map_err(|why| why.to_string())
 }
 
-/// The directory that is being made.
+/// The directory being written.
 struct Copy {
     out: NewDirectory,
     files: Vec<ManifestFile>,
@@ -213,7 +213,7 @@ impl Copy {
         Ok(())
     }
 
-    /// One sync of the whole file system: cheaper than one for each of many files.
+    /// One sync of the whole file system is cheaper than one for each of many files.
     fn end(&self) -> Result<(), ExportError> {
         let failed = |source| ExportError::Write { path: self.out.0.clone(), source };
         let directory = File::open(&self.out.0).map_err(failed)?;

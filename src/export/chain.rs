@@ -1,4 +1,4 @@
-//! What records must say one after the other.
+//! Checks that records are consistent with the records before them.
 
 use super::keys::KeyBook;
 use super::{Finding, Kind};
@@ -8,7 +8,7 @@ use crate::audit::tree::{Hash, Peaks};
 use crate::clock::Timestamp;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// What one record says, as far as verification needs it.
+/// The members of a record that verification needs.
 pub(super) struct Facts {
     sequence: u64,
     prev: Hash,
@@ -17,24 +17,24 @@ pub(super) struct Facts {
     pub(super) kid: Option<String>,
     pub(super) alg: Option<String>,
     pub(super) purpose: Option<String>,
-    /// Base64; in key records alone.
+    /// Base64; only in key records.
     pub(super) spki: Option<String>,
-    /// SHA-256 of what was released.
+    /// SHA-256 of the released answer or token.
     released: Option<Hash>,
     /// Size and root.
     checkpoint: Option<(u64, Hash)>,
-    /// Digests of configurations: the gateway's and the signer's where both stand there.
+    /// Digests of the gateway's and the signer's configuration, if the record has both.
     configurations: Option<(Hash, Hash)>,
 }
 
-/// The configurations that answers are made with.
+/// The configurations in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Configurations {
-    /// The record from which on.
+    /// The record since which they are in force.
     pub record: u64,
-    /// SHA-256 of the gateway's, as used.
+    /// SHA-256 of the gateway's configuration as used.
     pub gateway: Hash,
-    /// Of the signer's.
+    /// SHA-256 of the signer's.
     pub signer: Hash,
 }
 
@@ -65,15 +65,15 @@ impl Facts {
         })
     }
 
-    /// SHA-256 of what was released, if anything was.
+    /// SHA-256 of the released answer or token, if any.
     pub(super) const fn released(&self) -> Option<&Hash> {
         self.released.as_ref()
     }
 }
 
-/// The records so far.
+/// State after the records so far.
 pub(super) struct Chain<'a> {
-    /// Tiles of the same bundle, for the rare records that name an older checkpoint.
+    /// Tiles of the same bundle, for records that name an older checkpoint.
     reader: &'a TileReader,
     next: u64,
     last_hash: Hash,
@@ -85,7 +85,7 @@ pub(super) struct Chain<'a> {
     /// The tree of the newest checkpoint in a record, and the leaves after it.
     checkpoint: Peaks,
     after: VecDeque<Hash>,
-    /// Digests that were asked for, with the record of each.
+    /// Requested digests, each with its record.
     pub(super) wanted: HashMap<Hash, Option<u64>>,
 }
 
@@ -106,7 +106,7 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// Checks the next record; `leaf` is its hash. A finding here has no place yet.
+    /// Checks the next record; `leaf` is its hash. The caller adds the place to a finding.
     pub(super) fn see(&mut self, facts: Facts, leaf: Hash) -> Result<(), Finding> {
         let place = self.next;
         if facts.sequence != place {
@@ -156,7 +156,7 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// A checkpoint in a record must be of this very tree; those that were signed never go back.
+    /// A checkpoint in a record must match this tree; signed checkpoints never get smaller.
     fn see_checkpoint(&mut self, facts: &Facts) -> Result<(), Finding> {
         let wrong = |message| Err(Finding::new(Kind::RecordedCheckpoint, message));
         let signed = facts.event == "checkpoint-signed";
@@ -181,7 +181,7 @@ impl<'a> Chain<'a> {
             }
             self.checkpoint.root()
         } else {
-            // These tiles are compared with the records too, so that a bundle passes only if this root was right.
+            // The tiles are compared with the records too, so a bundle passes only if this root is right.
             self.reader.root_at(size).map_err(|why| Finding::tile(&why, self.reader.directory()))?
         };
         if computed == root {

@@ -1,51 +1,51 @@
-//! What is wrong with a bundle, and where.
+//! Defects of a bundle, and their places.
 
 use crate::audit::tiles::TileError;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The first thing that is wrong. A bundle with one finding proves nothing.
+/// The first defect. A bundle with a finding proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Finding {
-    /// What sort of thing.
+    /// Kind of the defect.
     pub kind: Kind,
-    /// The file, below the bundle's directory where it is in there.
+    /// The file; relative if it is below the bundle's directory.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_text")]
     pub file: Option<PathBuf>,
     /// The record's sequence number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<u64>,
-    /// What was expected and what was found.
+    /// Expected and found.
     pub message: String,
 }
 
-/// A name in a bundle of others may be no UTF-8, which JSON could not hold.
+/// A file name in a foreign bundle may not be UTF-8, which JSON cannot hold.
 #[expect(clippy::ref_option, reason = "serde calls it with the field")]
 fn in_text<S: Serializer>(file: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     file.as_ref().map(|file| file.to_string_lossy()).serialize(serializer)
 }
 
-/// Sorts of findings; the names in kebab-case are stable.
+/// Kinds of findings; the names in kebab-case are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Kind {
-    /// There is no such directory or file to verify.
+    /// The directory or file to verify does not exist.
     NoInput,
     /// The system refused to read.
     Unreadable,
-    /// The manifest is not one, or not as it was written.
+    /// The manifest is malformed.
     ManifestMalformed,
-    /// The manifest says something else than the checkpoint, or lists other files than the checkpoint covers.
+    /// The manifest contradicts the checkpoint, or lists other files than the checkpoint covers.
     ManifestMismatch,
-    /// A file that should be there is not.
+    /// A required file is missing.
     FileMissing,
-    /// A file that nothing covers.
+    /// A file that is not part of the bundle.
     FileExtra,
-    /// A file whose bytes are not those of the manifest, or not of its form.
+    /// A file whose bytes differ from the manifest or have the wrong form.
     FileChanged,
-    /// A verifier key or `keys.json` is not one.
+    /// A verifier key or `keys.json` is malformed.
     KeysMalformed,
     /// A key in `keys.json` and the key records of the log differ.
     KeyMismatch,
@@ -55,7 +55,7 @@ pub enum Kind {
     CheckpointInvalid,
     /// The tree of the records has another root than the signed checkpoint.
     RootMismatch,
-    /// An earlier checkpoint is not one of this log.
+    /// An earlier checkpoint is not of this log.
     EarlierInvalid,
     /// The log is shorter than an earlier checkpoint.
     Shortened,
@@ -69,15 +69,15 @@ pub enum Kind {
     RecordMalformed,
     /// A record of another log.
     OriginMismatch,
-    /// A sequence number that is not the record's place.
+    /// A sequence number that is not the record's position.
     SequenceGap,
     /// `prev` is not the hash of the record before.
     LinkBroken,
     /// The time goes back.
     TimeBack,
-    /// A checkpoint in a record is not of this tree, or goes back.
+    /// A checkpoint in a record does not match this tree, or gets smaller.
     RecordedCheckpoint,
-    /// No record of a JWT that was asked for.
+    /// A requested JWT has no record.
     JwtNotFound,
 }
 
@@ -87,21 +87,21 @@ impl Finding {
         Self { kind, file: None, record: None, message: message.into() }
     }
 
-    /// The same at a file.
+    /// Adds the file.
     #[must_use]
     pub fn at(mut self, file: impl AsRef<Path>) -> Self {
         self.file = Some(file.as_ref().to_owned());
         self
     }
 
-    /// The same at a record.
+    /// Adds the record.
     #[must_use]
     pub const fn of(mut self, record: u64) -> Self {
         self.record = Some(record);
         self
     }
 
-    /// What a tile that could not be read means for the bundle in `directory`.
+    /// The finding for a tile of the bundle in `directory` that could not be read.
     pub(super) fn tile(error: &TileError, directory: &Path) -> Self {
         let below = |path: &Path| path.strip_prefix(directory).unwrap_or(path).to_owned();
         match error {

@@ -1,14 +1,14 @@
-//! What `tests/fuzz` tries of this room: each reader gives back what it read as the writer would write it.
+//! Entry points of `tests/fuzz`: each reads hostile bytes and writes the result again.
 
 use super::chain::Facts;
 use super::{KeyFile, Manifest};
 
-/// A manifest, written again.
+/// Reads a manifest and writes it again.
 pub fn manifest(bytes: &[u8]) -> Option<Vec<u8>> {
     Manifest::decode(bytes).ok().map(|manifest| manifest.encode())
 }
 
-/// A key file, written again.
+/// Reads a key file and writes it again.
 pub fn key_file(bytes: &[u8]) -> Option<Vec<u8>> {
     let file = KeyFile::decode(bytes).ok()?;
     drop(file.verifier_keys());

@@ -29,14 +29,14 @@ pub struct SigningKey {
 }
 
 impl KeyFile {
-    /// The bytes of the file; there is one form alone.
+    /// The only encoding of the file.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         bytes.push(b'\n');
         bytes
     }
 
-    /// Reads the file; any other form than [`KeyFile::encode`] writes is refused.
+    /// Reads the file; refuses every encoding other than [`KeyFile::encode`]'s.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Finding> {
         let malformed = |why: String| Finding::new(Kind::KeysMalformed, why).at(KEYS);
         let file: Self =
@@ -56,7 +56,7 @@ impl KeyFile {
     }
 }
 
-/// The keys that the log's own records tell of.
+/// The keys from the log's key records.
 #[derive(Default)]
 pub(super) struct KeyBook {
     keys: Vec<(SigningKey, Vec<u8>)>,
@@ -64,7 +64,7 @@ pub(super) struct KeyBook {
 }
 
 impl KeyBook {
-    /// Takes note of a key record; checks that any other record names a key that was recorded before, and as it was.
+    /// Enters the key of a key record; checks that the key of any other record was recorded before, unchanged.
     pub(super) fn see(&mut self, facts: &Facts) -> Result<(), Finding> {
         if let Some(spki) = &facts.spki {
             return self.record(facts, spki);
@@ -134,7 +134,7 @@ impl KeyBook {
     /// The keys of checkpoints of the log `origin`, in the order of their records.
     pub(super) fn log_keys(&self, origin: &str) -> Vec<VerifierKey> {
         let keys = self.keys.iter().filter(|(known, _)| known.purpose == CHECKPOINT_PURPOSE);
-        // One of another kind than notes have signs no checkpoint.
+        // A key of another type cannot sign notes.
         keys.filter_map(|(_, spki)| VerifierKey::from_spki(origin, spki).ok()).collect()
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// The format that this program writes and reads.
 const FORMAT: u32 = 1;
 
-/// The list of a bundle's files. It finds accidents; what proves the files is the checkpoint's signature.
+/// The list of a bundle's files. It detects accidental changes; the checkpoint's signature proves the files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -21,9 +21,9 @@ pub struct Manifest {
     pub origin: String,
     /// Records in the bundle.
     pub size: u64,
-    /// Root of the tree over them, in hexadecimal digits.
+    /// Root of the tree over the records, in hexadecimal digits.
     pub root: String,
-    /// When the bundle was made (RFC 3339), as its maker says: nothing proves it.
+    /// When the bundle was made (RFC 3339); not proved.
     pub time: String,
     /// Every file but this one, in a fixed order.
     pub files: Vec<ManifestFile>,
@@ -81,14 +81,14 @@ impl Manifest {
         hex::encode(sha256(&without.encode()))
     }
 
-    /// The bytes of the file; there is one form alone.
+    /// The only encoding of the file.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         bytes.push(b'\n');
         bytes
     }
 
-    /// Reads the file; any other form than [`Manifest::encode`] writes is refused.
+    /// Reads the file; refuses every encoding other than [`Manifest::encode`]'s.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Finding> {
         let malformed = |why: String| Finding::new(Kind::ManifestMalformed, why).at(MANIFEST);
         let manifest: Self =
@@ -105,7 +105,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Compares what it says with the checkpoint, and its list with what the checkpoint covers.
+    /// Compares the manifest with the checkpoint and the files that it covers.
     pub(super) fn compare(&self, checkpoint: &Checkpoint) -> Result<(), Finding> {
         let mismatch = |message: String| Err(Finding::new(Kind::ManifestMismatch, message).at(MANIFEST));
         let said = (self.origin.as_str(), self.size, self.root.as_str());

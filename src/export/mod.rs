@@ -1,8 +1,8 @@
-//! What an auditor gets and how it is verified on another machine: offline, with published keys alone.
+//! Bundles for auditors, and their verification offline, with published keys alone.
 //!
-//! A bundle is a directory: `checkpoint`, `tile/…` (C2SP `tlog-tiles`, exactly what the checkpoint covers), `keys.json`
-//! ([`KeyFile`]) and `manifest.json` ([`Manifest`]). The checkpoint's signature carries everything: records hang on its
-//! root, the keys on records, the manifest on both.
+//! A bundle is a directory: `checkpoint`, `tile/…` (C2SP `tlog-tiles`, exactly the tiles that the checkpoint covers),
+//! `keys.json` ([`KeyFile`]) and `manifest.json` ([`Manifest`]). The checkpoint's signature proves everything: its root
+//! proves the records, the key records prove the keys, and both prove the manifest.
 
 mod bundle;
 mod chain;
@@ -23,10 +23,10 @@ pub use keys::{KeyFile, SigningKey};
 pub use manifest::{Manifest, ManifestFile};
 pub use verify::{Asked, Report, find, verify};
 
-/// Told after every bundle of records: how many are done, and how many there are.
+/// Called after every bundle of records with the count of processed records and the total.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// The file with the keys.
 const KEYS: &str = "keys.json";
-/// The file that lists all others.
+/// The list of all other files.
 const MANIFEST: &str = "manifest.json";

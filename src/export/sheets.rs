@@ -1,4 +1,4 @@
-//! The records of a directory, read and taken apart by all processors, handed over in order.
+//! Reads and parses the records of a directory on all processors, and returns them in order.
 
 use super::Finding;
 use super::chain::Facts;
@@ -7,17 +7,17 @@ use crate::audit::tree::{Hash, leaf_hash};
 use crate::jose::sha256;
 use std::sync::mpsc::sync_channel;
 
-/// One bundle of records and what needs no knowledge of the records before.
+/// One bundle of records, parsed without knowledge of the records before.
 pub(super) struct Sheet {
-    /// The bundle's place and form.
+    /// Number and width of the bundle.
     pub(super) tile: Tile,
     /// Length and SHA-256 of its file.
     pub(super) file: (u64, Hash),
-    /// Of each record its leaf hash and what it says.
+    /// Leaf hash and members of each record.
     pub(super) records: Vec<(Hash, Result<Facts, Finding>)>,
 }
 
-/// Gives each bundle of the first `size` records to `take`, in order, until one gives an error.
+/// Passes each bundle of the first `size` records to `take`, in order, until one returns an error.
 ///
 /// Every processor holds a few bundles at a time, so memory does not grow with the log.
 pub(super) fn read(
@@ -37,14 +37,14 @@ pub(super) fn read(
                 for index in (first..bundles).step_by(workers) {
                     let width = (size - index * WIDTH).min(WIDTH);
                     let tile = Tile { kind: TileKind::Entries, index, width };
-                    // Nobody receives any more once something was found.
+                    // The receiver ends after an error.
                     if send.send(sheet(reader, tile, origin)).is_err() {
                         return;
                     }
                 }
             });
         }
-        // A worker that ended early ends this too; the caller then misses records.
+        // A worker that ended early ends this too; the caller then notices missing records.
         (0..bundles)
             .zip(queues.iter().cycle())
             .map_while(|(_, queue)| queue.recv().ok())

@@ -1,4 +1,4 @@
-//! Verification of a bundle: offline, one pass, with memory that does not grow with the records.
+//! Verifies a bundle offline, in one pass, with memory that does not grow with the records.
 
 use super::chain::{Chain, Configurations};
 use super::keys::KeyFile;
@@ -15,34 +15,34 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// The largest manifest and key file that is read: enough for a thousand million records.
+/// The longest manifest and key file that are read: enough for a thousand million records.
 const MAX_LIST: usize = 1 << 30;
 
-/// What the verifier brings along.
+/// Input of the verification besides the bundle.
 #[derive(Default)]
 pub struct Asked {
-    /// Keys of the log's checkpoints from elsewhere. Without any, those of the bundle are believed.
+    /// Keys of the log's checkpoints from another source. Without any, those of the bundle are trusted.
     pub keys: Vec<VerifierKey>,
-    /// Checkpoints of this log that were seen before: the signed notes, each with a name for messages.
+    /// Earlier checkpoints of this log: the signed notes, each with a name for messages.
     pub earlier: Vec<(PathBuf, Vec<u8>)>,
-    /// SHA-256 of answers whose records are wanted.
+    /// SHA-256 of answers whose records are searched.
     pub answers: Vec<Hash>,
 }
 
-/// What a bundle without findings holds.
+/// Content of a bundle without findings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The log.
     pub origin: String,
     /// Records.
     pub size: u64,
-    /// Root of the tree over them, as signed.
+    /// Root of the tree over the records, as signed.
     pub root: Hash,
     /// Times of the first and of the last record.
     pub times: Option<(Timestamp, Timestamp)>,
     /// Records of each event.
     pub events: BTreeMap<String, u64>,
-    /// The configurations that the newest answers are made with; `None` in a log of a program that recorded none.
+    /// The configurations in force after the last record; `None` in a log of a program that recorded none.
     pub configurations: Option<Configurations>,
     /// Records of signed answers.
     pub signed_answers: u64,
@@ -50,15 +50,15 @@ pub struct Report {
     pub signing_keys: usize,
     /// Earlier checkpoints that the log extends.
     pub earlier: usize,
-    /// The keys that the checkpoint was verified with.
+    /// The keys that verified the checkpoint.
     pub log_keys: Vec<VerifierKey>,
-    /// Whether those came from the bundle itself.
+    /// Whether these keys came from the bundle itself.
     pub key_from_bundle: bool,
-    /// The record of each answer that was asked for, in that order.
+    /// The record of each requested answer, in the order of the request.
     pub answers: Vec<Option<u64>>,
 }
 
-/// Verifies the bundle in `directory`; the first thing that is wrong is the [`Finding`].
+/// Verifies the bundle in `directory`; the first defect is the [`Finding`].
 ///
 /// Memory: the manifest, a few bundles, and 32 bytes for each record since the last checkpoint in a record.
 pub fn verify(directory: &Path, asked: &Asked, progress: Progress<'_>) -> Result<Report, Finding> {
@@ -121,8 +121,8 @@ pub fn verify(directory: &Path, asked: &Asked, progress: Progress<'_>) -> Result
     })
 }
 
-/// The records of answers, by SHA-256 of their exact bytes, in a bundle or a published log whose checkpoint is believed
-/// unseen: for searching. What is found there proves nothing before [`verify`] has passed.
+/// Searches the records of answers, by SHA-256 of their exact bytes, in a bundle or a published log without verifying
+/// the checkpoint. The result proves nothing before [`verify`] has passed.
 pub fn find(directory: &Path, answers: &[Hash], progress: Progress<'_>) -> Result<Vec<Option<u64>>, Finding> {
     let note = required(directory, CHECKPOINT, MAX_NOTE)?;
     let checkpoint = Checkpoint::from_note_unverified(&note)
@@ -164,7 +164,7 @@ impl Pass<'_> {
         for ((leaf, facts), hash) in sheet.records.into_iter().zip(&hashes) {
             let sequence = self.edge.size();
             if leaf != *hash {
-                // Which of the two was changed is told by the manifest, if it was not changed along.
+                // The manifest tells which of the two was changed, unless it was changed too.
                 if let (Ok(()), Err(tile_changed)) = (&listed, tile_listed) {
                     return Err(tile_changed.of(sequence));
                 }
@@ -190,7 +190,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// After the last record: incomplete tiles above the records, and the root.
+    /// After the last record: checks incomplete tiles above the records, and the root.
     fn end(&self, checkpoint: &Checkpoint) -> Result<(), Finding> {
         for level in 1..self.edge.levels() {
             let hashes = self.edge.tile(level);
@@ -213,7 +213,7 @@ impl Pass<'_> {
         Err(Finding::new(Kind::RootMismatch, message).at(CHECKPOINT))
     }
 
-    /// Compares a tile above the records with the hashes that they give.
+    /// Compares a tile above the records with the computed hashes.
     fn same(&self, tile: Tile, computed: &[Hash]) -> Result<(), Finding> {
         let hashes = self.hashes(tile)?;
         self.listed_tile(tile, &hashes)?;
@@ -234,7 +234,7 @@ impl Pass<'_> {
         self.listed(tile.path().to_string_lossy().as_ref(), bytes.len() as u64, &sha256(bytes))
     }
 
-    /// Whether a file is as the manifest says.
+    /// Compares a file with its entry in the manifest.
     fn listed(&self, path: &str, bytes: u64, digest: &Hash) -> Result<(), Finding> {
         match self.files.get(path) {
             Some(file) if file.bytes == bytes && file.sha256 == hex::encode(digest) => Ok(()),
@@ -258,7 +258,7 @@ impl Pass<'_> {
     }
 }
 
-/// Earlier checkpoints by their size; each is signed, of this log, and not larger than it.
+/// Earlier checkpoints by their size; each must be signed, of this log, and not larger than it.
 fn earlier(
     notes: &[(PathBuf, Vec<u8>)],
     keys: &[VerifierKey],
@@ -287,7 +287,7 @@ fn earlier(
     Ok(out)
 }
 
-/// Looks for files that are not part of the bundle.
+/// Refuses files that are not part of the bundle.
 fn nothing_else(directory: &Path, checkpoint: &Checkpoint) -> Result<(), Finding> {
     let mut expected: HashSet<PathBuf> = expected(checkpoint.size).collect();
     expected.insert(PathBuf::from(MANIFEST));
@@ -311,7 +311,7 @@ fn nothing_else(directory: &Path, checkpoint: &Checkpoint) -> Result<(), Finding
 /// A file that every bundle has.
 fn required(directory: &Path, name: &str, limit: usize) -> Result<Vec<u8>, Finding> {
     let path = directory.join(name);
-    // Looked at first: opening a pipe would wait for ever.
+    // Checked first: opening a pipe would block.
     let found =
         fs::symlink_metadata(&path).and_then(|found| found.is_file().then(|| File::open(&path)).transpose());
     let file = match found {

@@ -1,11 +1,11 @@
-//! For how long a memory of the log has not followed it: one for the signer's memory, one for the gateway's.
+//! The time for which a memory has not followed the log.
 
 use crate::clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Asks no lock and no disk, so that a write that hangs is seen as well. Clones share it.
+/// Uses no lock and no disk, so a hanging write is visible. Clones share the value.
 #[derive(Clone, Debug, Default)]
 pub struct Lag {
     /// In monotonic nanoseconds; 0 while the memory follows.
@@ -13,14 +13,14 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// The log has a newer checkpoint than the one that is kept; to be called before each try to keep it.
+    /// Called before each try to store a newer checkpoint.
     pub fn begins(&self) {
         let now = clock::monotonic_nanos().max(1);
-        // Fails where an earlier try failed: the lag began then.
+        // Fails if an earlier try failed: the lag began then.
         let _ = self.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The newest checkpoint is kept.
+    /// Called when the newest checkpoint is stored.
     pub fn ends(&self) {
         self.since.store(0, Ordering::Relaxed);
     }

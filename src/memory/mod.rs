@@ -1,9 +1,9 @@
-//! What the gateway remembers of the signer's log, and when it believes a newer checkpoint.
+//! The gateway's memory of the signer's log: its newest checkpoint, and the rules for replacing it.
 //!
-//! A signer that was taken over can sign any checkpoint; it must not be able to make the gateway forget the one that it
-//! holds. So a new one takes its place only when a key that the gateway knows signed it and a proof shows that its tree
-//! begins with every record under the old one. The only other way is the operator's recorded decision (`audit adopt`),
-//! which names the memory that it overrides; what was overridden is kept.
+//! An attacker in the signer can sign any checkpoint, but must not make the gateway forget the one that it holds. So a
+//! new one replaces it only with the signature of a pinned key and a consistency proof from the old tree. The only
+//! other way is the operator's recorded decision (`audit adopt`), which names the memory that it overrides; the gateway
+//! keeps the overridden one.
 
 mod lag;
 mod shown;
@@ -19,22 +19,22 @@ use crate::audit::{Digest, Event, Outcome, RecordView};
 use crate::jose::sha256;
 use tokio::sync::watch;
 
-/// Keys of one log that are looked at.
+/// Limit of keys of one log.
 const KEYS_MAX: usize = 100;
 
 /// The gateway's memory of one log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogMemory {
     origin: String,
-    /// The newest checkpoint that was believed, a signed note; empty before the first.
+    /// The newest accepted checkpoint, a signed note; empty before the first.
     note: String,
-    /// The keys that are believed: those of the first contact, and those that signed a checkpoint together with one.
+    /// The pinned keys: those of the first contact, and those that signed a checkpoint together with a pinned one.
     keys: Vec<VerifierKey>,
     /// Checkpoints that an operator's decision overrode since the start, each with the record of the decision.
     replaced: Vec<(String, String)>,
 }
 
-/// Why a checkpoint is not believed. The memory stays as it is.
+/// Why a checkpoint is refused. The memory stays unchanged.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Distrust {
     /// The memory itself cannot be read.
@@ -44,13 +44,13 @@ pub enum Distrust {
     Memory {
         /// The log.
         origin: String,
-        /// What is wrong.
+        /// The defect.
         what: String,
     },
-    /// A key of the log that is none.
+    /// A malformed verifier key.
     #[error("a key of the log cannot be read: {0}")]
     Key(String),
-    /// Not signed by a key that is known.
+    /// No pinned key signed it.
     #[error(
         "the signer's checkpoint is not believed: {0}. A new checkpoint key is believed once it signs together with \
          the one before it: keep the generation before in the token until the gateway has seen both"
@@ -59,15 +59,15 @@ pub enum Distrust {
     /// It is of another log.
     #[error("the signer's checkpoint is of the log {0:?}")]
     Origin(String),
-    /// Nothing shows that it goes on from the one that is kept.
+    /// No proof shows that it extends the stored one.
     #[error(
         "the signer's checkpoint over {found} records does not extend the one over {kept} that this gateway keeps: the \
          log was rolled back or changed, or the signer is not itself; the gateway keeps its own"
     )]
     NotExtended {
-        /// Records under the one that is kept.
+        /// Size of the stored checkpoint.
         kept: u64,
-        /// Records under the other.
+        /// Size of the refused checkpoint.
         found: u64,
     },
 }
@@ -96,7 +96,7 @@ impl LogMemory {
         &self.replaced
     }
 
-    /// Takes a newer checkpoint in the place of the one that is kept, if it is to be believed.
+    /// Replaces the stored checkpoint with a newer one, if it is acceptable.
     pub(crate) fn follow(&mut self, shown: &ShownCheckpoint) -> Result<(), Distrust> {
         let announced = self.announced(&shown.keys)?;
         let known = self.known(&announced, shown);
@@ -139,8 +139,8 @@ impl LogMemory {
         Ok(keys.into_iter().filter(|key| key.name() == self.origin).collect())
     }
 
-    /// The keys that count. At the first contact those that signed what is shown; where a version before kept a
-    /// checkpoint without keys, those that signed that one.
+    /// The keys to verify with: the pinned ones; at the first contact those that signed the shown checkpoint; with a
+    /// memory of an earlier version, which has no keys, those that signed its checkpoint.
     fn known(&self, announced: &[VerifierKey], shown: &ShownCheckpoint) -> Vec<VerifierKey> {
         if !self.keys.is_empty() {
             return self.keys.clone();
@@ -149,7 +149,7 @@ impl LogMemory {
         announced.iter().filter(|key| signed(key, basis)).cloned().collect()
     }
 
-    /// Whether the record is the operator's decision, lies under the checkpoint, and names the memory that is kept.
+    /// Whether the record is the operator's decision, lies under the checkpoint, and names the stored memory.
     fn is_decided(&self, adopted: &Adopted, new: &Checkpoint) -> bool {
         let Ok(view) = RecordView::parse(adopted.record.as_bytes()) else { return false };
         let proof: Vec<_> = adopted.proof.iter().map(|digest| digest.0).collect();
@@ -179,7 +179,7 @@ impl LogMemory {
     }
 }
 
-/// The same for the memory that the gateway's tasks share.
+/// As [`LogMemory::follow`], for the memory that the gateway's tasks share.
 pub(crate) fn follow(memory: &watch::Sender<LogMemory>, shown: &ShownCheckpoint) -> Result<(), Distrust> {
     let mut outcome = Ok(());
     memory.send_if_modified(|memory| {

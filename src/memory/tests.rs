@@ -1,4 +1,4 @@
-//! What a gateway believes of a signer that lies.
+//! What a gateway accepts from a dishonest signer.
 
 use super::*;
 use crate::audit::tree::{Edge, Hash, consistency_proof, inclusion_proof, node_hash};
@@ -26,7 +26,7 @@ impl Signer {
     }
 }
 
-/// A log of records that are nothing but texts.
+/// A log of plain texts.
 #[derive(Clone)]
 struct Tree(Vec<String>);
 
@@ -69,7 +69,7 @@ fn empty() -> LogMemory {
     LogMemory::new(ORIGIN, String::new(), "").unwrap()
 }
 
-/// It is refused, and nothing of the memory changes.
+/// Asserts that the checkpoint is refused and the memory unchanged.
 fn refuses(memory: &LogMemory, shown: &ShownCheckpoint) -> Distrust {
     let mut after = memory.clone();
     let distrust = after.follow(shown).unwrap_err();
@@ -118,14 +118,14 @@ fn a_key_that_no_known_key_vouches_for_is_not_believed() {
     let mut memory = empty();
     memory.follow(&tree.shown(&[&old], 0, 10)).unwrap();
     assert!(matches!(refuses(&memory, &tree.shown(&[&new], 10, 20)), Distrust::Note(_)));
-    // Announced, and beside a line that is no signature of the old one.
+    // Announced, and beside a forged signature line of the old key.
     let mut forged = tree.shown(&[&new, &old], 10, 20);
     let other = tree.shown(&[&old], 10, 30).note;
     let stolen = other.lines().last().unwrap();
     let kept_lines: Vec<&str> = forged.note.lines().collect();
     forged.note = format!("{}\n{stolen}\n", kept_lines[..kept_lines.len() - 1].join("\n"));
     assert!(matches!(refuses(&memory, &forged), Distrust::Note(_)));
-    // A rotation: both sign until the gateway has seen it.
+    // A rotation: both keys sign until the gateway has connected.
     memory.follow(&tree.shown(&[&new, &old], 10, 20)).unwrap();
     memory.follow(&tree.shown(&[&new], 20, 30)).unwrap();
 }
@@ -173,7 +173,7 @@ fn a_memory_is_replaced_on_a_recorded_decision_that_names_it_and_on_no_other() {
         let proof = inclusion_proof(10, 12, read).unwrap().into_iter().map(Digest).collect();
         ShownCheckpoint { adopted: Some(Adopted { record, proof }), ..back.shown(&[&signer], 20, 12) }
     };
-    // Another event, another memory, another place, and a record that lies under no checkpoint.
+    // Another event, another memory, another position, and a record that lies under no checkpoint.
     refuses(&memory, &adopted("export", &kept));
     refuses(&memory, &adopted("log-adopted", "another note"));
     let good = adopted("log-adopted", &kept);

@@ -11,7 +11,7 @@ fn source(published: &TempDir) -> Source<'static> {
     Source::published(published.path()).unwrap()
 }
 
-/// Tiles of a bundle behind the oracle's trait.
+/// Tiles of a bundle, as the reference implementation reads them.
 struct Oracle<'a>(&'a Path);
 
 impl tlog_tiles::TileReader for Oracle<'_> {
@@ -80,7 +80,7 @@ fn an_export_of_a_log_that_grew_meanwhile_holds_exactly_what_its_checkpoint_cove
     let log = Log::new(600);
     for covered in [4, 255, 256, 257, 300, 512, 600] {
         let (published, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        // Tiles that were partial under this checkpoint have become full and replaced their partial forms.
+        // Tiles that were partial under this checkpoint became full and replaced their partial files.
         log.publish(published.path(), 600, covered);
         let out = out.path().join("bundle");
         write(&out, source(&published), &[log.checkpoints.vkey()], MADE_AT, &mut |_, _| ()).unwrap();

@@ -1,4 +1,4 @@
-//! A log that a test makes, honest or not, and its bundle.
+//! Builds logs, honest or not, and their bundles.
 
 mod flips;
 mod honest;
@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 pub(crate) const ORIGIN: &str = "as.bank.example/audit/node-a";
 
-/// A bundle in a directory that is made for it.
+/// Writes a bundle into a new directory.
 fn write(
     out: &Path,
     source: Source<'_>,
@@ -38,7 +38,7 @@ fn write(
     super::write(NewDirectory::make(out)?, source, log_keys, made_at, progress)
 }
 
-/// A key pair and how the log names it.
+/// A key pair with its name in the log.
 pub(crate) struct Signer {
     pair: EcdsaKeyPair,
     pub(crate) public: PublicKey,
@@ -87,7 +87,7 @@ pub(crate) struct Log {
     pub(crate) records: Vec<Vec<u8>>,
 }
 
-/// The answer that record `sequence` is of.
+/// The answer of record `sequence`.
 pub(crate) fn answer(sequence: u64) -> String {
     let part = |text: String| base64url(text.as_bytes());
     format!("{}.{}.{}", part("{}".to_owned()), part(format!("{{\"n\":{sequence}}}")), part("s".to_owned()))
@@ -99,7 +99,7 @@ impl Log {
         Self::with(size, |_, _| ())
     }
 
-    /// The same, but `change` may alter each record's members before the next one is chained to it.
+    /// As [`Log::new`], but `change` may alter each record's members before the next one is chained to it.
     pub(crate) fn with(size: u64, mut change: impl FnMut(u64, &mut Value)) -> Self {
         let mut log = Self {
             checkpoints: Signer::new("audit-checkpoint"),
@@ -159,7 +159,7 @@ impl Log {
         writer.write().unwrap();
     }
 
-    /// A bundle of all records, whatever they say, as somebody with the checkpoint key could make it.
+    /// A bundle of all records, unchecked: an attacker with the checkpoint key can make it.
     pub(crate) fn bundle(&self) -> TempDir {
         let directory = TempDir::new().unwrap();
         self.publish(directory.path(), self.records.len(), self.records.len());
@@ -178,7 +178,7 @@ fn reference(size: u64, root: Hash) -> Value {
     json!({ "size": size, "root": hex::encode(root), "sha256": hex::encode([9; 32]) })
 }
 
-/// Makes the manifest anew, as somebody without the checkpoint key could; files that are missing are left out.
+/// Rebuilds the manifest, as an attacker without the checkpoint key could; skips missing files.
 fn list_again(directory: &Path, size: u64) {
     let note = fs::read(directory.join(CHECKPOINT)).unwrap();
     let checkpoint = Checkpoint { size, ..Checkpoint::from_note_unverified(&note).unwrap() };
@@ -194,7 +194,7 @@ fn check(bundle: &TempDir) -> Result<Report, Finding> {
     verify(bundle.path(), &Asked::default(), &mut |_, _| ())
 }
 
-/// The finding of a bundle that must have one: its kind, its file and its record.
+/// The finding of a defective bundle: its kind, its file and its record.
 #[track_caller]
 fn finding(bundle: &TempDir) -> (Kind, String, Option<u64>) {
     place(check(bundle).expect_err("it verified"))

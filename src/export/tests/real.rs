@@ -1,4 +1,4 @@
-//! The log itself, not one that a test made up: what it writes, exports and verification must understand.
+//! A real log: export and verification accept its records.
 
 use super::*;
 use crate::audit::{

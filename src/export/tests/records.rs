@@ -1,4 +1,4 @@
-//! What even the holder of the checkpoint key cannot sign away: records that contradict each other.
+//! Contradicting records, which verification refuses even with a valid checkpoint signature.
 
 use super::*;
 
@@ -77,7 +77,7 @@ fn a_signature_needs_a_key_record_before_it_with_its_algorithm_and_purpose() {
         with(|r| drop(r.as_object_mut().unwrap().remove("sha256"))),
         (Kind::RecordMalformed, Some(120))
     );
-    // The key record comes one place too late.
+    // The key record comes one position too late.
     let late = |r: &mut Value| merge(r, json!({ "kid": other.public.kid() }));
     let log = Log::with(300, |sequence, record| match sequence {
         120 => late(record),

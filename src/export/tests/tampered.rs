@@ -1,4 +1,4 @@
-//! What somebody without the checkpoint key can do to a bundle, with and without repairing the manifest.
+//! Changes to a bundle without the checkpoint key, with and without repairing the manifest.
 
 use super::*;
 use crate::audit::tiles::{Kind as TileKind, Tile, WIDTH};
@@ -110,7 +110,7 @@ fn a_changed_tile_is_named() {
     let log = Log::new(66_000);
     let cases = [
         (hashes(0, 1, WIDTH), false, (Kind::FileChanged, hashes(0, 1, WIDTH), Some(256))),
-        // Nothing tells which of the two was changed when the manifest was changed along.
+        // Nothing tells which of the two was changed when the manifest was changed too.
         (hashes(0, 1, WIDTH), true, (Kind::RecordChanged, entries(1, WIDTH), Some(256))),
         (hashes(1, 0, WIDTH), false, (Kind::FileChanged, hashes(1, 0, WIDTH), None)),
         (hashes(1, 0, WIDTH), true, (Kind::TileMismatch, hashes(1, 0, WIDTH), None)),
@@ -192,7 +192,7 @@ fn a_checkpoint_that_another_key_signed_is_refused() {
     let asked = Asked { keys: vec![stranger.vkey()], ..Asked::default() };
     let found = verify(bundle.path(), &asked, &mut |_, _| ()).unwrap_err();
     assert_eq!(place(found), (Kind::CheckpointInvalid, CHECKPOINT.to_owned(), None));
-    // Whoever replaces the key in the bundle too is found by the key records, or by the key that is given.
+    // If the key in the bundle is replaced too, the key records or the given key reveal it.
     fs::write(bundle.path().join(CHECKPOINT), stranger.note(&log.records)).unwrap();
     let forged = KeyFile { log_keys: vec![stranger.vkey().to_string()], ..log.key_file() };
     fs::write(bundle.path().join(KEYS), forged.encode()).unwrap();
