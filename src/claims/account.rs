@@ -1,20 +1,20 @@
-//! Where money goes and in what: account, bank and currency, checked against the registries of ISO.
+//! Account, bank and currency of payments, checked against the ISO registries.
 
 use super::words::{WordError, word};
 use iban::{IbanLike, ParseBaseIbanError, ParseIbanError};
 
 word!(
-    /// An account number (ISO 13616) in its electronic form: a country of the IBAN registry, its structure, right check
+    /// An account number (ISO 13616) in electronic form: a country of the IBAN registry, its structure, valid check
     /// digits, capital letters, no spaces.
     Iban, check_iban
 );
 word!(
-    /// A bank (ISO 9362): four letters of the party, two of an ISO 3166 country, two of the place, three of a branch or
-    /// none, all capitals or digits.
+    /// A bank (ISO 9362): four letters of the party, two of an ISO 3166 country, two of the location, and three of a
+    /// branch or none; capitals or digits.
     Bic, check_bic
 );
 word!(
-    /// A currency that payments are made in (ISO 4217): three capital letters; none that has ended, no fund, no metal.
+    /// A currency for payments (ISO 4217): three capital letters; no historic currency, fund or metal.
     CurrencyCode, check_currency
 );
 
@@ -34,7 +34,7 @@ fn check_iban(text: &str) -> Result<(), WordError> {
     }
 }
 
-/// By hand: no well-kept library knows ISO 9362. The letters of the party are digits in no BIC that is in use.
+/// No well-kept library implements ISO 9362. No BIC in use has digits in the party's prefix.
 fn check_bic(text: &str) -> Result<(), WordError> {
     let expected = "a BIC (ISO 9362): 8 or 11 capital letters and digits";
     let other = || WordError::new(expected, "another form");
@@ -46,7 +46,7 @@ fn check_bic(text: &str) -> Result<(), WordError> {
     if !right {
         return Err(other());
     }
-    // Kosovo has BICs and no code of ISO 3166.
+    // Kosovo has BICs, but no code of ISO 3166.
     if country != "XK" && country.parse::<iso_country::Country>().is_err() {
         return Err(WordError::new(expected, "a country that ISO 3166 does not know"));
     }
@@ -57,11 +57,11 @@ fn check_currency(text: &str) -> Result<(), WordError> {
     let expected = "a currency of ISO 4217 in three capital letters";
     let currency = iso_currency::Currency::from_code(text)
         .ok_or_else(|| WordError::new(expected, "a code that it does not have"))?;
-    // Gold, the code for tests, the code for no currency; units of account like the Swiss WIR.
+    // Gold, the code for tests, the code for no currency; units of account such as the Swiss WIR.
     if currency.is_special() || currency.is_fund() {
         return Err(WordError::new(expected, "a code that is no money"));
     }
-    // ISO 4217 has the bolivar twice, VES and VED; the library takes the first for ended.
+    // ISO 4217 has two codes for the bolivar, VES and VED; the library treats the first as superseded.
     if currency.is_superseded().is_some() && currency != iso_currency::Currency::VES {
         return Err(WordError::new(expected, "a currency that has ended"));
     }
@@ -69,7 +69,7 @@ fn check_currency(text: &str) -> Result<(), WordError> {
 }
 
 impl CurrencyCode {
-    /// Decimals of its amounts: none for the yen, three for the Kuwaiti dinar.
+    /// Decimals of amounts: 0 for the yen, 3 for the Kuwaiti dinar.
     pub(super) fn decimals(&self) -> Option<u16> {
         iso_currency::Currency::from_code(self.as_str()).and_then(iso_currency::Currency::exponent)
     }
@@ -96,7 +96,7 @@ mod tests {
             ("D\u{415}02100100109307118603", "another form"),
             ("", "another form"),
             ("ZZ32100100109307118603", "a country without IBANs"),
-            // Right check digits, and shorter than any German account.
+            // Valid check digits, but shorter than any German account.
             ("DE95100000000000", "another form than its country has"),
             ("US64SVBKUS6S3300958879", "a country without IBANs"),
         ] {

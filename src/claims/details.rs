@@ -1,16 +1,16 @@
-//! `authorization_details` (RFC 9396): the two types that we know, in full, and nothing else.
+//! `authorization_details` (RFC 9396): the two supported types.
 //!
 //! Unknown types, unknown members, wrong types, bad values and missing members are refused (§5). Texts are compared
-//! code point by code point; amounts are texts and stay as they were written (§12). Whatever a person approves is a
+//! code point by code point; amounts are texts and stay unchanged (§12). Every text that a person approves is a
 //! [`ShownText`].
 
 use super::{Bic, CurrencyCode, Iban, Resource, ShownText};
 use serde::{Deserialize, Serialize};
 
-/// The most objects in one request.
+/// Limit of objects in one request.
 const MAX_DETAILS: usize = 16;
 
-/// Why some JSON is no `authorization_details` that we accept. For the caller: `invalid_authorization_details`.
+/// Why `authorization_details` are refused. For the caller: `invalid_authorization_details`.
 #[derive(Debug, thiserror::Error)]
 #[error("authorization_details: {0}")]
 pub struct DetailsError(pub String);
@@ -38,7 +38,7 @@ impl DetailType {
     }
 }
 
-/// One object, told by its `type`.
+/// One object, tagged by its `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AuthorizationDetail {
@@ -57,7 +57,7 @@ impl AuthorizationDetail {
         }
     }
 
-    /// Where it is meant for; empty means "whoever owns the type".
+    /// Its locations; empty means every resource server that owns the type.
     pub fn locations(&self) -> &[Resource] {
         match self {
             Self::PaymentInitiation(p) => &p.locations,
@@ -65,7 +65,7 @@ impl AuthorizationDetail {
         }
     }
 
-    /// The same with other locations.
+    /// A copy with other locations.
     #[must_use]
     pub fn with_locations(&self, locations: Vec<Resource>) -> Self {
         let mut detail = self.clone();
@@ -88,44 +88,44 @@ impl AuthorizationDetail {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PaymentInitiation {
-    /// What may be done: one or more, none twice.
+    /// Allowed actions: one or more, without duplicates.
     pub actions: Vec<PaymentAction>,
-    /// Where.
+    /// Resources that it is for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locations: Vec<Resource>,
-    /// How much.
+    /// The amount.
     pub instructed_amount: InstructedAmount,
-    /// To whom: 1 to 140 characters.
+    /// The payee: 1 to 140 characters.
     pub creditor_name: ShownText,
-    /// To which account.
+    /// The payee's account.
     pub creditor_account: Account,
-    /// From which account, once the payer has chosen it.
+    /// The payer's account, once the payer has chosen it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debtor_account: Option<DebtorAccount>,
-    /// For what: 1 to 140 characters.
+    /// Purpose of the payment: 1 to 140 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remittance_information_unstructured: Option<ShownText>,
 }
 
-/// What may be done with a payment.
+/// An action on a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PaymentAction {
-    /// Start it.
+    /// Start the payment.
     Initiate,
-    /// Ask how it stands.
+    /// Read its status.
     Status,
-    /// Call it off.
+    /// Cancel it.
     Cancel,
 }
 
-/// An amount; a text, because `123.5` and `123.50` are two things (RFC 9396 §12).
+/// An amount; a text, since `123.5` and `123.50` differ (RFC 9396 §12).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstructedAmount {
     /// In what.
     pub currency: CurrencyCode,
-    /// Digits, then at most one point with as many digits as the currency has decimals or fewer; more than zero, no
+    /// Digits, then optionally a point and at most as many digits as the currency has decimals; more than zero, no
     /// sign, no exponent, no leading zero.
     pub amount: String,
 }
@@ -147,28 +147,28 @@ pub struct Account {
 pub struct DebtorAccount {
     /// As in [`Account`].
     pub iban: Iban,
-    /// The payer's part: `owner`, say. 1 to 64 characters.
+    /// The payer's role, for example `owner`: 1 to 64 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_role: Option<ShownText>,
 }
 
-/// `credential`: which documents may be signed with which key (CSC API v2).
+/// `credential`: the documents to sign, and the signing key (CSC API v2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialDetail {
-    /// The key; this or `signatureQualifier`.
+    /// The key; either this or `signatureQualifier`.
     #[serde(rename = "credentialID", default, skip_serializing_if = "Option::is_none")]
     pub credential_id: Option<ShownText>,
-    /// The kind of signature, from which the signing service finds the key.
+    /// The kind of signature, by which the signing service selects the key.
     #[serde(rename = "signatureQualifier", default, skip_serializing_if = "Option::is_none")]
     pub signature_qualifier: Option<ShownText>,
-    /// The documents, in this order: 1 to 100.
+    /// The documents, in order: 1 to 100.
     #[serde(rename = "documentDigests")]
     pub document_digests: Vec<DocumentDigest>,
-    /// How the digests were made: the OID of SHA-256, SHA-384 or SHA-512.
+    /// The OID of the digests' algorithm: SHA-256, SHA-384 or SHA-512.
     #[serde(rename = "hashAlgorithmOID")]
     pub hash_algorithm_oid: String,
-    /// Where.
+    /// Resources that it is for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locations: Vec<Resource>,
 }
@@ -177,9 +177,9 @@ pub struct CredentialDetail {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentDigest {
-    /// base64 or base64url of the digest, as it was given; as long as its algorithm makes it.
+    /// The digest in base64 or base64url, unchanged; its length fits the algorithm.
     pub hash: String,
-    /// What the signer is shown: 1 to 255 characters.
+    /// The document's label for the person who approves: 1 to 255 characters.
     pub label: ShownText,
 }
 
@@ -274,7 +274,7 @@ fn check_amount(amount: &InstructedAmount) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the parameter or claim: a JSON array of 1 to 16 objects, each of a type that we know.
+/// Parses the parameter or claim: a JSON array of 1 to 16 objects of the supported types.
 pub fn parse_authorization_details(json: &str) -> Result<Vec<AuthorizationDetail>, DetailsError> {
     let details: Vec<AuthorizationDetail> =
         serde_json::from_str(json).map_err(|e| DetailsError(e.to_string()))?;
@@ -282,7 +282,7 @@ pub fn parse_authorization_details(json: &str) -> Result<Vec<AuthorizationDetail
     Ok(details)
 }
 
-/// The checks that the shape alone does not make.
+/// Checks beyond the JSON structure.
 pub fn check_authorization_details(details: &[AuthorizationDetail]) -> Result<(), DetailsError> {
     if details.is_empty() || details.len() > MAX_DETAILS {
         return Err(DetailsError(format!("expected 1 to {MAX_DETAILS} objects, found {}", details.len())));

@@ -1,4 +1,4 @@
-//! Both types of details, and what is refused in each.
+//! Both types of details, and their refused forms.
 
 use super::*;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
-//! What is said about tokens: words parsed on entry, so that no later room has to doubt them.
+//! Typed claims of tokens, validated when parsed, so that no other room checks them again.
 //!
-//! Every type here reads itself from untrusted text through one checked constructor, also when it arrives as JSON.
+//! Every type parses untrusted text through one checked constructor, also from JSON.
 
 mod account;
 mod details;

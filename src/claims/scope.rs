@@ -1,5 +1,5 @@
-//! `scope`: a list of case-sensitive tokens (RFC 6749 §3.3). Order is kept, nothing is folded:
-//! payment schemes put opaque identifiers into scopes (`PIS:1234-wertiq-983`).
+//! `scope`: a list of case-sensitive tokens (RFC 6749 §3.3) in unchanged order and spelling: payment schemes use opaque
+//! identifiers as scopes (`PIS:1234-wertiq-983`).
 
 use super::WordError;
 use super::words::by_text;
@@ -56,7 +56,7 @@ impl Serialize for ScopeToken {
     }
 }
 
-/// So that a set of tokens can be asked with a text.
+/// Lets a set of tokens be searched by text.
 impl std::borrow::Borrow<str> for ScopeToken {
     fn borrow(&self) -> &str {
         &self.0
@@ -69,7 +69,7 @@ impl fmt::Debug for ScopeToken {
     }
 }
 
-/// A list of scope tokens without repetition, at most 64, in the order given. As JSON: one text with spaces.
+/// A list of at most 64 scope tokens without duplicates, in the given order. As JSON: one string, separated by spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope(Vec<ScopeToken>);
 
@@ -92,7 +92,7 @@ impl Scope {
         self.0.contains(token)
     }
 
-    /// The tokens for which `keep` says yes, in the same order.
+    /// The tokens for which `keep` returns true, in the same order.
     #[must_use]
     pub fn narrowed(&self, keep: impl Fn(&ScopeToken) -> bool) -> Self {
         Self(self.0.iter().filter(|t| keep(t)).cloned().collect())
@@ -108,7 +108,7 @@ impl<'a> IntoIterator for &'a Scope {
 }
 
 impl FromIterator<ScopeToken> for Scope {
-    /// Repeated tokens are kept once.
+    /// Duplicates are dropped.
     fn from_iter<I: IntoIterator<Item = ScopeToken>>(tokens: I) -> Self {
         let mut list: Vec<ScopeToken> = Vec::new();
         for token in tokens {
@@ -122,7 +122,7 @@ impl FromIterator<ScopeToken> for Scope {
 
 impl FromStr for Scope {
     type Err = WordError;
-    /// Empty text gives the empty scope; tokens are parted by exactly one space.
+    /// An empty text is the empty scope; tokens are separated by exactly one space.
     fn from_str(text: &str) -> Result<Self, WordError> {
         if text.is_empty() {
             return Ok(Self::default());

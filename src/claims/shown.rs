@@ -1,26 +1,26 @@
-//! Text that a person reads before approving: nothing in it is invisible or moves what stands beside it.
+//! Text that a person reads before approving: without characters that are invisible or reorder their neighbours.
 //!
 //! A right-to-left override shows an account in another order than the bank reads it, a zero-width space makes two
-//! creditors look alike (Unicode Technical Report 36 §2, "Trojan Source"). What is signed must be what was seen.
+//! creditors look alike (Unicode Technical Report 36 §2, "Trojan Source"). The signed text must be the displayed text.
 
 use super::words::{WordError, word};
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
 word!(
-    /// 1 to 255 characters with a letter or a digit among them, each of which is seen: no control, format or default-ignorable character
-    /// (all bidirectional controls, zero-width characters, tags and variation selectors are among them), no line or
-    /// paragraph separator, none that is private or that Unicode has not assigned, no symbol that shows nothing. At most
-    /// four marks stand one after the other.
+    /// 1 to 255 visible characters with a letter or a digit among them: no control, format or default-ignorable
+    /// characters (bidirectional controls, zero-width characters, tags, variation selectors), no line or paragraph
+    /// separators, no private or unassigned characters, no blank symbols. At most four combining marks in a row.
     ShownText, check_shown
 );
 
 const MAX_SHOWN: usize = 255;
 
-/// Marks over and under one letter; more hide what stands beside it (Unicode Technical Standard 39 §5.4).
+/// Combining marks on one letter; more hide its neighbours (Unicode Technical Standard 39 §5.4).
 const MAX_MARKS: usize = 4;
 
-/// Symbols by their category that show nothing: an empty Braille cell, the place of an object, an empty note.
+/// Characters of the category symbol that are blank: an empty Braille cell, the object replacement character, a null
+/// notehead.
 const BLANK: [char; 3] = ['\u{2800}', '\u{fffc}', '\u{1d159}'];
 
 fn check_shown(text: &str) -> Result<(), WordError> {
@@ -50,7 +50,7 @@ fn is_mark(c: char) -> bool {
     matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
 }
 
-/// Whether a reader sees that `c` is there; a space counts, which parts words.
+/// Whether a reader sees `c`; a space counts, since it separates words.
 pub(super) fn is_seen(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();

@@ -1,4 +1,4 @@
-//! The value of a further claim: a text, a whole number, true or false, or lists and objects of those.
+//! The value of a further claim: a string, an integer, a boolean, or arrays and objects of those.
 
 use super::ClaimName;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -10,11 +10,11 @@ use std::fmt;
 /// [`ClaimValue::MOST`] of them.
 pub type ExtraClaims = BTreeMap<ClaimName, ClaimValue>;
 
-/// What a grant says in one further claim and a resource server is told, member by member as it was given.
+/// The value of a further claim, passed on unchanged.
 ///
-/// It reads itself from JSON and refuses what two readers could understand in two ways: a member that stands twice, a
-/// number with a fraction, an exponent or more than 53 bits (RFC 7493 §2.2; texts hold those), null, a text with control
-/// characters. It is bounded in bytes, depth and number of values.
+/// Parsing refuses ambiguous JSON: duplicate members, numbers with a fraction, an exponent or more than 53 bits (RFC
+/// 7493 §2.2; strings can hold those), null, strings with control characters. Size, depth and number of values are
+/// bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimValue(Node);
 
@@ -29,15 +29,15 @@ enum Node {
 }
 
 impl ClaimValue {
-    /// The most further claims of one grant.
+    /// Limit of further claims in one grant.
     pub const MOST: usize = 32;
-    /// Bytes of the texts and names in one, all together.
+    /// Limit of bytes of all strings and names in one value.
     const MAX_BYTES: usize = 4096;
-    /// Bytes of one text or name.
+    /// Limit of bytes of one string or name.
     const MAX_TEXT: usize = 1024;
-    /// Values in one, lists and objects counted too.
+    /// Limit of values in one, including arrays and objects.
     const MAX_VALUES: usize = 256;
-    /// Lists and objects within each other; `http.limits.json_depth` bounds the front server's JWT as a whole.
+    /// Limit of nested arrays and objects; `http.limits.json_depth` bounds the front server's JWT as a whole.
     pub const MAX_DEPTH: usize = 8;
 }
 
@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for ClaimValue {
     }
 }
 
-/// The room that is left while one value is read.
+/// The remaining limits while one value is parsed.
 struct Left {
     bytes: usize,
     values: usize,
@@ -115,7 +115,7 @@ impl<'de> Visitor<'de> for &mut Left {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Node, E> {
-        // JSON readers with one kind of number, an IEEE double, would round any other.
+        // JSON readers that store numbers as IEEE doubles round any other.
         const MOST: u64 = (1 << 53) - 1;
         if number.unsigned_abs() > MOST {
             return Err(E::invalid_value(serde::de::Unexpected::Signed(number), &self));

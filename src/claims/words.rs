@@ -1,4 +1,4 @@
-//! Single words of claims: identifiers and dates with their grammar and their limits.
+//! Claims of one value: identifiers and dates, with their grammar and limits.
 
 use super::shown::is_seen;
 use serde::de::{Deserializer, Visitor};
@@ -8,7 +8,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-/// Why a text is not the word that was expected.
+/// Why a text violates its grammar.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found}")]
 pub struct WordError {
@@ -22,7 +22,7 @@ impl WordError {
     }
 }
 
-/// A value by its text, which is parsed where it stands and not copied before.
+/// Parses a string value in place, without copying it first.
 pub(super) fn by_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -41,7 +41,7 @@ where
     deserializer.deserialize_str(Text(PhantomData))
 }
 
-// A word goes from the request or the row into answers, records and lines: its clones share one text.
+// A word is copied from the request or row into answers, records and log lines: its clones share one text.
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
@@ -61,7 +61,7 @@ macro_rules! word {
         }
 
         impl $name {
-            /// The text, exactly as it was given.
+            /// The text, unchanged.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -128,7 +128,7 @@ word!(
     Resource, check_resource
 );
 word!(
-    /// `sub`: 1 to 255 visible characters (`OpenID` Connect Core §2 sets the same length); no space at an end.
+    /// `sub`: 1 to 255 visible characters (`OpenID` Connect Core §2 has the same limit); no space at either end.
     Subject, check_text
 );
 word!(
@@ -136,16 +136,16 @@ word!(
     Jti, check_client_id
 );
 word!(
-    /// `acr` or one value of `amr`: 1 to 255 visible characters, no space at an end.
+    /// `acr` or one value of `amr`: 1 to 255 visible characters, no space at either end.
     Acr, check_text
 );
 word!(
-    /// The name of a claim or member: 1 to 64 of `A-Z a-z 0-9 _ . : / # -`. [`ClaimName::kind`] says what it may hold.
+    /// The name of a claim or member: 1 to 64 of `A-Z a-z 0-9 _ . : / # -`. [`ClaimName::kind`] has its meaning.
     ClaimName, check_claim_name
 );
 
 word!(
-    /// Our own name of one request, in logs and records: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    /// The id of one request, in log lines and records: 1 to 64 of `A-Z a-z 0-9 _ -`.
     RequestId, check_request_id
 );
 
@@ -166,7 +166,7 @@ fn check_client_id(text: &str) -> Result<(), WordError> {
     Ok(())
 }
 
-/// An identifier is compared by its characters and read by people: one that is not seen would make two that look alike.
+/// Programs compare identifiers by characters and people by sight: an invisible character would make two look alike.
 fn check_text(text: &str) -> Result<(), WordError> {
     let expected = "1 to 255 visible characters";
     if text.is_empty() {
@@ -207,7 +207,7 @@ fn check_request_id(text: &str) -> Result<(), WordError> {
 }
 
 /// `scheme ":" rest` in the characters of RFC 3986 (§2, §4.3), without fragment. Texts are compared, never followed, so
-/// nothing is normalized; this runs for each resource of each token, so nothing is allocated either.
+/// nothing is normalized. Runs for each resource of each token, so nothing is allocated.
 fn check_uri(text: &str, expected: &'static str) -> Result<(), WordError> {
     if text.len() > MAX_URI {
         return Err(WordError::new(expected, "more than 2,048 bytes"));
@@ -231,7 +231,7 @@ fn check_uri(text: &str, expected: &'static str) -> Result<(), WordError> {
     if !legal {
         return Err(WordError::new(expected, "a character that no URI has"));
     }
-    // Of a web address at least the host must be there.
+    // A web address needs at least a host.
     if matches!(scheme, "http" | "https") {
         let host = rest.strip_prefix("//").and_then(|address| address.split(['/', '?']).next());
         if host.is_none_or(str::is_empty) {
@@ -265,7 +265,7 @@ fn check_issuer(text: &str) -> Result<(), WordError> {
     }
 }
 
-/// Seconds since 1970 (RFC 7519 §2); whole ones, as every claim of ours has.
+/// Whole seconds since 1970 (RFC 7519 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NumericDate(pub i64);

@@ -1,10 +1,10 @@
-//! The signature algorithms that a token can make for us (RFC 7518 §3.1, RFC 8037 §3.1).
+//! The signature algorithms (RFC 7518 §3.1, RFC 8037 §3.1).
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// One JWS algorithm. `none` and the symmetric ones cannot be said.
+/// One JWS algorithm. The type has neither `none` nor symmetric algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Algorithm {
@@ -20,7 +20,7 @@ pub enum Algorithm {
     EdDSA,
 }
 
-/// What a key pair is, apart from how it is used.
+/// The type of a key pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
     /// P-256.
@@ -34,7 +34,7 @@ pub enum KeyKind {
 }
 
 impl Algorithm {
-    /// All of them, in the order in which metadata names them.
+    /// All of them, in the order of the metadata.
     pub const ALL: [Self; 5] = [Self::ES256, Self::ES384, Self::RS256, Self::PS256, Self::EdDSA];
 
     /// The name in JOSE headers.
@@ -48,7 +48,7 @@ impl Algorithm {
         }
     }
 
-    /// The key pair that it needs.
+    /// The type of its key pair.
     pub const fn kind(self) -> KeyKind {
         match self {
             Self::ES256 => KeyKind::P256,
@@ -65,7 +65,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A name that is none of [`Algorithm::ALL`].
+/// A name outside [`Algorithm::ALL`].
 #[derive(Debug, thiserror::Error)]
 #[error("expected one of ES256, ES384, RS256, PS256, EdDSA, found {0:?}")]
 pub struct UnknownAlgorithm(pub String);

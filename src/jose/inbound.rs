@@ -1,17 +1,18 @@
-//! JWTs that others show us: read strictly, verified with a key that we chose (RFC 7515, RFC 7519, RFC 8725).
+//! JWTs from other parties: parsed strictly, and verified with keys from the configuration (RFC 7515, RFC 7519, RFC
+//! 8725).
 //!
-//! The algorithm is the key's own; the header may only agree with it (RFC 8725 §3.1). `jku`, `x5u`, `jwk` and `x5c`
-//! are not looked at: a key from the message would prove nothing (§3.10), and nothing is ever fetched. Claims cannot
-//! be read before the signature has verified; the one exception is `iss`, which chooses the keys.
+//! The key determines the algorithm, which the header must match (RFC 8725 §3.1). `jku`, `x5u`, `jwk` and `x5c` are
+//! ignored: a key from the message proves nothing (§3.10), and nothing is ever fetched. Claims are readable only after
+//! the signature is verified, except `iss`, which selects the keys.
 
 use super::{Algorithm, KeyKind, PublicKey, from_base64url, is_low_s, strict_json};
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-/// Bytes of the longest compact text that is looked at.
+/// Limit of a compact text in bytes.
 pub const MAX_COMPACT: usize = 64 * 1024;
 
-/// Why a text is no JWT that we take. The texts hold nothing of the JWT but the names of rules.
+/// Why a JWT is refused. The texts name rules and hold nothing of the JWT.
 #[derive(Debug, thiserror::Error)]
 pub enum InboundError {
     /// More than [`MAX_COMPACT`] bytes.
@@ -20,23 +21,23 @@ pub enum InboundError {
     /// Not three parts of base64url.
     #[error("expected three parts of base64url without padding, parted by points")]
     Shape,
-    /// The header is no strict JSON object with the members that it must have.
+    /// The header is not a strict JSON object with the required members.
     #[error("header: {0}")]
     Header(String),
-    /// The payload is no strict JSON object.
+    /// The payload is not a strict JSON object.
     #[error("claims: {0}")]
     Claims(String),
     /// None of the keys has the header's `kid` and `alg`.
     #[error("no key of the issuer has the header's kid and alg")]
     NoKey,
-    /// The keys that fit do not verify the signature.
+    /// No matching key verifies the signature.
     #[error("the signature does not verify")]
     Signature,
 }
 
-/// A JWT that has been read and not yet verified.
+/// A JWT that is parsed and not yet verified.
 pub struct Received<'a> {
-    /// `header.payload`, exactly as received: what was signed.
+    /// `header.payload`, exactly as received: the signed bytes.
     signing_input: &'a str,
     signature: &'a str,
     algorithm: Algorithm,
@@ -45,7 +46,7 @@ pub struct Received<'a> {
     claims: Map<String, Value>,
 }
 
-/// A JWT whose signature has verified.
+/// A JWT with a verified signature.
 pub struct Verified {
     typ: Option<String>,
     claims: Map<String, Value>,
@@ -64,7 +65,7 @@ impl<'a> Received<'a> {
         }
         from_base64url(signature).ok_or(InboundError::Shape)?;
         let header = object(header, json_depth, InboundError::Header)?;
-        // RFC 7515 §4.1.11: an extension that we do not understand makes the JWS invalid, and we understand none.
+        // RFC 7515 §4.1.11: an unknown extension makes the JWS invalid; Chancery supports none.
         if header.contains_key("crit") {
             return Err(InboundError::Header(
                 "crit: expected none, no extension is understood here".to_owned(),
@@ -83,18 +84,18 @@ impl<'a> Received<'a> {
         })
     }
 
-    /// Who the JWT says it is from, not yet proved: good for choosing keys and nothing else.
+    /// The claimed issuer, not verified: only for selecting keys.
     pub fn claimed_issuer(&self) -> Option<&str> {
         self.claims.get("iss").and_then(Value::as_str)
     }
 
-    /// Whether the signature has the one form that ours have ([`is_low_s`]).
+    /// Whether the signature has the smaller s ([`is_low_s`]).
     pub fn has_low_s(&self) -> bool {
         from_base64url(self.signature).is_some_and(|signature| is_low_s(self.algorithm, &signature))
     }
 
-    /// Verifies with those of `keys` that have the header's `alg` and `kid`. A key without `kid` fits any `kid`, and
-    /// several keys may share one (FAPI 2.0 §5.4.3): each that fits is tried.
+    /// Verifies with those of `keys` that match the header's `alg` and `kid`. A key without `kid` matches any `kid`,
+    /// and several keys may share one (FAPI 2.0 §5.4.3): each match is tried.
     pub fn verify<'k>(
         self,
         keys: impl IntoIterator<Item = (Option<&'k str>, &'k PublicKey)>,
@@ -133,7 +134,7 @@ impl<'a> Received<'a> {
 }
 
 impl Verified {
-    /// Whether the header's `typ` is the media type `application/<name>`, however it is written (RFC 7515 §4.1.9).
+    /// Whether the header's `typ` is the media type `application/<name>`, in any spelling (RFC 7515 §4.1.9).
     pub fn has_type(&self, name: &str) -> bool {
         self.typ.as_deref().is_some_and(|typ| is_type(typ, name))
     }

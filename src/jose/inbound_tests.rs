@@ -1,4 +1,4 @@
-//! What an inbound JWT must be, and what none may be.
+//! Accepted and refused inbound JWTs.
 
 use super::super::base64url;
 use super::super::testing::TestKey;

@@ -1,4 +1,4 @@
-//! JOSE: algorithms, public keys, headers and verification. Private keys are the room `hsm`'s.
+//! JOSE: algorithms, public keys, headers and verification. The room `hsm` has the private keys.
 
 mod algorithm;
 mod inbound;
@@ -24,7 +24,7 @@ pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Reads base64url without padding; anything else is `None`.
+/// Decodes base64url without padding; `None` for any other text.
 pub fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }

@@ -1,8 +1,8 @@
-//! One form for each ECDSA signature.
+//! Canonical ECDSA signatures: the smaller s.
 //!
-//! With (r, s) the pair (r, n − s) verifies too (SEC 1 §4.1.4), so each holder of one signature can write another that no
-//! record covers. Ours have the smaller s; the other form of ours counts as not made by us, and an auditor who is shown it
-//! finds the record of the one that was made.
+//! With (r, s) the pair (r, n − s) verifies too (SEC 1 §4.1.4), so each holder of a signature can make another one that
+//! no record covers. Chancery's signatures have the smaller s; its tokens with the other form are inactive, and an
+//! auditor with an answer in the other form finds the record of the original.
 
 use super::{Algorithm, base64url, from_base64url};
 use serde_json::Value;
@@ -20,7 +20,7 @@ const P384: [u8; 48] = [
     0x0d, 0xb2, 0x48, 0xb0, 0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
 ];
 
-/// `s` of r‖s, and n − s. `None` for other algorithms, other lengths, and an s that is no signature's.
+/// `s` of r‖s, and n − s. `None` for other algorithms, other lengths, and an s out of range.
 fn both(algorithm: Algorithm, signature: &mut [u8]) -> Option<(&mut [u8], [u8; 48])> {
     let order: &[u8] = match algorithm {
         Algorithm::ES256 => &P256,
@@ -37,7 +37,7 @@ fn both(algorithm: Algorithm, signature: &mut [u8]) -> Option<(&mut [u8], [u8; 4
     (!borrow).then_some((s, other))
 }
 
-/// Gives an ECDSA signature the form that ours have; others stay as they are.
+/// Changes an ECDSA signature to the smaller s; leaves others unchanged.
 pub fn to_low_s(algorithm: Algorithm, signature: &mut [u8]) {
     if let Some((s, other)) = both(algorithm, signature) {
         let other = other.get(..s.len()).unwrap_or_default();
@@ -47,14 +47,14 @@ pub fn to_low_s(algorithm: Algorithm, signature: &mut [u8]) {
     }
 }
 
-/// Whether a signature has the form that ours have.
+/// Whether a signature has the smaller s, or is not ECDSA.
 pub fn is_low_s(algorithm: Algorithm, signature: &[u8]) -> bool {
     let mut low = signature.to_vec();
     to_low_s(algorithm, &mut low);
     low == signature
 }
 
-/// A compact JWS with its ECDSA signature in the other form. `None` for what is no such JWS.
+/// A compact JWS with its ECDSA signature in the other form. `None` for other texts.
 pub fn other_form(jws: &str) -> Option<String> {
     let (input, signature) = jws.rsplit_once('.')?;
     let header: Value = serde_json::from_slice(&from_base64url(input.split('.').next()?)?).ok()?;

@@ -1,4 +1,4 @@
-//! Public keys: SPKI in, JWK and thumbprint out, and the verification that stands before every release.
+//! Public keys: SPKI, JWK, thumbprint, and the verification before every release.
 
 use super::to_be_signed::{Form, ToBeSigned};
 use super::{Algorithm, KeyKind, base64url, from_base64url, sha256};
@@ -22,13 +22,13 @@ struct RsaPublicKey<'a> {
     public_exponent: UintRef<'a>,
 }
 
-/// Why some bytes are no public key for an algorithm.
+/// Why bytes are no public key for an algorithm.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PublicKeyError {
-    /// Not DER, or not the structure.
+    /// Malformed DER or structure.
     #[error("the public key is no valid DER SubjectPublicKeyInfo")]
     Encoding,
-    /// Another kind of key than the algorithm needs.
+    /// Another key type than the algorithm needs.
     #[error("the public key does not fit {0}")]
     Kind(Algorithm),
     /// RSA below 2048 or above 8192 bits, or a point that is not on its curve.
@@ -36,7 +36,7 @@ pub enum PublicKeyError {
     Value,
 }
 
-/// A signature that does not verify. It says no more: there is nothing more to know.
+/// A signature that does not verify, without further detail.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the signature does not verify")]
 pub struct VerifyError;
@@ -55,7 +55,7 @@ pub struct PublicKey {
 pub struct Jwk {
     /// `EC`, `RSA` or `OKP`.
     pub kty: String,
-    /// Always `sig` in ours.
+    /// `sig` in Chancery's own keys.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
     /// The one algorithm of the key.
@@ -151,7 +151,7 @@ impl PublicKey {
         match (algorithm.kind(), jwk.kty.as_str(), jwk.crv.as_deref()) {
             (KeyKind::P256, "EC", Some("P-256")) | (KeyKind::P384, "EC", Some("P-384")) => {
                 let (x, y) = (part(&jwk.x)?, part(&jwk.y)?);
-                // Both are as long as the curve's field (RFC 7518 §6.2.1.2): no byte moves from one to the other.
+                // Each is as long as the curve's field (RFC 7518 §6.2.1.2): no byte can move from one to the other.
                 if x.len() != y.len() {
                     return Err(PublicKeyError::Encoding);
                 }
@@ -168,7 +168,7 @@ impl PublicKey {
         self.verifier.verify_sig(message, signature).map_err(|_| VerifyError)
     }
 
-    /// Verifies a JWS signature over what was hashed already; prepared for another algorithm it never verifies.
+    /// Verifies a JWS signature over a hashed message; fails if it was hashed for another algorithm.
     pub fn verify_prepared(&self, prepared: &ToBeSigned<'_>, signature: &[u8]) -> Result<(), VerifyError> {
         if prepared.algorithm() != self.algorithm {
             return Err(VerifyError);
@@ -257,7 +257,7 @@ fn jwk(algorithm: Algorithm, bits: &[u8]) -> Result<Jwk, PublicKeyError> {
         }
         KeyKind::Rsa => {
             let key = RsaPublicKey::from_der(bits).map_err(|_| PublicKeyError::Encoding)?;
-            // The parsed verifier would take a key of any size and refuse its signatures only.
+            // The library's parser would accept a key of any size and fail only at signatures.
             let modulus = key.modulus.as_bytes();
             let unused = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
             if !(2048..=8192).contains(&(modulus.len() * 8 - unused)) {

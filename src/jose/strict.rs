@@ -1,14 +1,14 @@
-//! Strict JSON for what strangers wrote: UTF-8, no member twice at any depth, no deeper than allowed, nothing after it.
+//! Strict JSON for untrusted input: UTF-8, no duplicate members at any depth, bounded depth, nothing after the value.
 //!
-//! Parsers differ on a member that stands twice (first, last, both), so two readers of one signed text could see two
-//! different grants. RFC 7515 §4 and RFC 7519 §4 let us refuse it, and we do.
+//! Parsers differ on duplicate members (first, last, both), so two readers of one signed text could see two different
+//! grants. RFC 7515 §4 and RFC 7519 §4 allow refusing them.
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// Why some bytes are no JSON that we read. The text names the rule and the place, never a value.
+/// Why a JSON text is refused. The message names the rule and the place, never a value.
 #[derive(Debug, thiserror::Error)]
 #[error("expected strict JSON: {0}")]
 pub struct StrictError(String);

@@ -1,4 +1,4 @@
-//! Keys that sign in memory, for the tests of every room that reads JWTs.
+//! In-memory signing keys for the tests of every room that reads JWTs.
 
 use super::{Algorithm, PublicKey, base64url, to_low_s};
 use aws_lc_rs::rand::SystemRandom;
@@ -6,7 +6,7 @@ use aws_lc_rs::rsa::{KeyPair as RsaPair, KeySize};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
-/// A key pair as a front server has one.
+/// A key pair of a front server.
 pub(crate) enum TestKey {
     Ec(Algorithm, EcdsaKeyPair),
     Rsa(Algorithm, RsaPair),
@@ -31,7 +31,7 @@ impl TestKey {
         }
     }
 
-    /// The same key used with another algorithm, as an attacker would.
+    /// The same key used with another algorithm, as in an attack.
     pub(crate) fn used_with(self, other: Algorithm) -> Self {
         match self {
             Self::Ec(_, pair) => Self::Ec(other, pair),
@@ -87,14 +87,14 @@ impl TestKey {
         }
     }
 
-    /// A compact JWS over header and payload exactly as they are given.
+    /// A compact JWS over the given header and payload, unchanged.
     pub(crate) fn sign_texts(&self, header: &str, payload: &str) -> String {
         let input = format!("{}.{}", base64url(header), base64url(payload));
         let signature = base64url(self.signature(input.as_bytes()));
         format!("{input}.{signature}")
     }
 
-    /// A compact JWS with an honest header.
+    /// A compact JWS with a correct header.
     pub(crate) fn sign(&self, typ: Option<&str>, claims: &Value) -> String {
         let mut header = json!({"alg": self.algorithm().name(), "kid": self.public().kid()});
         if let Some(typ) = typ {

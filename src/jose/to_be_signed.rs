@@ -1,9 +1,9 @@
-//! What a token is given to sign: hashed here, once, for the signature and for its verification.
+//! The input of a signature: hashed once, for signing and for verifying.
 
 use super::Algorithm;
 use aws_lc_rs::digest::{self, Digest};
 
-/// A message in the form in which its algorithm signs it: the hash, or for `EdDSA` the message itself.
+/// A message in the form that its algorithm signs: the hash, or for `EdDSA` the message itself.
 pub struct ToBeSigned<'m> {
     algorithm: Algorithm,
     form: Form<'m>,
@@ -15,7 +15,7 @@ pub(super) enum Form<'m> {
 }
 
 impl<'m> ToBeSigned<'m> {
-    /// Hashes `message` as `algorithm` wants it (RFC 7518 §3.1); `EdDSA` hashes inside (RFC 8037 §3.1).
+    /// Hashes `message` for `algorithm` (RFC 7518 §3.1); `EdDSA` hashes inside (RFC 8037 §3.1).
     pub fn new(algorithm: Algorithm, message: &'m [u8]) -> Self {
         let form = match algorithm {
             Algorithm::ES256 | Algorithm::RS256 | Algorithm::PS256 => {
@@ -27,12 +27,12 @@ impl<'m> ToBeSigned<'m> {
         Self { algorithm, form }
     }
 
-    /// The algorithm that it was prepared for; a key of another one does not verify it.
+    /// The algorithm of the hash; a key of another one does not verify it.
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// 32 or 48 bytes of hash, or the message of `EdDSA`.
+    /// 32 or 48 bytes of hash, or the message for `EdDSA`.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.form {
             Form::Digest(digest) => digest.as_ref(),

@@ -1,4 +1,4 @@
-//! What a grant must be (RFC 7523 §3), claim by claim.
+//! The rules of a grant (RFC 7523 §3), claim by claim.
 
 use super::super::testing::{LOGIN, NOW, bank, contract, payment};
 use super::*;

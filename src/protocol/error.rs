@@ -1,11 +1,11 @@
-//! What a caller is told when a rule says no (RFC 6749 §5.2, RFC 8707 §2, RFC 9396 §5, RFC 7009 §2.2.1).
+//! The error answers of refusals (RFC 6749 §5.2, RFC 8707 §2, RFC 9396 §5, RFC 7009 §2.2.1).
 
 use std::fmt;
 
-/// The most characters of a description.
+/// Limit of characters of a description.
 const MAX_DESCRIPTION: usize = 300;
 
-/// A refusal: the code for programs, a sentence for the people who run the client, and the rule's name for records.
+/// A refusal: the code for programs, a sentence for the client's developers, and the rule's name for records.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {description} ({rule})")]
 pub struct OAuthError {
@@ -17,7 +17,7 @@ pub struct OAuthError {
     pub rule: &'static str,
 }
 
-/// The registered error codes that our endpoints use.
+/// The registered error codes in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// RFC 6749 §5.2: a parameter is missing, repeated or malformed.
@@ -28,13 +28,13 @@ pub enum ErrorCode {
     InvalidGrant,
     /// RFC 6749 §5.2: the caller may not do this.
     UnauthorizedClient,
-    /// RFC 6749 §5.2: no such grant type here.
+    /// RFC 6749 §5.2: the grant type is not supported.
     UnsupportedGrantType,
-    /// RFC 6749 §5.2: the scope is malformed or beyond what was granted.
+    /// RFC 6749 §5.2: the scope is malformed or exceeds the grant.
     InvalidScope,
-    /// RFC 8707 §2: the resource is unknown, not allowed or does not go with the others.
+    /// RFC 8707 §2: the resource is unknown, not allowed or conflicts with the others.
     InvalidTarget,
-    /// RFC 9396 §5: the details are malformed, unknown or beyond what was granted.
+    /// RFC 9396 §5: the details are malformed, unknown or exceed the grant.
     InvalidAuthorizationDetails,
     /// RFC 7009 §2.2.1: this kind of token cannot be revoked here.
     UnsupportedTokenType,
@@ -64,8 +64,8 @@ impl fmt::Display for ErrorCode {
 }
 
 impl OAuthError {
-    /// A refusal by `rule`. What a description may not hold is replaced: quotes by `'`, a backslash by `/`, all else
-    /// outside printable ASCII by `?` (RFC 6749 §5.2).
+    /// A refusal by `rule`. Characters that a description may not hold are replaced: quotes by `'`, a backslash by `/`,
+    /// others outside printable ASCII by `?` (RFC 6749 §5.2).
     pub fn new(code: ErrorCode, rule: &'static str, description: impl AsRef<str>) -> Self {
         let allowed = |c: char| match c {
             '"' => '\'',

@@ -1,18 +1,18 @@
-//! What we say of ourselves: authorization server metadata (RFC 8414 §2, RFC 9701 §7, RFC 9396 §10, RFC 9728 §4).
+//! Authorization server metadata (RFC 8414 §2, RFC 9701 §7, RFC 9396 §10, RFC 9728 §4).
 
 use crate::claims::{DetailType, Issuer, Purpose, ScopeToken};
 use crate::config::{AuthMethod, Config, GrantType};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// Where the metadata stands before the issuer's own path (RFC 8414 §3).
+/// The path of the metadata, before the issuer's own path (RFC 8414 §3).
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 
-/// The metadata without `signed_metadata`, which the signer makes of these very members (§2.1). Members that may be
-/// left out and would be empty are left out (§3.2).
+/// The metadata without `signed_metadata`, which the signer makes from these members (§2.1). Optional members are
+/// omitted when empty (§3.2).
 pub fn metadata(config: &Config) -> Map<String, Value> {
     let methods: Vec<&str> = AuthMethod::ALL.iter().map(|method| method.name()).collect();
-    // Those that a client may use: the others would be answered with `unauthorized_client` whoever asks.
+    // Grant types that a client may use: others get `unauthorized_client` for every client.
     let used = |grant: &&GrantType| config.clients.iter().any(|client| client.grant_types.contains(grant));
     let grants: Vec<&str> = GrantType::ALL.iter().filter(used).map(|grant| grant.name()).collect();
     let servers = || config.resource_servers.iter();
@@ -34,7 +34,7 @@ pub fn metadata(config: &Config) -> Map<String, Value> {
         ("introspection_endpoint", json!(url("introspect"))),
         ("revocation_endpoint", json!(url("revoke"))),
         ("jwks_uri", json!(url("jwks"))),
-        // Required and not to be empty, though no authorization endpoint is here (decision D8, manual/decisions.rs).
+        // Required and not empty, although there is no authorization endpoint (decision D8, manual/decisions.rs).
         ("response_types_supported", json!(["none"])),
         ("grant_types_supported", json!(grants)),
         ("token_endpoint_auth_methods_supported", json!(methods)),
@@ -62,13 +62,13 @@ pub fn endpoint(issuer: &Issuer, name: &str) -> String {
     format!("{}/{name}", path(issuer))
 }
 
-/// The URL of an endpoint: the issuer's own text with the name behind it, nothing normalised (§4).
+/// The URL of an endpoint: the issuer's text with the name appended, not normalised (§4).
 pub fn endpoint_url(issuer: &Issuer, name: &str) -> String {
     format!("{}/{name}", issuer.as_str().trim_end_matches('/'))
 }
 
-/// The issuer's path without its terminating slash; empty for one that has none. An issuer has neither query nor
-/// fragment, so that everything behind the host is path.
+/// The issuer's path without a terminating slash, or an empty text. An issuer has neither query nor fragment, so
+/// everything behind the host is path.
 fn path(issuer: &Issuer) -> &str {
     let text = issuer.as_str();
     let behind_scheme = text.split_once("://").map_or(text, |(_, rest)| rest);

@@ -1,7 +1,7 @@
-//! What of a grant concerns one resource server: the same answer for an introspection and for an `at+jwt`.
+//! The part of a grant that one resource server may see, for introspection and `at+jwt` alike.
 //!
-//! Default deny (RFC 9396 §13, RFC 9701 §9): only scopes, types and claims that its own entry names, only details that
-//! are meant for it. Names of the rules that withheld something go into the audit record and never to the caller.
+//! Default deny (RFC 9396 §13, RFC 9701 §9): only scopes, types and claims that its own entry names, only details for
+//! it. Rules that withheld something are named in the audit record, never to the caller.
 
 use crate::claims::{Authentication, AuthorizationDetail, ExtraClaims, Grant, Resource, Scope};
 use crate::config::{Config, ResourceServer};
@@ -9,7 +9,7 @@ use crate::config::{Config, ResourceServer};
 /// Names of rules, each once.
 pub(super) type Rules = Vec<&'static str>;
 
-/// Notes `rule` once.
+/// Adds `rule` once.
 pub(super) fn note(rules: &mut Rules, rule: &'static str) {
     if !rules.contains(&rule) {
         rules.push(rule);

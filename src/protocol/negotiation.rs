@@ -1,9 +1,9 @@
-//! Which form an introspection answer takes: server-driven negotiation (RFC 9110 §12.4.2, §12.5.1) for RFC 9701 §4.
+//! The format of an introspection answer: server-driven negotiation (RFC 9110 §12.4.2, §12.5.1) for RFC 9701 §4.
 //!
-//! The more specific range decides the weight of each form, the greater weight wins, and a tie goes to the JWT if it
-//! was named. Wildcards and an absent or empty field name nothing: they get what this resource server gets by
-//! default, JSON, or the JWT where it takes nothing else. `application/*+jwt` is no wildcard but a subtype of that
-//! name. Parameters of a media type are read and change nothing.
+//! The most specific range gives each format its weight, the greater weight wins, and a tie goes to the JWT if it was
+//! named. Wildcards and an absent or empty field name no format and get the default of the resource server: JSON, or
+//! the JWT if it is required. `application/*+jwt` is no wildcard but a subtype of that name. Parameters of a media type
+//! are ignored.
 
 use crate::claims::AnswerFormat;
 
@@ -13,7 +13,7 @@ pub const INTROSPECTION_JWT: &str = "application/token-introspection+jwt";
 /// The media type of RFC 7662 §2.2.
 pub const JSON: &str = "application/json";
 
-/// Why no form was chosen.
+/// Why no format was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NegotiationError {
     /// The field breaks its grammar: 400.
@@ -21,12 +21,12 @@ pub enum NegotiationError {
         "the Accept field is malformed: expected media ranges with weights from 0 to 1 (RFC 9110 section 12.5.1)"
     )]
     Malformed,
-    /// None of the forms that this resource server may get is acceptable: 406.
+    /// None of the available formats is acceptable: 406.
     #[error("the Accept field takes no form that is available: expected application/token-introspection+jwt")]
     NotAcceptable,
 }
 
-/// Chooses from all `Accept` lines of a request; `require_signed` leaves the JWT alone to choose.
+/// Chooses from all `Accept` lines of a request; with `require_signed` only the JWT is available.
 pub fn negotiate(accept: &[&str], require_signed: bool) -> Result<AnswerFormat, NegotiationError> {
     let mut ranges = Vec::new();
     for line in accept {
@@ -56,7 +56,7 @@ enum Specificity {
     Exact,
 }
 
-/// How well the field likes one form. Ordered: the more specific range decides, of equal ones the more willing.
+/// Preference for one format, ordered by specificity, then by weight.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Match {
     specificity: Specificity,
@@ -104,7 +104,7 @@ fn read_line<'a>(line: &'a str, ranges: &mut Vec<Range<'a>>) -> Result<(), Negot
     }
 }
 
-/// What of a line has not been read yet.
+/// The unread rest of a line.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -135,7 +135,7 @@ impl<'a> Rest<'a> {
         Some(token)
     }
 
-    /// RFC 9110 §5.6.4; what stands inside means nothing to us.
+    /// RFC 9110 §5.6.4; the content is ignored.
     fn quoted(&mut self) -> Option<()> {
         let mut characters = self.0.strip_prefix('"')?.char_indices();
         while let Some((place, c)) = characters.next() {
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn the_field_chooses() {
         let half = |a: &str, b: &str| format!("{a};q=0.5, {b}");
-        // Accept, then the answer where JSON is allowed, then where it is not.
+        // Accept, the answer where JSON is allowed, the answer where it is not.
         let table: [(&str, _, _); 32] = [
             ("", Ok(Json), Ok(Jwt)),
             (" , ,", Ok(Json), Ok(Jwt)),

@@ -1,24 +1,24 @@
-//! An `at+jwt` of ours that comes back to be introspected or revoked (RFC 9068 §4).
+//! An `at+jwt` issued here, presented for introspection or revocation (RFC 9068 §4).
 
 use crate::claims::{ClaimValue, Jti};
 use crate::config::Config;
 use crate::jose::{PublicKey, Received};
 use serde_json::Value;
 
-/// Nesting of the claims of an `at+jwt` of ours at most. `http.limits.json_depth` is for what others wrote: were it asked
-/// here, a smaller one would make tokens that we issued unknown, and `/revoke` would answer 200 without revoking. A later
-/// version may issue deeper ones, and must then read deeper ones first.
+/// Depth limit for the claims of such an `at+jwt`. Not `http.limits.json_depth`, the limit for other parties' JSON: a
+/// lower one would make issued tokens unknown, and `/revoke` would answer 200 without revoking. Raise it before deeper
+/// tokens are issued.
 const DEPTH: usize = 32;
 const _: () = assert!(1 + ClaimValue::MAX_DEPTH < DEPTH, "whatever is issued can be read");
 
-/// The name of an `at+jwt` that we signed: `typ` is `at+jwt`, `iss` is ours, one of `keys` (all that sign or signed
-/// access tokens and may still stand) verifies it. Everything else is `None`, for which nobody is told a reason.
+/// The `jti` of an `at+jwt` that this server signed: `typ` is `at+jwt`, `iss` is the issuer, and one of `keys` (all
+/// that sign or signed access tokens) verifies it. `None` for anything else, without a reason for the caller.
 ///
-/// Audience, expiry and the rest are those of the row that was durable before the token left: a JWT without a row is
-/// inactive, whoever signed it.
+/// Audience, expiry and other facts come from the token's row, which was durable before the token was released: a JWT
+/// without a row is inactive, whatever key signed it.
 pub fn own_access_token(config: &Config, keys: &[PublicKey], jwt: &str) -> Option<Jti> {
     let received = Received::parse(jwt, DEPTH).ok()?;
-    // An ES256 signature has a second form, which each holder can write: that JWT is not the one that was issued.
+    // An ES256 signature has a second form, which each holder can make: that JWT is not the issued one.
     if received.claimed_issuer() != Some(config.issuer.as_str()) || !received.has_low_s() {
         return None;
     }

@@ -1,18 +1,18 @@
 //! The body of a request: `application/x-www-form-urlencoded` as OAuth uses it (RFC 6749 §3.2, appendix B).
 //!
-//! Stricter than a browser's parser where two readers could disagree: a broken escape, text that is no UTF-8 and a
-//! repeated name are refused, because a proxy in front of us may have read them in another way.
+//! Ambiguous forms are refused, since a proxy may read them differently: invalid escapes, invalid UTF-8, repeated
+//! names.
 
 use super::error::{ErrorCode, OAuthError};
 use zeroize::Zeroizing;
 
-/// May stand several times (RFC 8707 §2).
+/// May be repeated (RFC 8707 §2).
 const REPEATABLE: &str = "resource";
 
-/// The parameters of one request. Their values may be secrets: they are wiped on drop and never shown.
+/// The parameters of one request. Values may be secrets: they are wiped on drop and have no `Debug`.
 pub struct Parameters(Vec<(String, Zeroizing<String>)>);
 
-/// What the body says about who is asking (RFC 6749 §2.3.1); the room `client` judges it.
+/// The claimed client authentication (RFC 6749 §2.3.1), which the room `client` verifies.
 pub struct ClientParameters<'a> {
     /// `client_id`.
     pub client_id: Option<&'a str>,
@@ -21,10 +21,10 @@ pub struct ClientParameters<'a> {
 }
 
 impl Parameters {
-    /// Reads a body of at most `most` parameters. An empty value counts as left out (§3.2), yet its name may not stand
-    /// again. `invalid_request` for everything that is no such form.
+    /// Parses a body of at most `most` parameters. An empty value counts as omitted (§3.2), but its name must not be
+    /// repeated. `invalid_request` for any other form.
     pub fn parse(body: &[u8], most: usize) -> Result<Self, OAuthError> {
-        // Names of parameters that were left out.
+        // Names of omitted parameters.
         let mut empty: Vec<String> = Vec::new();
         let mut values: Vec<(String, Zeroizing<String>)> = Vec::new();
         let pairs = body.split(|b| *b == b'&').filter(|pair| !pair.is_empty());
@@ -57,12 +57,12 @@ impl Parameters {
         Ok(Self(values))
     }
 
-    /// The value of `name`; the first one of a name that may stand several times.
+    /// The value of `name`, or the first one of a repeatable name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// All values of `name` in their order.
+    /// All values of `name` in order.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
@@ -74,8 +74,8 @@ impl Parameters {
         })
     }
 
-    /// What authenticates the caller. `client_assertion` (RFC 7523 §2.2) is refused with `invalid_client` instead of
-    /// ignored: no caller may believe that it was judged.
+    /// The caller's authentication. `client_assertion` (RFC 7523 §2.2) is refused with `invalid_client`, not ignored,
+    /// since it is not verified.
     pub fn client(&self) -> Result<ClientParameters<'_>, OAuthError> {
         if self.get("client_assertion").or_else(|| self.get("client_assertion_type")).is_some() {
             return Err(OAuthError::new(
@@ -104,14 +104,14 @@ fn refused(rule: &'static str, description: impl AsRef<str>) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidRequest, rule, description)
 }
 
-/// A name as an error may repeat it: whole if it looks like one of OAuth's, else not at all, since a client that
-/// forgot the name may have put a secret in its place.
+/// A name for an error text: whole if it looks like an OAuth name, else nothing, since a client that forgot the name
+/// may have put a secret in its place.
 fn shown(name: &str) -> &str {
     let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if plain { name } else { "(of an unusual name)" }
 }
 
-/// Undoes `+` and percent escapes; the result is UTF-8. The one buffer never grows, so nothing stays behind.
+/// Decodes `+` and percent escapes to UTF-8. The buffer never grows, so no copy is left behind.
 fn decoded(raw: &[u8]) -> Result<Zeroizing<String>, OAuthError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(raw.len()));
     let mut rest = raw.iter();

@@ -1,20 +1,20 @@
-//! Whether the details that a client asks for stay within those that were granted (RFC 9396 §6.1).
+//! Whether requested details stay within the granted ones (RFC 9396 §6.1).
 //!
-//! There is no general way to compare two objects; each type has its own. Texts are equal code point by code point or
-//! not at all (§12): `123.5` is not `123.50`.
+//! Objects are compared by rules of their type. Texts are equal code point by code point or not at all (§12): `123.5`
+//! is not `123.50`.
 
 use crate::claims::{AuthorizationDetail, CredentialDetail, DocumentDigest, PaymentInitiation, Resource};
 
-/// Whether every object of `asked` is covered by an object of `granted`, each granted one used once at most: else one
-/// granted payment could be asked for twice.
+/// Whether every object of `asked` is covered by an object of `granted`, each granted one used at most once: else one
+/// granted payment could be requested twice.
 pub(super) fn within(asked: &[AuthorizationDetail], granted: &[AuthorizationDetail]) -> bool {
-    // Which object of `asked` each object of `granted` covers.
+    // Index of the object of `asked` that each object of `granted` covers.
     let mut taken = vec![None; granted.len()];
     (0..asked.len()).all(|i| assign(i, asked, granted, &mut taken, &mut vec![false; granted.len()]))
 }
 
-/// Finds a granted object for `asked[i]`, moving earlier ones to others where they fit as well (a bipartite matching;
-/// both lists hold 16 objects at most). Taking simply the first that fits could refuse what is within the grant.
+/// Finds a granted object for `asked[i]`, reassigning earlier ones if needed (bipartite matching; both lists hold at
+/// most 16 objects). Taking the first match could refuse a request within the grant.
 fn assign(
     i: usize,
     asked: &[AuthorizationDetail],
@@ -50,7 +50,7 @@ fn covers(granted: &AuthorizationDetail, asked: &AuthorizationDetail) -> bool {
     }
 }
 
-/// The same payment, with some of its actions, at some of its locations.
+/// The same payment, with a subset of its actions and locations.
 fn covers_payment(granted: &PaymentInitiation, asked: &PaymentInitiation) -> bool {
     let mut same = asked.clone();
     same.actions.clone_from(&granted.actions);
@@ -60,7 +60,7 @@ fn covers_payment(granted: &PaymentInitiation, asked: &PaymentInitiation) -> boo
         && covers_locations(&granted.locations, &asked.locations)
 }
 
-/// The same key and digest algorithm, with some of the documents in their order, at some of the locations.
+/// The same key and digest algorithm, with a subset of the documents in order, and a subset of the locations.
 fn covers_credential(granted: &CredentialDetail, asked: &CredentialDetail) -> bool {
     let mut same = asked.clone();
     same.document_digests.clone_from(&granted.document_digests);
@@ -70,13 +70,13 @@ fn covers_credential(granted: &CredentialDetail, asked: &CredentialDetail) -> bo
         && covers_locations(&granted.locations, &asked.locations)
 }
 
-/// Whether `some` is `all` with documents left out.
+/// Whether `some` is a subsequence of `all`.
 fn in_order(some: &[DocumentDigest], all: &[DocumentDigest]) -> bool {
     let mut rest = all.iter();
     some.iter().all(|digest| rest.any(|granted| granted == digest))
 }
 
-/// No locations mean "whoever owns the type", which is the widest that can be said.
+/// No locations mean every owner of the type, the widest set.
 fn covers_locations(granted: &[Resource], asked: &[Resource]) -> bool {
     granted.is_empty() || (!asked.is_empty() && asked.iter().all(|place| granted.contains(place)))
 }
@@ -91,7 +91,7 @@ mod tests {
         crate::claims::parse_authorization_details(&Value::from(objects).to_string()).unwrap()
     }
 
-    /// `base` with the member at each pointer set to the value beside it; `null` removes a top-level member.
+    /// `base` with the member at each pointer replaced; `null` removes a top-level member.
     fn with(base: Value, changes: &[(&str, Value)]) -> Value {
         let mut object = base;
         for (pointer, value) in changes {

@@ -1,4 +1,4 @@
-//! The token request as its client wrote it (RFC 6749 §4.4.2, RFC 7523 §2.1, RFC 8707 §2, RFC 9396 §6).
+//! The token request (RFC 6749 §4.4.2, RFC 7523 §2.1, RFC 8707 §2, RFC 9396 §6).
 
 use super::error::{ErrorCode, OAuthError};
 use super::parameters::Parameters;
@@ -7,10 +7,10 @@ use crate::config::{Client, GrantType};
 use crate::jose::strict_json;
 use zeroize::Zeroizing;
 
-/// What a client asks for; nothing in it has been granted.
+/// The request's parameters, not granted yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// `resource` (RFC 8707 §2), in the order asked; empty when left out.
+    /// `resource` (RFC 8707 §2), in order; empty when omitted.
     pub resources: Vec<Resource>,
     /// `scope` (RFC 6749 §3.3).
     pub scope: Option<Scope>,
@@ -18,26 +18,26 @@ pub struct Wanted {
     pub authorization_details: Option<Vec<AuthorizationDetail>>,
 }
 
-/// A request to the token endpoint. It may hold an assertion, so it is not shown.
+/// A request to the token endpoint, without `Debug`, since it may hold an assertion.
 pub enum TokenRequest {
     /// RFC 6749 §4.4.
     ClientCredentials(Wanted),
     /// RFC 7523 §2.1.
     JwtBearer {
-        /// The compact JWT: whoever holds it could use it, so it is wiped on drop.
+        /// The compact JWT: any holder could use it, so it is wiped on drop.
         assertion: Zeroizing<String>,
-        /// What is asked of it.
+        /// The request's parameters.
         wanted: Wanted,
     },
 }
 
 impl TokenRequest {
-    /// Reads a request of `client`; `json_depth` limits `authorization_details`. Errors: `invalid_request` (a parameter
-    /// is missing), `unsupported_grant_type`, `unauthorized_client`, `invalid_scope`, `invalid_target`,
+    /// Parses a request of `client`; `json_depth` limits `authorization_details`. Errors: `invalid_request` (a
+    /// parameter is missing), `unsupported_grant_type`, `unauthorized_client`, `invalid_scope`, `invalid_target`,
     /// `invalid_authorization_details`.
     ///
-    /// The one check of the grant type: a client that may not use it gets no further (RFC 6749 §5.2), so that its
-    /// assertion is never verified and it learns nothing about one.
+    /// Checks the grant type before the assertion is verified (RFC 6749 §5.2): a client that may not use it learns
+    /// nothing about the assertion.
     pub fn parse(client: &Client, p: &Parameters, json_depth: usize) -> Result<Self, OAuthError> {
         let name = p.required("grant_type")?;
         let grant_type = GrantType::ALL.into_iter().find(|g| g.name() == name).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! What a token request is given, rule by rule.
+//! The rules of a token request.
 
 use super::super::testing::{
     LOGIN, NOW, PAYMENTS, SIGNING, bank, client, contract, grant_issuer, payment, server,
@@ -24,7 +24,7 @@ fn own(config: &Config, pairs: &[(&str, &str)]) -> Result<Issue, OAuthError> {
     client_credentials(config, &config.clients[0], &wanted(pairs), "t-1".parse().unwrap(), NOW)
 }
 
-/// A grant of the front server with `changes` (null removes), and what the shop asks of it.
+/// Requests a token with a grant of the front server, changed by `changes` (null removes a member).
 fn granted(config: &Config, changes: &[(&str, Value)], pairs: &[(&str, &str)]) -> Result<Issue, OAuthError> {
     let mut claims = json!({"iss": "https://login.bank.example", "sub": "alice", "aud": "https://as.bank.example",
         "jti": "g-1", "exp": NOW.0 + 60, "scope": "payments:initiate sign:contracts",
@@ -148,7 +148,7 @@ fn a_resource_is_no_audience_without_a_scope_or_a_detail_of_its_own() {
         vec![scope("payments:status"), none()],
         vec![scope("sign:contracts"), none()],
         vec![scope(""), ("authorization_details", json!([payment()]))],
-        // The issuer names both resources, and grants nothing at one of them.
+        // The issuer names both resources, but grants nothing at one of them.
         vec![scope("sign:contracts"), none(), ("resource", json!([PAYMENTS, SIGNING]))],
     ] {
         assert_eq!(refusal(granted(&bank(), &changes, both)), without, "{changes:?}");
@@ -184,7 +184,8 @@ fn one_token_has_the_format_that_its_audience_takes() {
     let one = &[("scope", "payments:status")][..];
     let several = Err(("invalid_target", "several-audiences"));
     let not_taken = Err(("invalid_target", "format-not-taken"));
-    // The client's choice, what the first and the second resource server take, one audience, both audiences.
+    // The client's choice, the formats of the first and the second resource server, the result for one audience, for
+    // both.
     for (choice, first, second, alone, together) in [
         (None, vec![Opaque, AtJwt], vec![AtJwt, Opaque], Ok(Opaque), Ok(Opaque)),
         (None, vec![AtJwt, Opaque], vec![Opaque], Ok(AtJwt), Ok(Opaque)),
