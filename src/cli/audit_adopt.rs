@@ -39,6 +39,7 @@ fn reason(text: &str) -> Result<String, String> {
     }
 }
 
+/// Runs the command.
 pub fn run(args: &AuditAdopt) -> Status {
     let config = match read(&args.file) {
         Ok(config) => config,

@@ -59,6 +59,7 @@ fn record(config: &Config, directory: &str) -> Result<Shown, (String, Status)> {
     Ok(Shown { log, keys, sequence })
 }
 
+/// Runs the command.
 pub fn run(args: &AuditExport) -> Status {
     let config = match read(&args.file) {
         Ok(config) => config,

@@ -56,6 +56,7 @@ fn newest(config: &Config) -> Result<Newest, (String, Status)> {
     Ok(Newest { note, keys, running })
 }
 
+/// Runs the command.
 pub fn run(args: &AuditStatus) -> Status {
     let config = match read(&args.file) {
         Ok(config) => config,

@@ -55,6 +55,7 @@ impl From<StartError> for Failed {
     }
 }
 
+/// Runs the command.
 pub fn run(args: &Backup) -> Status {
     let done = match (&args.config, &args.out, &args.verify) {
         (Some(config), Some(out), None) => match read(&ConfigFile { config: config.clone() }) {

@@ -42,6 +42,7 @@ fn accept(config: &Config, reason: &str) -> Result<&'static str, (String, Status
     Ok(ACCEPTED_OFFLINE)
 }
 
+/// Runs the command.
 pub fn run(args: &ClockAccept) -> Status {
     let config = match read(&args.file) {
         Ok(config) => config,

@@ -23,6 +23,7 @@ pub struct KeyGenerate {
     json: bool,
 }
 
+/// Runs the command.
 pub fn run(args: &KeyGenerate) -> Status {
     let config = match load(&args.file, Process::Signer) {
         Ok(config) => config,

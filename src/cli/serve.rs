@@ -24,6 +24,7 @@ const RUNTIME_END: Duration = Duration::from_secs(1);
 pub const LONGEST_END: Duration =
     Duration::from_secs(http::LONGEST_END.as_secs() + SIGNER_END.as_secs() + RUNTIME_END.as_secs());
 
+/// Runs the command.
 pub fn run(args: &ConfigFile) -> Status {
     let config = match load(args, Process::Gateway) {
         Ok(config) => config,

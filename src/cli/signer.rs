@@ -40,6 +40,7 @@ pub struct SignerArgs {
     child: bool,
 }
 
+/// Runs the command.
 pub fn run(args: &SignerArgs) -> Status {
     let config = match usable(&args.file, Process::Signer) {
         Ok(config) => config,
