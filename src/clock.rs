@@ -14,7 +14,7 @@
 mod guard;
 
 pub use guard::{
-    Basis, Change, Clock, InDoubt, Mark, Raw, Reading, SETTLING, Settled, Sources, TOLERANCE, Trusted,
+    Basis, Clock, ClockChange, InDoubt, Mark, Raw, Reading, SETTLING, Settled, TOLERANCE, TimeSource, Trusted,
 };
 
 use std::fmt;
@@ -131,7 +131,7 @@ impl Quickest {
 #[cfg(test)]
 pub(crate) fn settled_in_tests(seconds: i64) -> Settled {
     let read = move || Raw { wall: seconds * 1_000_000_000, boot: 0 };
-    Clock::start(Sources::of("test", read), None).settled().unwrap()
+    Clock::start(TimeSource::of("test", read), None).settled().unwrap()
 }
 
 #[cfg(test)]

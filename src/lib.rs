@@ -1,5 +1,5 @@
 //! Chancery signs token introspection answers (RFC 9701) and `at+jwt` access tokens (RFC 9068) with keys that never
-//! leave a PKCS#11 token, and keeps each of them in an append-only log before anybody receives it.
+//! leave a PKCS#11 token, and records each of them in an append-only log before it is released.
 //!
 //! # The map
 //!
@@ -17,49 +17,48 @@
 //!                                                                   └─ Receipt ◄┘──► Released
 //! ```
 //!
-//! Everything above the socket is the *gateway*: it talks to strangers and holds neither PIN nor token. Everything below
-//! is the *signer*: it talks to the gateway alone and, on sockets of their own, to commands of operators and auditors.
+//! Everything above the socket is the *gateway*: it serves the network and holds neither PIN nor token. Everything below
+//! is the *signer*: it serves the gateway and, on sockets of their own, commands of operators and auditors.
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`cli`] | one file a command; the only place that puts rooms together |
+//! | [`cli`] | the commands, one file each; the only room that connects the others |
 //! | [`config`] | the file as written, turned into the configuration as used; refuses, never guesses |
 //! | [`http`] | the edge: one file an endpoint, each in five beats: who, facts, rule, sign, reply |
-//! | [`client`] | who is asking; one maker of [`client::AuthenticatedClient`] |
-//! | [`protocol`] | what the specifications allow: pure functions of caller, query, facts and time |
-//! | [`claims`] | what we say: words parsed on entry |
+//! | [`client`] | client authentication; the only maker of [`client::AuthenticatedClient`] |
+//! | [`protocol`] | the rules of the specifications: pure functions of caller, query, facts and time |
+//! | [`claims`] | typed claims, validated when parsed |
 //! | [`store`] | facts about tokens |
-//! | [`door`] | what the two processes say to each other, and the gateway's client |
-//! | [`memory`] | what the gateway remembers of the log, and when it believes a newer checkpoint |
+//! | [`door`] | the messages between the two processes, and the gateway's client |
+//! | [`memory`] | the gateway's copy of the newest checkpoint, and the rules for replacing it |
 //! | [`signer`] | the process that signs, with [`signer::Sealed`] and [`signer::Released`] |
-//! | [`jose`] | algorithms, public keys, verification of what others signed |
+//! | [`jose`] | algorithms, public keys, verification of foreign signatures |
 //! | [`hsm`] | the only room that names PKCS#11 |
 //! | [`audit`] | the log: records, batches, segments, tree, checkpoints, recovery |
-//! | [`backup`] | copies of state and log that belong together, and their verification |
+//! | [`backup`] | consistent copies of state and log, and their verification |
 //! | [`export`] | bundles for auditors, and their verification offline |
 //! | [`durable`], [`clock`], [`random`], [`telemetry`], [`systemd`] | leaves |
-//! | [`manual`] | why: threats, crashes, defaults, decisions where specifications disagree; the glossary |
+//! | [`manual`] | threats, crashes, defaults, decisions where specifications disagree; the glossary |
 //!
-//! `tests/architecture.rs` reads `src` and fails on an arrow that this map forbids. `tests/conformance.md` lists what the
-//! protocols require, each line with the tests that show it.
+//! `tests/architecture.rs` fails on an arrow that this map forbids. `tests/conformance.md` lists the requirements of the
+//! specifications, each with its tests.
 //!
 //! # Invariants, and where each is kept
 //!
-//! 1. **No record, no release.** [`signer::Sealed`] shows nothing; [`signer::Sealed::release`] wants the
+//! 1. **No record, no release.** [`signer::Sealed`] is unreadable; [`signer::Sealed::release`] needs the
 //!    [`audit::Receipt`] that only the log makes, after its sync.
 //! 2. **No signature, no data.** The signer refuses an unsigned answer for a resource server that asked for signed ones,
 //!    and [`http`] has no body but [`door::Recorded`].
-//! 3. **Keys never leave the token.** [`hsm::Hsm::find`] refuses a key whose attributes do not say so.
+//! 3. **Keys never leave the token.** [`hsm::Hsm::find`] refuses a key whose attributes do not guarantee it.
 //! 4. **One key, one algorithm, one purpose.** The signer looks a key up by both, [`jose::PublicKey`] knows its algorithm.
-//! 5. **Default deny.** [`protocol`] narrows, the signer's own rules check it again.
-//! 6. **No oracle.** What is signed is built in the signer from typed claims.
-//! 7. **What was signed stays verifiable.** Every key has its record, with its public half, before its first use; the signer
-//!    knows them all, and publishes them, whatever the token shows at one start.
-//! 8. **The log cannot be shortened, changed or forked unnoticed.** The gateway and the signer remember the newest
-//!    checkpoint outside the log, and none is signed without the [`audit::Continuity`] that such a memory shows.
-//! 9. **Time is checked.** What decides by time takes a [`clock::Trusted`], which only [`clock::Clock::now`] makes and a
-//!    clock in doubt does not; what purges takes a [`clock::Settled`], which a clock after a start of the machine makes
-//!    only after a while.
+//! 5. **Default deny.** [`protocol`] narrows each grant, and the signer's own rules check the result again.
+//! 6. **No oracle.** The signer builds every signed message from typed claims.
+//! 7. **Signatures stay verifiable.** Every key is recorded with its public key before its first use; the signer publishes
+//!    all of them, even keys that the token has lost.
+//! 8. **The log cannot be shortened, changed or forked unnoticed.** Gateway and signer store the newest checkpoint outside
+//!    the log, and none is signed without the [`audit::Continuity`] that such a memory proves.
+//! 9. **Time is checked.** Decisions by time need a [`clock::Trusted`], which only [`clock::Clock::now`] makes and never in
+//!    doubt; purging needs a [`clock::Settled`], which exists only some minutes after a boot.
 
 pub mod audit;
 pub mod backup;

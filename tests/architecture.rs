@@ -124,7 +124,7 @@ const UNSAFE_ROOM: &str = "hsm";
 /// Lines of the longest file.
 const MOST_LINES: usize = 600;
 
-/// Drawers: a name that says nothing collects everything.
+/// File names without meaning, which collect everything.
 const DRAWERS: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];
 
 /// What is wrong with one file, one sentence each.
@@ -259,7 +259,7 @@ fn each_forbidden_arrow_is_found_however_it_is_written() {
 }
 
 #[test]
-fn what_only_looks_like_an_arrow_is_left_alone() {
+fn text_that_only_looks_like_an_arrow_is_ignored() {
     for (path, text) in [
         (
             "http/token.rs",

@@ -85,7 +85,7 @@ fn errors(library: &Path, program: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_must_not_compile_does_not_and_its_twin_does() {
+fn refused_programs_do_not_compile_and_their_allowed_twins_do() {
     let names: BTreeSet<String> = REFUSED.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!((programs("refused"), programs("allowed")), (names.clone(), names), "each has a twin");
     let library = library();

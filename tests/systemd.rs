@@ -23,7 +23,7 @@ fn values<'a>(text: &'a str, setting: &str) -> Vec<&'a str> {
     text.lines().filter_map(|line| line.strip_prefix(setting)?.strip_prefix('=')).collect()
 }
 
-/// A missing tool is a failure that says what to install: a check that did not run has not passed.
+/// A missing tool is a failure that names the package: a check that did not run has not passed.
 fn systemd_analyze(arguments: &[&str], directory: &Path) -> Output {
     Command::new("systemd-analyze")
         .args(arguments)
@@ -136,7 +136,7 @@ fn a_misspelt_setting_does_not_pass() {
 }
 
 #[test]
-fn the_program_knows_the_commands_that_the_units_start() {
+fn the_program_has_the_commands_that_the_units_start() {
     for name in ["chancery.service", "chancery-signer.service"] {
         let text = unit(name);
         let command = *values(&text, "ExecStart").first().unwrap();

@@ -3,7 +3,7 @@
 use super::disk::segment::{self, SEGMENT_MAX, SEGMENT_MIN};
 use super::error::{FileError, LockError, OpenError, SettingsError, at};
 use super::record::encoding::{NAME_MAX, valid_name};
-use crate::clock::Sources;
+use crate::clock::TimeSource;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,7 +23,7 @@ pub struct LogSettings {
     pub segment_bytes: u64,
     /// Where time comes from. The log starts the guarded clock from it, since its last record is what the clocks are
     /// compared with: [`super::Log::clock`].
-    pub sources: Sources,
+    pub sources: TimeSource,
 }
 
 /// Signs the text of a checkpoint and returns complete signature lines of a signed note (C2SP `signed-note`), each

@@ -21,7 +21,7 @@ mod write;
 
 pub use manifest::{File, Manifest};
 pub use verify::{Report, verify};
-pub use write::{About, Paths, Seal, Summary, write};
+pub use write::{About, LogEnd, Paths, Summary, write};
 
 use crate::audit::OpenError;
 use crate::store::StoreError;

@@ -4,7 +4,7 @@ use super::copy::digest;
 use super::{BackupError, LOG, LOG_KEYS, MANIFEST, Manifest, Progress, STATE};
 use crate::audit::note::VerifierKey;
 use crate::audit::{LogSettings, SEGMENT_DEFAULT, Verified, verify_copy};
-use crate::clock::Sources;
+use crate::clock::TimeSource;
 use crate::store::Store;
 use std::collections::HashSet;
 use std::fs;
@@ -61,7 +61,7 @@ fn log(directory: &Path, manifest: &Manifest) -> Result<Verified, BackupError> {
         // Nothing is opened or written.
         node: String::new(),
         segment_bytes: SEGMENT_DEFAULT,
-        sources: Sources::system(),
+        sources: TimeSource::system(),
     };
     let known = Store::checkpoint_in(&directory.join(STATE), &manifest.origin)?;
     let found = verify_copy(&settings, &keys, known.as_deref().map(str::as_bytes))?;

@@ -37,7 +37,7 @@ pub struct About {
 
 /// The end of the log's copy, from the `backup` record.
 #[derive(Clone, Debug)]
-pub struct Seal {
+pub struct LogEnd {
     /// Number of the durable record of this backup.
     pub sequence: u64,
     /// The newest checkpoint before that record, a signed note whose record is durable too.
@@ -55,12 +55,12 @@ pub struct Summary {
 
 /// Makes a backup in a new directory, which gets its name when it is complete and durable.
 ///
-/// `seal` is called after the state has been copied, and records the backup in the log. So the log's copy holds every
+/// `record` is called after the state has been copied, and records the backup in the log. So the log's copy holds every
 /// record that the copied state's checkpoint covers.
 pub fn write<E: From<BackupError>>(
     paths: Paths<'_>,
     about: &About,
-    seal: impl FnOnce() -> Result<Seal, E>,
+    record: impl FnOnce() -> Result<LogEnd, E>,
     progress: Progress<'_>,
 ) -> Result<Summary, E> {
     // A bare name is relative to the working directory.
@@ -69,7 +69,7 @@ pub fn write<E: From<BackupError>>(
         return Err(BackupError::Exists(out).into());
     }
     let mut making = Making::begin(Paths { out: &out, ..paths }, progress)?;
-    let made = making.all(about, seal);
+    let made = making.all(about, record);
     if made.is_err() {
         // If this fails too, the directory has no manifest and its name ends in `.unfinished`.
         let _ = fs::remove_dir_all(&making.directory);
@@ -106,11 +106,11 @@ impl<'a> Making<'a> {
     fn all<E: From<BackupError>>(
         &mut self,
         about: &About,
-        seal: impl FnOnce() -> Result<Seal, E>,
+        record: impl FnOnce() -> Result<LogEnd, E>,
     ) -> Result<Summary, E> {
         self.state()?;
-        let seal = seal()?;
-        Ok(self.log(&seal).and_then(|records| self.end(about, seal, records))?)
+        let end = record()?;
+        Ok(self.log(&end).and_then(|records| self.end(about, end, records))?)
     }
 
     /// Copies the state as SQLite's snapshot of one moment.
@@ -119,14 +119,14 @@ impl<'a> Making<'a> {
         Store::copy(self.paths.state, &to)?;
         let synced = fs::File::open(&to).and_then(|file| file.sync_all());
         synced.map_err(BackupError::io(&to, "fsync"))?;
-        let (bytes, sha256) = digest(&to, &mut self.told())?;
+        let (bytes, sha256) = digest(&to, &mut self.count())?;
         self.files.push(File { path: STATE.to_owned(), bytes, sha256 });
         Ok(())
     }
 
     /// Copies the log up to the record of this backup; returns the count of records.
-    fn log(&mut self, seal: &Seal) -> Result<u64, BackupError> {
-        let extent = Extent::of(self.paths.log, seal.sequence + 1)?;
+    fn log(&mut self, end: &LogEnd) -> Result<u64, BackupError> {
+        let extent = Extent::of(self.paths.log, end.sequence + 1)?;
         self.total = self.done + extent.segments.iter().map(|part| part.bytes).sum::<u64>();
         for part in &extent.segments {
             let name = part.path.strip_prefix(self.paths.log).unwrap_or(&part.path);
@@ -143,16 +143,16 @@ impl<'a> Making<'a> {
         let to = self.directory.join(&path);
         let parent = to.parent().unwrap_or(&to);
         durable::create_dir(parent, 0o700).map_err(BackupError::io(parent, "creating"))?;
-        let sha256 = copy(from, &to, end, bytes, &mut self.told())?;
+        let sha256 = copy(from, &to, end, bytes, &mut self.count())?;
         durable::sync_dir(parent).map_err(BackupError::io(parent, "fsync"))?;
         self.files.push(File { path, bytes, sha256 });
         Ok(())
     }
 
     /// Writes the manifest and renames the directory.
-    fn end(&mut self, about: &About, seal: Seal, records: u64) -> Result<Summary, BackupError> {
+    fn end(&mut self, about: &About, log: LogEnd, records: u64) -> Result<Summary, BackupError> {
         let path = self.directory.join(MANIFEST);
-        let newest = Checkpoint::from_note_unverified(seal.checkpoint.as_bytes());
+        let newest = Checkpoint::from_note_unverified(log.checkpoint.as_bytes());
         let newest = newest.map_err(|e| BackupError::NotWhole { path: path.clone(), what: e.to_string() })?;
         let mut files = std::mem::take(&mut self.files);
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -164,10 +164,10 @@ impl<'a> Making<'a> {
             time: about.time.to_string(),
             origin: newest.origin,
             records,
-            sequence: seal.sequence,
+            sequence: log.sequence,
             size: newest.size,
             root: hex::encode(newest.root),
-            checkpoint: seal.checkpoint,
+            checkpoint: log.checkpoint,
             files,
             sha256: String::new(),
         };
@@ -180,7 +180,7 @@ impl<'a> Making<'a> {
     }
 
     /// Counts bytes and reports the progress.
-    fn told(&mut self) -> impl FnMut(u64) {
+    fn count(&mut self) -> impl FnMut(u64) {
         |bytes| {
             self.done += bytes;
             (self.progress)(self.done, self.total.max(self.done));

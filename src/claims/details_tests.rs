@@ -29,7 +29,7 @@ fn both_types_come_back_as_they_were_written() {
 }
 
 #[test]
-fn what_is_no_array_of_known_objects_is_refused() {
+fn only_arrays_of_known_objects_are_accepted() {
     for bad in
         ["", "[]", "{}", "\"x\"", "[1]", "[{}]", "[\"x\"]", "[{\"type\":1}]", "[{\"type\":\"sign\"}]", "[["]
     {

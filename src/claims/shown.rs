@@ -72,7 +72,7 @@ mod tests {
     use icu_properties::props::BidiControl;
 
     #[test]
-    fn what_nobody_sees_is_refused_wherever_it_stands() {
+    fn invisible_characters_are_refused_at_every_position() {
         let ranges = [
             0x200B..=0x200F,   // zero-width spaces and joiners, marks of direction
             0x202A..=0x202E,   // embeddings and overrides

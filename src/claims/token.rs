@@ -1,4 +1,4 @@
-//! What is known of an access token, and what of it is told to one resource server.
+//! Facts about an access token, and the part that one resource server may see.
 
 use super::words::by_text;
 use super::{Grant, Jti, NumericDate};
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// How a token looks to its holder.
+/// The format of an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TokenFormat {
-    /// A random text that says nothing; stored by its SHA-256 only.
+    /// A random text; only its SHA-256 is stored.
     #[serde(rename = "opaque")]
     Opaque,
     /// A JWT of RFC 9068.
@@ -20,7 +20,7 @@ pub enum TokenFormat {
 }
 
 impl TokenFormat {
-    /// The word in the configuration and in records.
+    /// The name in the configuration and in records.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Opaque => "opaque",
@@ -29,7 +29,7 @@ impl TokenFormat {
     }
 }
 
-/// How an introspection answer leaves.
+/// The format of an introspection answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnswerFormat {
@@ -46,7 +46,7 @@ pub enum TokenType {
     Bearer,
 }
 
-/// What a key series is for: one purpose, one algorithm, no other use (invariant 4).
+/// The purpose of a key series: one purpose, one algorithm, no other use (invariant 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
@@ -65,7 +65,7 @@ impl Purpose {
     pub const ALL: [Self; 4] =
         [Self::AccessToken, Self::Introspection, Self::Metadata, Self::AuditCheckpoint];
 
-    /// The word in labels, configuration and records.
+    /// The name in labels, configuration and records.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AccessToken => "access-token",
@@ -89,7 +89,7 @@ impl FromStr for Purpose {
     }
 }
 
-/// SHA-256 of a token as its holder has it: what is stored and recorded instead of the token. As JSON: lower-case hex.
+/// SHA-256 of a token, stored and recorded in place of the token. As JSON: lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
@@ -132,35 +132,35 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// All that is known of one access token: the row of the state store, and the input of every rule.
+/// The facts about one access token: its row in the state store, and the input of every rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFacts {
-    /// How it looks.
+    /// Its format.
     pub format: TokenFormat,
-    /// Its own name; never told to a resource server ([D21](crate::manual::decisions#d21)).
+    /// Its `jti`; never shown to a resource server ([D21](crate::manual::decisions#d21)).
     pub jti: Jti,
-    /// What it stands for.
+    /// Its grant.
     pub grant: Grant,
     /// When it was issued.
     pub issued_at: NumericDate,
-    /// Not to be used before; rarely set.
+    /// Not valid before; rarely set.
     pub not_before: Option<NumericDate>,
-    /// Not to be used at or after.
+    /// Not valid at or after.
     pub expires_at: NumericDate,
-    /// Whether a revocation stands.
+    /// Whether it is revoked.
     pub revoked: bool,
 }
 
-/// An active token as one resource server may see it. The signer checks every member again by its own reading of the
-/// configuration, and decides by it whether subject and client are shown.
+/// An active token as one resource server may see it. The signer checks every member again with its own configuration,
+/// which also decides whether subject and client are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActiveToken {
     /// When the token was issued.
     pub iat: NumericDate,
-    /// When it ends.
+    /// When it expires.
     pub exp: NumericDate,
-    /// When it begins.
+    /// When it becomes valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<NumericDate>,
     /// The grant, narrowed: the caller's resource is its only audience ([D21](crate::manual::decisions#d21)).

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_reader_could_change_is_refused() {
+    fn ambiguous_values_are_refused() {
         for bad in [
             "null",
             "[null]",

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_checked_when_they_arrive_as_json_too() {
+    fn words_are_checked_in_json_too() {
         assert!(serde_json::from_str::<ClientId>("\"a\\u0000b\"").is_err());
         assert!(serde_json::from_str::<Resource>("\"https://x.example/#f\"").is_err());
         assert!(serde_json::from_str::<Subject>("\"\"").is_err());

@@ -55,7 +55,7 @@ fn record(config: &Config, directory: &str) -> Result<Shown, (String, Status)> {
     };
     let keys = read_log_keys(&log_keys_path(config)).map_err(|e| (e.to_string(), e.exit_status()))?;
     let published = config.audit.directory.join("published");
-    let log = export::Source::published(&published).map_err(|e| (e.to_string(), 74))?;
+    let log = export::LogSource::published(&published).map_err(|e| (e.to_string(), 74))?;
     Ok(Shown { log, keys, sequence })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::audit::note::VerifierKey;
 use crate::audit::tree::Hash;
-use crate::export::{Asked, Configurations, Finding, Kind, Report, verify};
+use crate::export::{Configurations, Finding, Inputs, Kind, Report, verify};
 use crate::jose::{from_base64url, other_form, sha256};
 use serde_json::{Value, json};
 use std::fs;
@@ -115,20 +115,20 @@ fn printable(text: &str) -> String {
 }
 
 fn check(args: &Args) -> Result<(Report, Vec<(Answer, u64)>), Stop> {
-    let mut asked = Asked::default();
+    let mut inputs = Inputs::default();
     for text in &args.key {
-        asked.keys.extend(keys(text)?);
+        inputs.keys.extend(keys(text)?);
     }
     for file in &args.earlier {
-        asked.earlier.push((file.clone(), input(file)?));
+        inputs.earlier.push((file.clone(), input(file)?));
     }
     let mut answers = Vec::new();
     for file in &args.jwt {
         answers.extend(self::answers(file)?);
     }
     let forms = answers.iter().flat_map(|answer: &Answer| [answer.digest, answer.other_form]);
-    asked.answers = forms.collect();
-    let report = verify(&args.dir, &asked, &mut progress())?;
+    inputs.answers = forms.collect();
+    let report = verify(&args.dir, &inputs, &mut progress())?;
     let mut found = Vec::new();
     for (mut answer, records) in answers.into_iter().zip(report.answers.chunks(2)) {
         answer.is_other_form = matches!(records, [None, Some(_)]);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_the_result_says_what_that_does_not_prove() {
+    fn without_a_key_the_result_names_what_is_not_proved() {
         let (report, answers) = check(&args(Log::new(60).bundle().path())).ok().unwrap();
         let words = in_words(&report, &answers);
         assert!(words.starts_with("verified: 60 records of as.bank.example/audit/node-a\n"), "{words}");
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_export_says_does_not_steer_the_terminal() {
+    fn texts_of_an_export_do_not_control_the_terminal() {
         assert_eq!(printable("kid \x1b[2J\u{9b}\n"), "kid \\u{1b}[2J\\u{9b}\n");
         assert_eq!(printable("caf\u{e9} \u{202e}gpj.\u{200b}"), "caf\u{e9} \\u{202e}gpj.\\u{200b}");
     }

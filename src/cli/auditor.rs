@@ -5,14 +5,14 @@ use super::{Status, operator};
 use crate::audit::note::VerifierKey;
 use crate::audit::tiles::{Bundle, TileError};
 use crate::config::Config;
-use crate::export::Source;
+use crate::export::LogSource;
 use crate::signer::{AdminError, AuditorAnswer, AuditorAsk, ask_auditor};
 use std::io;
 
 /// The log as the signer shows it to an auditor.
 pub(super) struct Shown {
     /// The newest checkpoint; after [`AuditorAsk::Export`] with the records that it covers.
-    pub(super) log: Source<'static>,
+    pub(super) log: LogSource<'static>,
     /// Verifier keys of the log, from the signer.
     pub(super) keys: Vec<VerifierKey>,
     /// Number of the record of the export.
@@ -69,5 +69,5 @@ pub(super) fn ask(config: &Config, ask: &AuditorAsk) -> Result<Shown, (String, S
             },
         })
     });
-    Ok(Shown { log: Source { place, note: note.into_bytes(), bundle }, keys, sequence })
+    Ok(Shown { log: LogSource { place, note: note.into_bytes(), bundle }, keys, sequence })
 }

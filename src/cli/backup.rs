@@ -1,7 +1,7 @@
 //! `chancery backup`: copies state and log in the right order while the service runs, and verifies a copy.
 
 use super::{ConfigFile, Status, fail, operator, read};
-use crate::backup::{self, About, BackupError, Paths, Seal};
+use crate::backup::{self, About, BackupError, LogEnd, Paths};
 use crate::clock;
 use crate::config::Config;
 use crate::signer::{
@@ -79,7 +79,7 @@ fn write(config: &Config, out: &Path, json: bool) -> Result<(), Failed> {
     let paths =
         Paths { state: &config.store.path, log: &config.audit.directory, log_keys: &log_keys, out: &out };
     let about = About { configuration: config.digest().to_string(), time: clock::wall_unchecked() };
-    let made = with_progress(json, |tell| backup::write(paths, &about, || seal(config, &out), tell))?;
+    let made = with_progress(json, |tell| backup::write(paths, &about, || record(config, &out), tell))?;
     let backup::Summary { manifest, bytes } = made;
     if json {
         let shown = json!({"directory": out, "origin": manifest.origin, "records": manifest.records,
@@ -100,11 +100,11 @@ fn write(config: &Config, out: &Path, json: bool) -> Result<(), Failed> {
 }
 
 /// Records the backup: by the running signer, or else by this process, which signs nothing.
-fn seal(config: &Config, out: &Path) -> Result<Seal, Failed> {
+fn record(config: &Config, out: &Path) -> Result<LogEnd, Failed> {
     let directory = out.display().to_string();
     match ask_admin(config, &AdminAsk::Backup { directory: directory.clone() }) {
         Ok(AdminAnswer::Checkpoint { note: checkpoint, sequence: Some(sequence) }) => {
-            return Ok(Seal { sequence, checkpoint });
+            return Ok(LogEnd { sequence, checkpoint });
         }
         Ok(AdminAnswer::Failed { reason }) => return Err(Failed(reason, 69)),
         Ok(_) => return Err(Failed("the signer answered something else".to_owned(), 69)),
@@ -126,7 +126,7 @@ fn seal(config: &Config, out: &Path) -> Result<Seal, Failed> {
     let newest = log.newest().ok_or_else(|| Failed("the log has no checkpoint".to_owned(), 65))?;
     let sequence = log.record_backup(&directory, &operator())?;
     log.close()?;
-    Ok(Seal { sequence, checkpoint: newest.note.clone() })
+    Ok(LogEnd { sequence, checkpoint: newest.note.clone() })
 }
 
 fn verify(directory: &Path, json: bool) -> Result<(), Failed> {

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_machine_lacks_gives_status_78_unless_only_the_file_counts() {
+    fn missing_parts_of_the_machine_give_status_78_unless_only_the_file_is_checked() {
         let (status, out) = check(MINIMAL, false, false);
         assert_eq!(status, 78);
         assert!(out.contains("chancery.toml:25: hsm.pin_file = "), "{out}");

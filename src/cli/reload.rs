@@ -71,11 +71,11 @@ impl Reload {
         let merged = Arc::new(before.reloaded(new, rules));
         let due = Instant::now() + RECORD;
         loop {
-            let told = self.client.told();
+            let handshake = self.client.handshake();
             let recorded = self.client.ask(&Ask::Configuration(merged.digest()), due).await;
             let taken = self.current.send_if_modified(|current| {
                 // Point of no return: no answer is made with a configuration that the log does not name.
-                let may = self.client.may_take_over(told.filter(|_| recorded.is_ok()));
+                let may = self.client.may_take_over(handshake.filter(|_| recorded.is_ok()));
                 if may {
                     *current = Arc::clone(&merged);
                 }

@@ -2,7 +2,7 @@
 
 use super::reload::Reload;
 use super::{ConfigFile, Status, fail, load, log_lines};
-use crate::clock::{Change, Clock, Sources, TOLERANCE};
+use crate::clock::{Clock, ClockChange, TOLERANCE, TimeSource};
 use crate::config::{Config, Process, SignerMode};
 use crate::door::{Link, SignerClient, SignerState, keep_child, keep_separate};
 use crate::memory::{Lag, LogMemory};
@@ -100,7 +100,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     };
     // Before anything listens: compares the clock with the last time that this gateway stored.
     let clock = match store.clock() {
-        Ok(last) => Clock::start(Sources::system(), last.as_ref()),
+        Ok(last) => Clock::start(TimeSource::system(), last.as_ref()),
         Err(error) => return fail(&error, 74),
     };
     let memory = match LogMemory::new(&config.audit.origin, kept.note, &kept.keys) {
@@ -246,7 +246,7 @@ async fn watch_clock(clock: Clock, store: Store, client: SignerClient) {
         every.tick().await;
         let change = clock.look();
         match change {
-            Some(change @ Change::Lost(_)) => tracing::error!("{change}; until then nothing is decided"),
+            Some(change @ ClockChange::Lost(_)) => tracing::error!("{change}; until then nothing is decided"),
             Some(change) => tracing::warn!("{change}"),
             None => {}
         }

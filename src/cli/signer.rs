@@ -106,7 +106,7 @@ pub fn run(args: &SignerArgs) -> Status {
     let why = wait(&service, &ended, &calls);
     systemd::stopping();
     let patience = match why {
-        Ending::Asked | Ending::TokenLost { .. } => LONGEST_END,
+        Ending::Requested | Ending::TokenLost { .. } => LONGEST_END,
         Ending::Hung(_) | Ending::LogFailed(_) | Ending::RolledBack(_) => Duration::from_secs(5),
     };
     if let Err(error) = end_at_last(patience) {
@@ -243,7 +243,7 @@ fn wait(service: &Arc<Service>, ended: &mpsc::Receiver<Ending>, calls: &Calls) -
                     systemd::watchdog();
                 }
             }
-            Err(RecvTimeoutError::Disconnected) => return Ending::Asked,
+            Err(RecvTimeoutError::Disconnected) => return Ending::Requested,
         }
     }
 }
@@ -261,7 +261,7 @@ fn end_at_last(patience: Duration) -> std::io::Result<()> {
 
 fn end(service: Arc<Service>, config: &Config, identity: &Identity, why: Ending) -> Status {
     match why {
-        Ending::Asked => {
+        Ending::Requested => {
             if !service.finish(identity) {
                 return 74;
             }
@@ -322,7 +322,7 @@ fn watch_signals(child: bool, ending: &Sender<Ending>) -> std::io::Result<()> {
                         continue;
                     }
                 }
-                if !child && ending.send(Ending::Asked).is_err() {
+                if !child && ending.send(Ending::Requested).is_err() {
                     return;
                 }
             }
@@ -344,7 +344,7 @@ fn meet_gateways(
             if let Some(service) = service.upgrade() {
                 service.serve(stream);
             }
-            let _ = ending.send(Ending::Asked);
+            let _ = ending.send(Ending::Requested);
         })?;
         return Ok(());
     }

@@ -65,18 +65,18 @@ impl Raw {
 
 /// The source of time: the system, or a test.
 #[derive(Clone)]
-pub struct Sources {
+pub struct TimeSource {
     read: Arc<dyn Fn() -> Raw + Send + Sync>,
     boot_id: Arc<str>,
 }
 
-impl fmt::Debug for Sources {
+impl fmt::Debug for TimeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").field("boot_id", &self.boot_id).finish_non_exhaustive()
+        f.debug_struct("TimeSource").field("boot_id", &self.boot_id).finish_non_exhaustive()
     }
 }
 
-impl Sources {
+impl TimeSource {
     /// The system's clocks.
     pub fn system() -> Self {
         Self::of(&boot_id(), || Raw { wall: read(WALL), boot: read(BOOT) })
@@ -213,7 +213,7 @@ pub struct Mark {
 
 /// A change that [`Clock::look`] reports, for a log line and a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ClockChange {
     /// The time is in doubt.
     Lost(InDoubt),
     /// The time is trusted again.
@@ -225,7 +225,7 @@ pub enum Change {
     Stepped(i64),
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for ClockChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost(doubt) => doubt.fmt(f),
@@ -246,7 +246,7 @@ impl fmt::Display for Change {
 pub struct Clock(Arc<Inner>);
 
 struct Inner {
-    sources: Sources,
+    sources: TimeSource,
     /// The trusted distance: wall clock minus boot clock.
     trusted: AtomicI64,
     /// `trusted` is a lower bound, and the clock settles: [`Basis::AtLeast`].
@@ -270,7 +270,7 @@ struct Watch {
 
 impl Clock {
     /// Compares the clocks with the last mark; without a mark the wall clock is trusted.
-    pub fn start(sources: Sources, last: Option<&Mark>) -> Self {
+    pub fn start(sources: TimeSource, last: Option<&Mark>) -> Self {
         let raw = sources.read_at_once();
         let (trusted, at_least) = match last {
             None => (raw.distance(), false),
@@ -366,7 +366,7 @@ impl Clock {
 
     /// Called every second by one thread: reports each change once, ends a doubt when the clock is right again, and
     /// trusts a clock that has settled.
-    pub fn look(&self) -> Option<Change> {
+    pub fn look(&self) -> Option<ClockChange> {
         let mut watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let raw = self.0.sources.read_at_once();
         let (distance, agrees) = (raw.distance(), self.agrees(raw));
@@ -378,7 +378,7 @@ impl Clock {
         if since != 0 {
             if !watch.told {
                 watch.told = true;
-                return Some(Change::Lost(self.in_doubt(raw, since)));
+                return Some(ClockChange::Lost(self.in_doubt(raw, since)));
             }
             if !agrees {
                 return None;
@@ -390,7 +390,7 @@ impl Clock {
             }
             drop(watch);
             self.0.since.store(0, Ordering::Relaxed);
-            return Some(Change::Restored { lasted: nanos(raw.boot.saturating_sub(since)) });
+            return Some(ClockChange::Restored { lasted: nanos(raw.boot.saturating_sub(since)) });
         }
         let step = distance.saturating_sub(watch.seen);
         let renew = if self.settles() {
@@ -407,7 +407,7 @@ impl Clock {
             return None;
         }
         watch.seen = distance;
-        Some(Change::Stepped(step))
+        Some(ClockChange::Stepped(step))
     }
 
     /// The current distance of the wall clock from the boot clock, for [`Self::accept`].

@@ -13,9 +13,9 @@ impl Hands {
         Self(Arc::new([AtomicI64::new(NOON), AtomicI64::new(HOUR)]))
     }
 
-    fn sources(&self, boot_id: &str) -> Sources {
+    fn sources(&self, boot_id: &str) -> TimeSource {
         let hands = Arc::clone(&self.0);
-        Sources::of(boot_id, move || {
+        TimeSource::of(boot_id, move || {
             let [wall, boot] = &*hands;
             Raw { wall: wall.load(Ordering::SeqCst), boot: boot.load(Ordering::SeqCst) }
         })
@@ -52,7 +52,7 @@ fn later(time: Timestamp, nanos: i64) -> Timestamp {
 }
 
 #[test]
-fn time_that_passes_also_in_sleep_is_trusted() {
+fn passing_time_is_trusted_also_during_sleep() {
     let hands = Hands::new();
     let clock = hands.clock();
     for nanos in [0, 1, SECOND, HOUR, 1000 * HOUR] {
@@ -65,7 +65,7 @@ fn time_that_passes_also_in_sleep_is_trusted() {
 }
 
 #[test]
-fn a_jump_is_in_doubt_until_it_is_taken_back_and_records_go_on_by_the_boot_clock() {
+fn a_jump_causes_doubt_until_it_is_reverted_and_records_use_the_boot_clock() {
     for jump in [2 * HOUR, -2 * HOUR, MOST + 1, -MOST - 1] {
         let hands = Hands::new();
         let clock = hands.clock();
@@ -76,35 +76,37 @@ fn a_jump_is_in_doubt_until_it_is_taken_back_and_records_go_on_by_the_boot_clock
         let reading = clock.reading();
         assert_eq!((reading.time, reading.raw), (later(begin, SECOND), hands.wall()));
         assert_eq!((reading.basis, clock.mark()), (Basis::Expected, None));
-        assert!(matches!(clock.look(), Some(Change::Lost(doubt)) if doubt.lasted == Duration::from_secs(1)));
+        assert!(
+            matches!(clock.look(), Some(ClockChange::Lost(doubt)) if doubt.lasted == Duration::from_secs(1))
+        );
         assert_eq!(clock.look(), None, "told once");
         hands.set(-jump);
         assert!(clock.now().is_err(), "only the watch ends a doubt");
-        assert_eq!(clock.look(), Some(Change::Restored { lasted: Duration::from_secs(1) }));
+        assert_eq!(clock.look(), Some(ClockChange::Restored { lasted: Duration::from_secs(1) }));
         assert_eq!(clock.now().unwrap().timestamp(), later(begin, SECOND));
         assert_eq!(clock.look(), None);
     }
 }
 
 #[test]
-fn a_jump_that_only_a_request_saw_is_told_all_the_same() {
+fn a_jump_that_a_request_noticed_first_is_reported() {
     let hands = Hands::new();
     let clock = hands.clock();
     hands.set(HOUR);
     assert!(clock.now().is_err());
     hands.set(-HOUR);
-    assert!(matches!(clock.look(), Some(Change::Lost(_))));
-    assert!(matches!(clock.look(), Some(Change::Restored { .. })));
+    assert!(matches!(clock.look(), Some(ClockChange::Lost(_))));
+    assert!(matches!(clock.look(), Some(ClockChange::Restored { .. })));
 }
 
 #[test]
-fn small_steps_are_followed_and_told_until_they_are_too_many() {
+fn small_steps_are_followed_and_reported_until_they_exceed_the_tolerance() {
     let hands = Hands::new();
     let clock = hands.clock();
     for step in [4 * SECOND, -SECOND, 7 * SECOND] {
         hands.set(step);
         assert_eq!(clock.now().unwrap().timestamp(), hands.wall());
-        assert_eq!(clock.look(), Some(Change::Stepped(step)));
+        assert_eq!(clock.look(), Some(ClockChange::Stepped(step)));
         assert_eq!(clock.look(), None);
     }
     hands.set(SECOND / 20);
@@ -119,7 +121,7 @@ fn small_steps_count_together_for_a_day() {
         hands.set(SECOND);
         hands.pass(24 * HOUR);
         assert!(clock.now().is_ok());
-        assert_eq!(clock.look(), Some(Change::Stepped(SECOND)));
+        assert_eq!(clock.look(), Some(ClockChange::Stepped(SECOND)));
     }
 }
 
@@ -129,7 +131,7 @@ fn an_interruption_between_the_two_clocks_is_no_jump() {
     let counted = Arc::clone(&calls);
     let clock = Clock::start(
         // The third reading is interrupted for a minute between wall clock and boot clock.
-        Sources::of("a", move || match counted.fetch_add(1, Ordering::SeqCst) {
+        TimeSource::of("a", move || match counted.fetch_add(1, Ordering::SeqCst) {
             0 | 1 => Raw { wall: NOON, boot: HOUR },
             2 => Raw { wall: NOON, boot: HOUR + 60 * SECOND },
             _ => Raw { wall: NOON + 60 * SECOND, boot: HOUR + 60 * SECOND },
@@ -142,7 +144,7 @@ fn an_interruption_between_the_two_clocks_is_no_jump() {
 }
 
 #[test]
-fn a_restart_on_the_same_boot_knows_the_time_in_both_directions() {
+fn a_restart_within_a_boot_detects_jumps_in_both_directions() {
     for (jump, trusted) in [(0, true), (9 * SECOND, true), (HOUR, false), (-9 * SECOND, true), (-HOUR, false)]
     {
         let hands = Hands::new();
@@ -153,16 +155,16 @@ fn a_restart_on_the_same_boot_knows_the_time_in_both_directions() {
         let clock = Clock::start(hands.sources("a"), Some(&mark));
         assert_eq!(clock.now().is_ok(), trusted, "{jump}");
         if trusted {
-            assert_eq!(clock.look(), (jump != 0).then_some(Change::Stepped(jump)));
+            assert_eq!(clock.look(), (jump != 0).then_some(ClockChange::Stepped(jump)));
         } else {
             assert_eq!(clock.reading().time, right);
-            assert!(matches!(clock.look(), Some(Change::Lost(_))));
+            assert!(matches!(clock.look(), Some(ClockChange::Lost(_))));
         }
     }
 }
 
 #[test]
-fn after_another_boot_only_the_past_is_in_doubt_until_the_clock_is_behind_no_more() {
+fn after_another_boot_a_clock_behind_the_mark_is_in_doubt_until_it_is_set() {
     let hands = Hands::new();
     let mark = hands.clock().mark().unwrap();
     let begin = hands.wall();
@@ -177,14 +179,14 @@ fn after_another_boot_only_the_past_is_in_doubt_until_the_clock_is_behind_no_mor
     hands.pass(SECOND);
     let reading = clock.reading();
     assert_eq!((reading.time, reading.basis), (later(begin, SECOND), Basis::AtLeast));
-    assert!(matches!(clock.look(), Some(Change::Lost(_))));
+    assert!(matches!(clock.look(), Some(ClockChange::Lost(_))));
     // After another restart the bound is still a bound.
     let bound = Mark { time: reading.time, boot: Some((reading.boot, "b".to_owned())), at_least: true };
     assert!(Clock::start(hands.sources("b"), Some(&bound)).now().is_err());
     // NTP sets the clock.
     hands.set(300 * HOUR);
     assert!(Clock::start(hands.sources("b"), Some(&bound)).now().is_ok());
-    assert!(matches!(clock.look(), Some(Change::Restored { .. })));
+    assert!(matches!(clock.look(), Some(ClockChange::Restored { .. })));
     assert_eq!(clock.now().unwrap().timestamp(), hands.wall());
     assert_eq!(clock.settled(), None, "it settles from here on");
     hands.pass(SETTLED);
@@ -231,7 +233,7 @@ fn a_clock_that_is_set_right_after_a_start_of_the_machine_is_followed_and_nothin
         let again = [&last, &mark].map(|mark| Clock::start(hands.sources("b"), Some(mark)));
         hands.set(-wrong);
         for clock in again.iter().chain([&clock]) {
-            assert_eq!(clock.look(), (wrong != 0).then_some(Change::Stepped(-wrong)));
+            assert_eq!(clock.look(), (wrong != 0).then_some(ClockChange::Stepped(-wrong)));
             assert_eq!(clock.now().unwrap().timestamp(), hands.wall(), "{wrong}");
             unsettled(clock);
         }
@@ -255,10 +257,10 @@ fn a_clock_that_settles_is_in_doubt_as_soon_as_it_is_set_behind_the_last_time_th
     hands.set(-HOUR - 11 * SECOND);
     assert!(clock.now().is_err());
     hands.pass(2 * SETTLED);
-    assert!(matches!(clock.look(), Some(Change::Lost(_))));
+    assert!(matches!(clock.look(), Some(ClockChange::Lost(_))));
     assert!(clock.settled().is_none(), "time alone ends no doubt");
     assert!(clock.accept(clock.distance()));
-    assert!(matches!(clock.look(), Some(Change::Restored { .. })));
+    assert!(matches!(clock.look(), Some(ClockChange::Restored { .. })));
     assert!(clock.settled().is_some(), "an operator has said that it is right");
 }
 
@@ -282,13 +284,13 @@ fn an_accepted_time_is_trusted_unless_the_clock_was_set_once_more() {
     let hands = Hands::new();
     let clock = hands.clock();
     hands.set(2 * HOUR);
-    assert!(matches!(clock.look(), Some(Change::Lost(_))));
+    assert!(matches!(clock.look(), Some(ClockChange::Lost(_))));
     let distance = clock.distance();
     hands.set(HOUR);
     assert!(!clock.accept(distance));
     hands.set(-HOUR);
     assert!(clock.accept(distance));
-    assert!(matches!(clock.look(), Some(Change::Restored { .. })));
+    assert!(matches!(clock.look(), Some(ClockChange::Restored { .. })));
     assert_eq!(clock.now().unwrap().timestamp(), hands.wall());
     assert_eq!(clock.look(), None);
     hands.set(-2 * HOUR);
@@ -297,7 +299,7 @@ fn an_accepted_time_is_trusted_unless_the_clock_was_set_once_more() {
 
 #[test]
 fn the_systems_clocks_agree_with_themselves() {
-    let clock = Clock::start(Sources::system(), None);
+    let clock = Clock::start(TimeSource::system(), None);
     for _ in 0..100_000 {
         clock.now().unwrap();
     }

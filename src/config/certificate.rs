@@ -1,5 +1,4 @@
-//! Certificate and key of the public listener: whether they belong together, in which order the chain stands, and how
-//! long it is valid.
+//! Checks certificate and key of the public listener: whether they match, the order of the chain, and its validity.
 
 use super::{HostProblem, Tls};
 use rustls::InconsistentKeys;
@@ -10,13 +9,13 @@ use std::path::Path;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-/// A certificate that ends within this time is worth a word, in days.
+/// Days before the expiry of a certificate that cause a note.
 const SOON: i64 = 14;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// What is wrong with them at `now` (seconds since 1970), and what an operator should know. A file that cannot be read
-/// is passed over: [`super::check_host`] names it.
+/// Problems at `now` (seconds since 1970), and notes for the operator. Skips a file that cannot be read:
+/// [`super::check_host`] reports it.
 pub fn check_certificate(tls: &Tls, now: i64) -> (Vec<HostProblem>, Vec<String>) {
     let (mut problems, mut notes) = (Vec::new(), Vec::new());
     let mut wrong = |key: &'static str, path: &Path, expected: &str, found: String| {
@@ -58,14 +57,14 @@ pub fn check_certificate(tls: &Tls, now: i64) -> (Vec<HostProblem>, Vec<String>)
     (problems, notes)
 }
 
-/// Why one of these certificates is not valid at `now` (seconds since 1970), if that is so: expected and found.
+/// Expected and found validity, if one of these certificates is not valid at `now` (seconds since 1970).
 pub fn outside_validity(chain: &[CertificateDer<'_>], now: i64) -> Option<String> {
     let parsed: Vec<_> = chain.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
     let (expected, found) = times(&parsed, now, &mut Vec::new()).into_iter().next()?;
     Some(format!("expected {expected}, found {found}"))
 }
 
-/// Whether the key is the one of the first certificate.
+/// Checks that the key belongs to the first certificate.
 fn fits(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<(), String> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     match CertifiedKey::from_der(chain, key, &provider) {
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_another_certificate_and_what_is_no_certificate_are_found() {
+    fn a_wrong_key_and_a_malformed_certificate_are_found() {
         let home = certificates();
         for (certificate, key, says) in [
             (
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_valid_now_and_its_end_is_told_two_weeks_before() {
+    fn validity_is_checked_and_expiry_is_announced_two_weeks_before() {
         let home = certificates();
         let (problems, notes) = found(&home, "server.pem", "server.key", 80);
         assert!(

@@ -1,7 +1,7 @@
-//! The file as an operator writes it: every table and every key, with its default and its bounds.
+//! The file as written: every table and every key, with default and bounds.
 //!
-//! Values arrive typed and with their place; what is missing or wrong is noted and left out, so that reading goes on
-//! and `rules.rs` can still judge the rest.
+//! Values are parsed with their position; a missing or wrong value is noted and left out, so that parsing goes on and
+//! `rules.rs` can check the rest.
 
 use super::parties::{self, ClientEntry, GrantIssuerEntry, KeyEntry, ResourceServerEntry};
 use super::place::Placed;
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// `sun_path` of a Unix socket address holds 108 bytes, the last a zero (unix(7)).
 const SOCKET_PATH: usize = 107;
 
-/// All of it. `None` means that the mistakes say why.
+/// The whole file. `None` means that a mistake was noted.
 pub(super) struct File {
     pub(super) issuer: Option<Placed<Issuer>>,
     pub(super) http: Option<Http>,
@@ -25,7 +25,7 @@ pub(super) struct File {
     pub(super) hsm: Option<Hsm>,
     pub(super) keys: Vec<KeyEntry>,
     pub(super) audit: Option<Audit>,
-    /// Also `None` where the file has no such table.
+    /// `None` also if the file has no such table.
     pub(super) auditors: Option<Auditors>,
     pub(super) store: Option<Store>,
     pub(super) log: Option<LogLines>,
@@ -100,7 +100,7 @@ fn http(s: &mut Section<'_, '_, '_>, issuer: Option<&Placed<Issuer>>) -> Option<
             let found = format!("{}: metrics and readiness are not for the public", operations.value);
             s.mistake(&operations.place, "a loopback or private address", found);
         }
-        // Port 0 asks the system for a free one.
+        // Port 0 lets the system choose a free one.
         if operations.value.port() != 0 && listen.as_ref().is_some_and(|l| l.value == operations.value) {
             s.mistake(&operations.place, "another address than http.listen", operations.value.to_string());
         }
@@ -123,10 +123,10 @@ fn tls(s: &mut Section<'_, '_, '_>) -> Option<Tls> {
 fn limits(s: &mut Section<'_, '_, '_>) -> Option<Limits> {
     let body = s.size("body_bytes", r#""64KiB""#, 1 << 10..=16 << 20);
     let introspection = s.size("introspection_body_bytes", r#""256KiB""#, 1 << 10..=16 << 20);
-    // hyper wants at least 8 KiB for a request head.
+    // hyper needs at least 8 KiB for a request head.
     let header = s.size("header_bytes", r#""16KiB""#, 8 << 10..=1 << 20);
     let parameters = s.number("parameters", "100", 8..=10_000);
-    // serde_json ends at 128; the deepest structure that we accept has 5.
+    // serde_json's own limit is 128; the deepest accepted structure has 5.
     let json_depth = s.number("json_depth", "32", 8..=128);
     let request_time = s.duration("request_time", r#""10s""#, millis(100)..=minutes(5));
     let connections = s.number("connections", "1024", 1..=1_000_000);
@@ -161,7 +161,7 @@ fn limits(s: &mut Section<'_, '_, '_>) -> Option<Limits> {
     })
 }
 
-/// How the processes meet, and where the signer keeps what must outlive it if the file says so.
+/// The mode of the processes, and the signer's state directory if the file names it.
 fn signer(s: &mut Section<'_, '_, '_>) -> Option<(SignerMode, Option<PathBuf>)> {
     let expected = "a directory that the signer alone may write";
     let named = s.has("state_directory");
@@ -189,7 +189,7 @@ fn signer(s: &mut Section<'_, '_, '_>) -> Option<(SignerMode, Option<PathBuf>)> 
     Some((mode, state))
 }
 
-/// The path of a socket is one that the system can bind to.
+/// Checks that the system can bind to the path of a socket.
 fn fits(s: &mut Section<'_, '_, '_>, socket: Option<&Placed<PathBuf>>) {
     if let Some(socket) = socket
         && let length = socket.value.as_os_str().len()
@@ -203,7 +203,7 @@ fn fits(s: &mut Section<'_, '_, '_>, socket: Option<&Placed<PathBuf>>) {
 fn hsm(s: &mut Section<'_, '_, '_>) -> Option<Hsm> {
     let module = s.get("module", Need::Required, "the absolute path of a PKCS#11 module", |v| {
         let path = PathBuf::from(values::text(v)?);
-        // A relative name would be searched for in places that others may write to.
+        // The loader would search a relative name in directories that other users may write to.
         if path.is_absolute() { Ok(path) } else { Err(values::Wrong::default()) }
     });
     let token =
@@ -252,7 +252,7 @@ fn audit(s: &mut Section<'_, '_, '_>) -> Option<Audit> {
     })
 }
 
-/// Which accounts may make exports, and where they ask. `gateways` is the socket of the gateway.
+/// The auditors' group and socket. `gateways` is the socket of the gateway.
 fn auditors(s: &mut Section<'_, '_, '_>, gateways: Option<&Path>) -> Option<Auditors> {
     let socket = s.path("socket", "the path of a Unix socket");
     let group = s.get("group", Need::Required, "the name of a group of this system", values::user);

@@ -21,16 +21,16 @@ struct Set {
     keys: Vec<Box<RawValue>>,
 }
 
-/// What is wrong with a set: what was expected, what was found. Key material is never repeated.
+/// Expected and found, without key material.
 pub(super) type Wrong = (String, String);
 
-/// Reads a set. Two keys with one `kid` are allowed (FAPI 2.0 §5.4.3); keys for encryption are passed over.
+/// Parses a set. Keys may share a `kid` (FAPI 2.0 §5.4.3); encryption keys are skipped.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<GrantKey>, Vec<Wrong>> {
     let one = |expected: &str, found: String| vec![(expected.to_owned(), found)];
     if bytes.len() > MAX_BYTES {
         return Err(one("a JWK set of at most 256 KiB", format!("{} bytes or more", bytes.len())));
     }
-    // serde_json's own text may repeat what it read, so only the place is taken from it.
+    // serde_json's error may repeat its input, so only the position is used.
     let set: Set = serde_json::from_slice(bytes).map_err(|e| {
         one(
             "a JWK set (RFC 7517 §5)",
@@ -62,7 +62,7 @@ fn key(text: &str) -> Result<Option<GrantKey>, Wrong> {
         let expected = "public keys alone: take the private part out of the file and make a new key";
         return Err((expected.to_owned(), format!("the private member {name:?}")));
     }
-    // The derived reader refuses members that stand twice.
+    // The derived parser refuses duplicate members.
     let jwk: Jwk = serde_json::from_str(text).map_err(|_| object())?;
     if jwk.usage.as_deref() == Some("enc") {
         return Ok(None);
@@ -77,7 +77,7 @@ fn key(text: &str) -> Result<Option<GrantKey>, Wrong> {
     Ok(Some(GrantKey { kid: jwk.kid, key }))
 }
 
-/// The one algorithm of a key: its `alg`, else the one of its curve, RS256 for RSA.
+/// The algorithm of a key: its `alg`, else by its curve, RS256 for RSA.
 fn algorithm(jwk: &Jwk) -> Result<Algorithm, Wrong> {
     if let Some(name) = &jwk.alg {
         return name.parse().map_err(|_| {
@@ -135,7 +135,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_no_set_of_usable_keys_is_refused() {
+    fn sets_without_usable_keys_are_refused() {
         for (text, says) in [
             ("", "other JSON"),
             ("[]", "other JSON"),

@@ -1,4 +1,4 @@
-//! What only this machine can tell: whether the files and directories that a configuration names are there.
+//! Checks that the files and directories that a configuration names exist on this machine.
 
 use super::{Auditors, Config, Mistake, Mistakes, PinSource, SignerMode};
 use nix::unistd::{AccessFlags, Group, eaccess};
@@ -8,33 +8,33 @@ use std::fmt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Which process asks: each needs its own part of the machine and may be kept from the other's.
+/// The process that checks: each needs its own part of the machine and may have no access to the other's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
     /// `chancery serve` with a signer of its own user.
     Gateway,
     /// `chancery signer`.
     Signer,
-    /// Both, as `config check` and a gateway that starts its signer.
+    /// Both, for `config check` and for a gateway with a child.
     Both,
 }
 
-/// One thing on this machine that the configuration needs otherwise.
+/// A file or directory that is not as the configuration needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProblem {
-    /// Line of the key in the configuration; 0 until [`super::find_lines`] has looked, and where the key does not stand.
+    /// Line of the key in the configuration; 0 before [`super::find_lines`], and where the key is absent.
     pub line: usize,
     /// Dotted path of the key that names it.
     pub key: Cow<'static, str>,
-    /// What it names.
+    /// The file or directory.
     pub path: PathBuf,
     /// What was expected.
     pub expected: String,
     /// What was found.
     pub found: String,
-    /// The user that it was looked at as, when it is another than the one that runs.
+    /// The user of the check, if it is not the current one.
     pub user: Option<String>,
-    /// This user may not look, another may: only a problem for the process that needs it.
+    /// This user has no access, another one may: a problem only for the process that needs it.
     pub denied: bool,
 }
 
@@ -43,7 +43,7 @@ impl HostProblem {
         Self { line: 0, key: key.into(), path: path.to_owned(), expected, found, user: None, denied: false }
     }
 
-    /// The mistakes that another user finds: it may not read what the one that asks may.
+    /// Mistakes that another user finds, since it may not read a file that the current one may.
     pub fn from_mistakes(mistakes: &Mistakes) -> Vec<Self> {
         let file = mistakes.file();
         let problem = |mistake: &Mistake| Self {
@@ -91,7 +91,7 @@ impl fmt::Display for HostProblem {
     }
 }
 
-/// Looks at this machine; changes nothing. An empty list means that `process` finds what it needs.
+/// Checks this machine without changing it. An empty list means that `process` has everything that it needs.
 pub fn check_host(config: &Config, process: Process) -> Vec<HostProblem> {
     let mut problems = Vec::new();
     let mut look = |problem: Option<HostProblem>| problems.extend(problem);
@@ -99,7 +99,7 @@ pub fn check_host(config: &Config, process: Process) -> Vec<HostProblem> {
         if let Some(tls) = &config.http.tls {
             look(file("http.tls.certificate", &tls.certificate));
             look(file("http.tls.key", &tls.key));
-            // A key of the system's store is often readable to a group.
+            // A key of the system's store is often readable for a group.
             look(closed("http.tls.key", &tls.key, 0o007, "a file that not everybody can read (chmod o-rwx)"));
         }
         if let Some(directory) = config.store.path.parent() {
@@ -115,7 +115,7 @@ pub fn check_host(config: &Config, process: Process) -> Vec<HostProblem> {
         for (key, directory) in
             [("audit.directory", &config.audit.directory), ("signer.state_directory", &config.signer_state)]
         {
-            // The signer makes it: until then the nearest one above it counts.
+            // The signer makes it: until then its nearest existing parent counts.
             let nearest = directory.ancestors().find(|d| d.exists()).unwrap_or(directory);
             look(writable(key, nearest, "a directory, there or yet to be made, that this user can write to"));
         }
@@ -128,8 +128,8 @@ pub fn check_host(config: &Config, process: Process) -> Vec<HostProblem> {
     problems
 }
 
-/// What keeps the members of the auditors' group from the signer's socket for them, or lets others near it. Apart from
-/// [`check_host`]: the service goes on without auditors.
+/// What keeps the auditors' group from its socket, or admits other accounts. Apart from [`check_host`], since the
+/// service runs without auditors.
 pub fn check_auditors(auditors: &Auditors) -> Vec<HostProblem> {
     const KEY: &str = "auditors.socket";
     let mut problems = Vec::new();
@@ -171,7 +171,7 @@ fn file(key: &'static str, path: &Path) -> Option<HostProblem> {
     }
 }
 
-/// A secret's file that grants nothing of `forbidden`.
+/// The file of a secret, without any of the `forbidden` permissions.
 fn closed(key: &'static str, path: &Path, forbidden: u32, expected: &'static str) -> Option<HostProblem> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     let found = format!("mode {mode:04o}");
@@ -180,7 +180,7 @@ fn closed(key: &'static str, path: &Path, forbidden: u32, expected: &'static str
 
 /// A directory that this user can write to.
 fn writable(key: &'static str, path: &Path, expected: &'static str) -> Option<HostProblem> {
-    // The parent of a bare file name is the empty path: the directory of the process.
+    // The parent of a bare file name is empty: the working directory.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let problem =
         |found, denied| Some(HostProblem::new(key, path, expected.to_owned(), found).denied(denied));
@@ -192,7 +192,7 @@ fn writable(key: &'static str, path: &Path, expected: &'static str) -> Option<Ho
     }
 }
 
-/// What keeps the effective user from it, and whether that is only who the user is.
+/// Why the effective user has no access, and whether another user could have it.
 fn access(path: &Path, how: AccessFlags) -> Option<(String, bool)> {
     eaccess(path, how).err().map(|e| (e.desc().to_owned(), e == nix::errno::Errno::EACCES))
 }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn each_process_is_told_what_it_lacks() {
+    fn each_process_gets_its_own_problems() {
         let (home, config) = machine();
         fs::remove_file(home.path().join("module.so")).unwrap();
         fs::set_permissions(home.path().join("pin"), fs::Permissions::from_mode(0o640)).unwrap();

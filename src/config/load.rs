@@ -1,4 +1,4 @@
-//! From bytes to a configuration, or to every mistake in them.
+//! Parses bytes into a configuration, or into every mistake in them.
 
 use super::file::{self, File};
 use super::grant_keys;
@@ -17,21 +17,21 @@ const MAX_BYTES: usize = 1 << 20;
 /// Reads a file that the configuration names.
 pub type ReadFile<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
-/// Reads and checks a configuration file and the JWK sets that it names. Relative paths in it start at its directory.
+/// Reads and checks a configuration file and the JWK sets that it names. Relative paths start at its directory.
 ///
 /// # Errors
-/// Every mistake at once. Syntax comes first: while the file is no TOML, or TOML of another encoding than UTF-8,
-/// nothing else can be said about it.
+///
+/// Every mistake at once; only the syntax error while the file is no TOML in UTF-8.
 pub fn load(path: &Path) -> Result<Config, Mistakes> {
     let expected = "a readable file of at most 1 MiB";
-    // Absolute, so that a later change of directory moves nothing.
+    // Absolute, so that a later change of the working directory has no effect.
     let file = std::path::absolute(path).map_err(|e| Mistakes::unreadable(path, expected, e.to_string()))?;
     let bytes =
         read_file(&file, MAX_BYTES).map_err(|e| Mistakes::unreadable(path, expected, e.to_string()))?;
     parse(&file, &bytes, &|named| read_file(named, grant_keys::MAX_BYTES))
 }
 
-/// The same from bytes: `file` gives the name in messages and the directory of relative paths, `read` the JWK sets.
+/// As [`load`], from bytes: `file` gives the name in messages and the directory of relative paths, `read` the JWK sets.
 ///
 /// # Errors
 /// As [`load`].
@@ -44,18 +44,18 @@ pub fn parse(file: &Path, bytes: &[u8], read: ReadFile<'_>) -> Result<Config, Mi
 }
 
 /// Every key that the file may have, without list positions, with its default as TOML.
-pub(super) type Known = BTreeMap<String, Option<&'static str>>;
+pub(super) type KeyDefaults = BTreeMap<String, Option<&'static str>>;
 
-/// The configuration if there is no mistake, the mistakes, and every key that was asked for.
+/// The configuration if there is no mistake, the mistakes, and every key that was read.
 pub(super) fn parse_all(
     file: &Path,
     bytes: &[u8],
     read: ReadFile<'_>,
-) -> (Option<Config>, Vec<Mistake>, Known) {
+) -> (Option<Config>, Vec<Mistake>, KeyDefaults) {
     let lines = Lines::of(bytes);
     let top = |line| Place { line, key: String::new() };
     let refused = |line, expected: &str, found: String| {
-        (None, vec![Mistake::at(&top(line), expected, found)], Known::new())
+        (None, vec![Mistake::at(&top(line), expected, found)], KeyDefaults::new())
     };
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -66,13 +66,13 @@ pub(super) fn parse_all(
     let table = match DeTable::parse(text) {
         Ok(table) => table,
         Err(error) => {
-            // The parser's message names what it wants and never quotes the file.
+            // The parser's message never quotes the file.
             let line = error.span().map_or(1, |span| lines.at(span.start));
             return refused(line, "TOML", error.message().replace('\n', " "));
         }
     };
     let base = file.parent().unwrap_or(Path::new(""));
-    let mut collector = Collector { lines, base, mistakes: Vec::new(), known: Known::new() };
+    let mut collector = Collector { lines, base, mistakes: Vec::new(), known: KeyDefaults::new() };
     let file = Section::top(table.get_ref(), &mut collector, file::read);
     let Collector { mut mistakes, known, .. } = collector;
     rules::check(&file, &mut mistakes);
@@ -106,7 +106,7 @@ fn grant_keys(file: &File, read: ReadFile<'_>, mistakes: &mut Vec<Mistake>) -> V
     sets
 }
 
-/// Gives each problem the line of its key in `file`, as far as it still stands there.
+/// Sets the line of each problem's key in `file`, if the key is still there.
 pub fn find_lines(file: &Path, problems: &mut [HostProblem]) {
     let Ok(text) = read_file(file, MAX_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     else {

@@ -1,4 +1,4 @@
-//! Every mistake of a configuration, each with its line, in words that say what to write instead.
+//! Mistakes of a configuration, each with its line and the expected value.
 
 use super::place::Place;
 use serde::Serialize;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 /// One mistake: `KEY: expected …, found …`. Never holds a value that could be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistake {
-    /// Line in the file, the first is 1; 0 when it is the file as a whole.
+    /// Line in the file, from 1; 0 for the whole file.
     pub line: usize,
     /// Dotted path of the key: `http.limits.body_bytes`, `clients[0].scope`; empty for the file as a whole.
     pub key: String,
-    /// What should stand there.
+    /// The expected value.
     pub expected: String,
-    /// What stands there.
+    /// The found value.
     pub found: String,
 }
 
@@ -38,23 +38,23 @@ impl Mistakes {
         Self { file: file.to_owned(), unreadable: false, list }
     }
 
-    /// The file itself could not be read: nothing is known of its lines.
+    /// A file that could not be read.
     pub(super) fn unreadable(file: &Path, expected: &str, found: String) -> Self {
         let mistake = Mistake { line: 0, key: String::new(), expected: expected.to_owned(), found };
         Self { file: file.to_owned(), unreadable: true, list: vec![mistake] }
     }
 
-    /// The file that they stand in.
+    /// The file of the mistakes.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// They themselves; at least one.
+    /// The mistakes; at least one.
     pub fn list(&self) -> &[Mistake] {
         &self.list
     }
 
-    /// For the process, from sysexits.h: 66 (`EX_NOINPUT`) if the file could not be read, else 78 (`EX_CONFIG`).
+    /// The exit status (sysexits.h): 66 (`EX_NOINPUT`) if the file could not be read, else 78 (`EX_CONFIG`).
     pub const fn exit_status(&self) -> u8 {
         if self.unreadable { 66 } else { 78 }
     }

@@ -1,7 +1,7 @@
 //! The configuration as used: every value checked, every reference resolved, every default filled in.
 //!
-//! `file.rs` and `parties.rs` are the file as an operator writes it, `rules.rs` what its entries owe each other;
-//! [`load()`] turns a file into this and names every mistake at once, [`check_host`] looks at the machine afterwards.
+//! `file.rs` and `parties.rs` parse the file, `rules.rs` checks its entries against each other; [`load()`] returns a
+//! configuration or every mistake, and [`check_host`] checks the machine afterwards.
 
 mod certificate;
 mod file;
@@ -45,38 +45,38 @@ impl std::fmt::Display for ConfigDigest {
     }
 }
 
-/// All of it.
+/// The whole configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// `iss` of everything that we sign.
+    /// `iss` of everything that is signed.
     pub issuer: Issuer,
-    /// The edge.
+    /// HTTP listeners and limits.
     pub http: Http,
-    /// How the two processes meet.
+    /// Mode of the two processes.
     pub signer: SignerMode,
-    /// `[signer] state_directory`: what the signer keeps outside the log (`signer` beside the audit directory).
+    /// `[signer] state_directory`: the signer's files outside the log (default: `signer` beside the audit directory).
     pub signer_state: PathBuf,
-    /// The token.
+    /// The PKCS#11 token.
     pub hsm: Hsm,
     /// Series of keys, one for each purpose and algorithm, in the order of the file.
     pub keys: Vec<KeySeries>,
     /// The log.
     pub audit: Audit,
-    /// Which accounts may make exports over a socket of their own; none unless given.
+    /// The auditors' group and socket; none by default.
     pub auditors: Option<Auditors>,
     /// State of tokens.
     pub store: Store,
-    /// Who may hand over approved grants.
+    /// Front servers, which issue grants.
     pub grant_issuers: Vec<Arc<GrantIssuer>>,
-    /// Who may ask about tokens.
+    /// Resource servers, which introspect tokens.
     pub resource_servers: Vec<Arc<ResourceServer>>,
-    /// Who may ask for tokens.
+    /// Clients, which request tokens.
     pub clients: Vec<Arc<Client>>,
-    /// How log lines look.
+    /// Format of log lines.
     pub log: LogLines,
 }
 
-/// `[http]`: the edge, with every limit.
+/// `[http]`: listeners and limits.
 #[derive(Debug, Clone)]
 pub struct Http {
     /// Public listener.
@@ -85,7 +85,7 @@ pub struct Http {
     pub operations_listen: SocketAddr,
     /// Without it: plain HTTP, on loopback addresses alone.
     pub tls: Option<Tls>,
-    /// Worker threads of the gateway's runtime (1, which serves more than most tokens sign); 0 means one for each core.
+    /// Worker threads of the gateway's runtime (1); 0 means one for each core.
     pub threads: usize,
     /// Limits.
     pub limits: Limits,
@@ -113,11 +113,11 @@ pub struct Limits {
     pub parameters: usize,
     /// Depth of nested JSON (32).
     pub json_depth: usize,
-    /// To send a whole request (10 s).
+    /// Time to receive a whole request (10 s).
     pub request_time: Duration,
-    /// Connections at once (1,024).
+    /// Open connections (1,024).
     pub connections: usize,
-    /// Connections of one address (IPv6: one /64) at once (256).
+    /// Open connections of one address (IPv6: one /64) (256).
     pub connections_per_source: usize,
     /// Requests of one authenticated caller in a second; bursts of as many (10,000).
     pub requests_per_second: u32,
@@ -129,20 +129,20 @@ pub struct Limits {
     pub inactive_per_second: u32,
     /// Bytes of the log that inactive answers to one resource server may take in a day, 4,096 for each (2 GiB).
     pub inactive_bytes_per_day: u64,
-    /// Open requests at the signer; more get 503 (1,024).
+    /// Open requests at the signer; beyond it 503 (1,024).
     pub in_flight: usize,
-    /// Open requests of one authenticated caller at the signer; more of its own wait for them (64).
+    /// Open requests of one authenticated caller at the signer; beyond it its requests wait (64).
     pub in_flight_per_caller: usize,
-    /// To answer a request that has arrived; then it gets 503 (10 s).
+    /// Time to answer a received request, then 503 (10 s).
     pub answer_time: Duration,
-    /// How long requests wait for a signer that has gone; then they get 503 at once (3 s).
+    /// Time that requests wait for a lost signer, then 503 at once (3 s).
     pub signer_wait: Duration,
 }
 
-/// Which way the two processes run.
+/// Mode of the two processes.
 #[derive(Debug, Clone)]
 pub enum SignerMode {
-    /// `serve` starts its own signer over a socket pair.
+    /// `serve` starts the signer as a child over a socket pair.
     Child,
     /// Two services, each checking the other's user.
     Separate {
@@ -162,7 +162,7 @@ pub struct Hsm {
     pub module: PathBuf,
     /// `pkcs11:` URI of the token (RFC 7512), never with `pin-value`.
     pub token: String,
-    /// Where the PIN comes from.
+    /// Source of the PIN.
     pub pin: PinSource,
     /// Signing threads, each with a session of its own (2).
     pub sessions: usize,
@@ -170,7 +170,7 @@ pub struct Hsm {
     pub deadline: Duration,
 }
 
-/// Where the PIN comes from.
+/// Source of the PIN.
 #[derive(Debug, Clone)]
 pub enum PinSource {
     /// A file that only its owner reads.
@@ -184,7 +184,7 @@ pub enum PinSource {
 pub struct KeySeries {
     /// What its keys sign.
     pub purpose: Purpose,
-    /// How.
+    /// Their algorithm.
     pub algorithm: Algorithm,
     /// Size of RSA keys (3072); 0 for all others.
     pub rsa_bits: u32,
@@ -226,16 +226,16 @@ pub struct Store {
     pub path: PathBuf,
 }
 
-/// One `[[grant_issuers]]`: a front server whose assertions we accept (RFC 7523).
+/// One `[[grant_issuers]]`: a front server, whose assertions are accepted (RFC 7523).
 #[derive(Debug, Clone)]
 pub struct GrantIssuer {
     /// `iss` of its assertions.
     pub issuer: Issuer,
     /// Its keys, read from `jwks_file`.
     pub keys: Vec<GrantKey>,
-    /// For which resources it may hand over grants.
+    /// Resources that it may grant.
     pub resources: Vec<Resource>,
-    /// Of which types.
+    /// Types that it may grant.
     pub authorization_details_types: BTreeSet<DetailType>,
     /// The longest life of an assertion, `exp` − now (5 min).
     pub max_assertion_lifetime: Duration,
@@ -250,7 +250,7 @@ pub struct GrantKey {
     pub key: PublicKey,
 }
 
-/// How a caller proves who it is (RFC 8414 names).
+/// Method of client authentication (RFC 8414 names).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
@@ -283,12 +283,12 @@ impl std::fmt::Debug for SecretHashes {
     }
 }
 
-/// How a caller authenticates.
+/// Client authentication of a caller.
 #[derive(Debug, Clone)]
 pub struct Authentication {
-    /// The one method registered for it.
+    /// Its one registered method.
     pub method: AuthMethod,
-    /// For the two secret methods.
+    /// Its secrets.
     pub secrets: SecretHashes,
 }
 
@@ -309,9 +309,9 @@ pub struct ResourceServer {
     pub response_jti: bool,
     /// `aud` of answers ([D4](crate::manual::decisions#d4)).
     pub response_audience: ResponseAudience,
-    /// Formats that it takes, the first by default. Never empty.
+    /// Accepted formats; the first is the default. Never empty.
     pub access_token_formats: Vec<TokenFormat>,
-    /// Signs `at+jwt` for it.
+    /// Algorithm of `at+jwt` for it.
     pub access_token_alg: Algorithm,
     /// Scopes that it owns.
     pub scopes: BTreeSet<ScopeToken>,
@@ -363,11 +363,11 @@ pub struct Client {
     pub grant_types: BTreeSet<GrantType>,
     /// Resources that it may ask for.
     pub resources: Vec<Resource>,
-    /// Scopes that it may ask for; the default when it asks for none.
+    /// Scopes that it may request; the default for a request without any.
     pub scope: crate::claims::Scope,
     /// Types that it may ask for.
     pub authorization_details_types: BTreeSet<DetailType>,
-    /// Its choice among the formats that its resource servers take ([D27](crate::manual::decisions#d27)).
+    /// Its choice among the formats that its resource servers accept ([D27](crate::manual::decisions#d27)).
     pub access_token_format: Option<TokenFormat>,
     /// Lifetime of its tokens.
     pub access_token_lifetime: Duration,
@@ -376,9 +376,9 @@ pub struct Client {
 /// `[log]`: lines on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLines {
-    /// For people on a terminal, else JSON.
+    /// Human on a terminal, else JSON.
     Auto,
-    /// For people.
+    /// Human.
     Human,
     /// One JSON object a line.
     Json,
@@ -406,7 +406,7 @@ impl Config {
         self.resource_servers.iter().find(|rs| rs.client_id == *client_id)
     }
 
-    /// What is no mistake and yet surprises callers: shown by `config check` and logged when the gateway starts.
+    /// Warnings that are no mistakes: shown by `config check` and logged when the gateway starts.
     pub fn warnings(&self) -> Vec<String> {
         let rs256 = |k: &KeySeries| k.purpose == Purpose::Introspection && k.algorithm == Algorithm::RS256;
         let mut warnings = Vec::new();

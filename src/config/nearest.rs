@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
+    fn a_typo_is_recognised_and_another_word_is_not() {
         let known = ["listen", "operations_listen", "tls"];
         assert_eq!(nearest("lisen", &known), Some("listen"));
         assert_eq!(nearest("operation_listen", &known), Some("operations_listen"));

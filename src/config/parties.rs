@@ -1,4 +1,4 @@
-//! The entries of the file that name each other: keys, front servers, resource servers, clients.
+//! The entries that name each other: keys, front servers, resource servers, clients.
 
 use super::place::{Place, Placed};
 use super::section::{Need, Section};
@@ -32,7 +32,7 @@ pub(super) struct GrantIssuerEntry {
     pub(super) max_assertion_lifetime: Option<Placed<Duration>>,
 }
 
-/// What a resource server and a client have in common.
+/// The common part of a resource server and a client.
 pub(super) struct Caller {
     pub(super) client_id: Option<Placed<ClientId>>,
     pub(super) method: Option<AuthMethod>,
@@ -145,7 +145,7 @@ pub(super) fn client(s: &mut Section<'_, '_, '_>) -> ClientEntry {
     }
 }
 
-/// `client_id` and how it is proved. RFC 7591 §2: `client_secret_basic` if left out.
+/// `client_id` and client authentication; `client_secret_basic` by default (RFC 7591 §2).
 fn caller(s: &mut Section<'_, '_, '_>) -> Caller {
     let known = AuthMethod::ALL.map(|m| (m.name(), m));
     let later = ["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
@@ -154,7 +154,7 @@ fn caller(s: &mut Section<'_, '_, '_>) -> Caller {
     let need = Need::Default(r#""client_secret_basic""#);
     let method = s.get("token_endpoint_auth_method", need, &expected, |v| values::one_of(v, &known, &later));
     let expected = "SHA-256 of a generated secret in 64 hexadecimal digits, or a list of 1 to 4 of them";
-    // Both methods that there are need a secret; a method of a later version may not, and its mistake suffices.
+    // Both known methods need a secret. For an unknown method the mistake about the method suffices.
     let need = if method.is_some() { Need::Required } else { Need::Optional };
     let secrets = s.get("client_secret_sha256", need, expected, values::secret_hashes);
     Caller { client_id, method: method.map(|m| m.value), secrets }
@@ -180,7 +180,7 @@ fn detail_types(s: &mut Section<'_, '_, '_>) -> Option<Vec<Placed<DetailType>>> 
     })
 }
 
-/// A life that ends up in `exp`, which has whole seconds (RFC 7519 §2): 5 minutes unless given.
+/// A lifetime that ends in an `exp` of whole seconds (RFC 7519 §2); 5 minutes by default.
 fn whole_seconds(
     s: &mut Section<'_, '_, '_>,
     name: &'static str,

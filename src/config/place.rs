@@ -1,4 +1,4 @@
-//! Where something stands in the file.
+//! Positions in the file.
 
 /// A line and a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +22,14 @@ impl Place {
     }
 }
 
-/// A value and where it was read.
+/// A value with its position.
 #[derive(Debug, Clone)]
 pub(super) struct Placed<T> {
     pub(super) value: T,
     pub(super) place: Place,
 }
 
-/// Turns positions in bytes into lines.
+/// Maps byte offsets to lines.
 pub(super) struct Lines {
     breaks: Vec<usize>,
 }
@@ -46,7 +46,7 @@ impl Lines {
         }
     }
 
-    /// The line of the byte at `position`; a line break belongs to the line that it ends.
+    /// The line of the byte at `position`; a line break is part of the line that it ends.
     pub(super) fn at(&self, position: usize) -> usize {
         self.breaks.partition_point(|b| *b < position) + 1
     }

@@ -1,12 +1,12 @@
-//! A configuration that replaces another while the gateway runs: what it may change, and what waits for a restart.
+//! Merges a new configuration into the one of a running gateway.
 
 use super::{Client, Config, GrantIssuer, Http, Limits, ResourceServer, Tls};
 use std::sync::Arc;
 
 impl Config {
-    /// This configuration with all of `new` that a running gateway can take: certificate, secrets, key sets of front
-    /// servers, most limits. With `rules` it takes those of `new` too, to follow a signer that has them.
-    /// [`Config::differences`] to `new` are what needs a restart.
+    /// This configuration with every value of `new` that a running gateway can take over: certificate, secrets, key
+    /// sets of front servers, most limits. With `rules` also the rules of `new`, to follow a signer that has them.
+    /// [`Config::differences`] to `new` need a restart.
     #[must_use]
     pub fn reloaded(&self, new: &Self, rules: bool) -> Self {
         let (ruling, old) = if rules { (new, new) } else { (self, self) };
@@ -56,7 +56,7 @@ fn grant_issuer(old: &Arc<GrantIssuer>, new: &Config) -> Arc<GrantIssuer> {
     })
 }
 
-/// A method is among the rules, and its secrets with it.
+/// A changed method is a change of the rules, which keeps its secrets back too.
 fn resource_server(old: &Arc<ResourceServer>, new: &Config) -> Arc<ResourceServer> {
     match new.resource_server(&old.client_id) {
         Some(new) if new.authentication.method == old.authentication.method => Arc::new(ResourceServer {

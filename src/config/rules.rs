@@ -1,7 +1,7 @@
-//! Rules between entries: what names what, what may stand twice, which keys somebody needs.
+//! Rules between entries: references, duplicates, required keys.
 //!
-//! Each rule judges what was read and is silent about what was not: a mistake in one entry is not reported again as a
-//! mistake of every entry that names it.
+//! Each rule skips values that could not be parsed: a mistake in one entry is not reported again for every entry that
+//! names it.
 
 use super::file::File;
 use super::mistake::Mistake;
@@ -13,7 +13,7 @@ use crate::jose::{Algorithm, KeyKind};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-/// Judges the whole file.
+/// Checks the whole file.
 pub(super) fn check(file: &File, mistakes: &mut Vec<Mistake>) {
     keys(file, mistakes);
     names(file, mistakes);
@@ -29,7 +29,7 @@ pub(super) fn check(file: &File, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// One series for each purpose and algorithm; those that nothing works without (invariant 4).
+/// One series for each purpose and algorithm; some are required (invariant 4).
 fn keys(file: &File, mistakes: &mut Vec<Mistake>) {
     let mut seen = BTreeMap::new();
     for entry in &file.keys {
@@ -62,7 +62,7 @@ fn keys(file: &File, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// Who is who: no name twice, and no name that could be taken for another's (RFC 9068 §5).
+/// Names are unique, and no subject can equal a client's name (RFC 9068 §5).
 fn names(file: &File, mistakes: &mut Vec<Mistake>) {
     let mut ids = BTreeMap::new();
     for id in callers(file).filter_map(|c| c.client_id.as_ref()) {
@@ -101,7 +101,7 @@ fn secrets(file: &File, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// Whatever a resource server may ask for has a key that signs it.
+/// Each algorithm of a resource server needs a key.
 fn algorithms(file: &File, server: &ResourceServerEntry, mistakes: &mut Vec<Mistake>) {
     let at_jwt = server.formats.as_ref().and_then(|all| all.iter().find(|f| f.value == TokenFormat::AtJwt));
     let needs = [
@@ -126,7 +126,7 @@ fn algorithms(file: &File, server: &ResourceServerEntry, mistakes: &mut Vec<Mist
     }
 }
 
-/// A front server hands over grants for resources that exist and of types that those own.
+/// A front server grants existing resources, and types that these own.
 fn grant_issuer(file: &File, issuer: &GrantIssuerEntry, mistakes: &mut Vec<Mistake>) {
     let servers = servers(file, issuer.resources.as_deref(), mistakes);
     if let Some(servers) = servers {
@@ -135,7 +135,7 @@ fn grant_issuer(file: &File, issuer: &GrantIssuerEntry, mistakes: &mut Vec<Mista
     }
 }
 
-/// A client asks for what its resources own, and no scope of it is ambiguous (RFC 9068 §3).
+/// A client requests scopes and types that its resources own, without ambiguous scopes (RFC 9068 §3).
 fn client(file: &File, client: &ClientEntry, mistakes: &mut Vec<Mistake>) {
     let Some(servers) = servers(file, client.resources.as_deref(), mistakes) else { return };
     let types = client.types.as_deref().unwrap_or_default();
@@ -177,7 +177,7 @@ fn callers(file: &File) -> impl Iterator<Item = &Caller> {
     file.resource_servers.iter().map(|rs| &rs.caller).chain(file.clients.iter().map(|c| &c.caller))
 }
 
-/// The algorithms of a purpose, unless an entry of `[[keys]]` could not be read.
+/// The algorithms of a purpose, unless an entry of `[[keys]]` could not be parsed.
 fn algorithms_of(file: &File, purpose: Purpose) -> Option<Vec<Algorithm>> {
     let mut list = Vec::new();
     for key in &file.keys {
@@ -188,7 +188,7 @@ fn algorithms_of(file: &File, purpose: Purpose) -> Option<Vec<Algorithm>> {
     Some(list)
 }
 
-/// The resource servers with these resources; `None` if one is unknown or could not be read.
+/// The resource servers with these resources; `None` if one is unknown or could not be parsed.
 fn servers<'f>(
     file: &'f File,
     resources: Option<&[Placed<Resource>]>,

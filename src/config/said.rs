@@ -1,8 +1,7 @@
-//! What a configuration says, key by key: the one list that its digests, a reload and the report of what needs a restart
-//! are made of.
+//! The list of all settings: basis of the digests, of a reload, and of the report of settings that need a restart.
 //!
-//! It is made of the configuration as used: comments, the order of keys and defaults that are written out change nothing.
-//! Every structure is taken apart by name, so that a new setting cannot be forgotten here.
+//! Built from the configuration as used: comments, the order of keys and explicit defaults make no difference. Every
+//! structure is destructured by name, so that a new setting cannot be forgotten here.
 
 use super::{
     Audit, Auditors, Authentication, Client, Config, ConfigDigest, GrantIssuer, GrantKey, Hsm, Http,
@@ -12,14 +11,14 @@ use crate::claims::ScopeToken;
 use crate::jose::sha256;
 use std::fmt::Display;
 
-/// What a value is for.
+/// The use of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    /// The rules: both processes must have the same. The signer reads them at its start; the gateway follows it.
+    /// A rule, which both processes must share. The signer reads it at its start; the gateway follows the signer.
     Rules,
-    /// A process reads it at its start.
+    /// Read at the start of a process.
     Start,
-    /// The gateway reads it at its start and again at each reload.
+    /// Read by the gateway at its start and at each reload.
     Reload,
 }
 
@@ -31,7 +30,7 @@ pub(super) struct Said {
     value: String,
 }
 
-/// All of it, in one order.
+/// All settings, in a fixed order.
 pub(super) fn said(config: &Config) -> Vec<Said> {
     let Config {
         issuer,
@@ -97,7 +96,7 @@ impl List {
         self.0.push(Said { key: key.to_owned(), using, value: value.to_string() });
     }
 
-    /// Each value by itself: no separator that a value might hold.
+    /// Each value is an entry of its own: a value may contain any separator.
     fn each<T: Display>(&mut self, using: Use, key: &str, values: impl IntoIterator<Item = T>) {
         for (i, value) in values.into_iter().enumerate() {
             self.put(using, &format!("{key}[{i}]"), value);
@@ -177,7 +176,7 @@ impl List {
             issuer;
         self.put(Use::Rules, &format!("{entry}.issuer"), issuer);
         for (i, GrantKey { kid, key }) in keys.iter().enumerate() {
-            // The thumbprint covers all that is a key (RFC 7638).
+            // The thumbprint identifies the key (RFC 7638).
             let kid = kid.as_ref().map_or_else(|| "none".to_owned(), |kid| format!("{kid:?}"));
             let value = format!("{} {} {kid}", key.algorithm(), key.kid());
             self.put(Use::Reload, &format!("{entry}.jwks_file: keys[{i}]"), value);
@@ -260,17 +259,17 @@ fn digest(said: impl Iterator<Item = Said>) -> ConfigDigest {
 }
 
 impl Config {
-    /// SHA-256 of all that is configured, as used: records name it.
+    /// SHA-256 of the whole configuration as used, for records.
     pub fn digest(&self) -> ConfigDigest {
         digest(said(self).into_iter())
     }
 
-    /// SHA-256 of the rules alone, which gateway and signer must share.
+    /// SHA-256 of the rules, which gateway and signer must share.
     pub fn rules(&self) -> ConfigDigest {
         digest(said(self).into_iter().filter(|said| said.using == Use::Rules))
     }
 
-    /// The keys whose values are not those of `other`.
+    /// The keys whose values differ from those of `other`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let (mine, theirs) = (said(self), said(other));
         let missing = |from: &[Said], of: &[Said]| -> Vec<String> {

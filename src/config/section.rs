@@ -1,9 +1,8 @@
-//! One table of the file, read key by key.
+//! Reads one table of the file, key by key.
 //!
-//! serde stops at the first mistake; an operator wants all of them. So the file is parsed into a table with positions,
-//! and each section asks for its keys one by one: what is missing or wrong becomes a mistake and the reading goes on.
-//! The keys that a section asks for are the keys that it knows: any other key in the table is refused when the section
-//! ends, and the reference in `config/` is checked against the same list.
+//! serde stops at the first mistake; an operator needs all of them. So the file is parsed into a table with positions,
+//! and each section reads its keys one by one: a missing or wrong value is noted as a mistake. Keys that a section does
+//! not read are unknown and refused at its end; the reference in `config/` is checked against the same list.
 
 use super::mistake::Mistake;
 use super::nearest::nearest;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Keys of later versions: refused like any unknown key, with a clearer word.
+/// Keys of later versions: unknown, with a clearer message.
 const LATER: [&str; 9] = [
     "http.tls.client_ca",
     "keys.uri",
@@ -29,24 +28,24 @@ const LATER: [&str; 9] = [
     "clients.jwks_uri",
 ];
 
-/// What happens when a key is not there.
+/// Handling of a missing key.
 #[derive(Clone, Copy)]
 pub(super) enum Need {
     /// A mistake.
     Required,
-    /// Nothing; the reader decides.
+    /// `None`; the caller decides.
     Optional,
-    /// This TOML stands there instead.
+    /// This TOML is parsed instead.
     Default(&'static str),
 }
 
-/// What the reading of one file gathers.
+/// State of reading one file.
 pub(super) struct Collector<'c> {
     pub(super) lines: Lines,
     /// Relative paths start here.
     pub(super) base: &'c Path,
     pub(super) mistakes: Vec<Mistake>,
-    /// Every key asked for, without list positions, with its default.
+    /// Every key that was read, without list positions, with its default.
     pub(super) known: BTreeMap<String, Option<&'static str>>,
 }
 
@@ -60,7 +59,7 @@ pub(super) struct Section<'s, 't, 'c> {
 }
 
 impl<'s, 't, 'c> Section<'s, 't, 'c> {
-    /// Reads the whole file's table; `read` asks for every key.
+    /// Reads the whole file's table with `read`.
     pub(super) fn top<R>(
         table: &DeTable<'t>,
         collector: &mut Collector<'c>,
@@ -70,7 +69,7 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         Section { table, place, schema: String::new(), asked: Vec::new(), collector }.through(read)
     }
 
-    /// Reads a table and then refuses what nobody asked for.
+    /// Reads a table and then refuses keys that were not read.
     fn through<R>(mut self, read: impl FnOnce(&mut Self) -> R) -> R {
         let result = read(&mut self);
         for (key, _) in self.table {
@@ -92,7 +91,7 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         result
     }
 
-    /// Where the table itself stands.
+    /// Position of the table itself.
     pub(super) const fn place(&self) -> &Place {
         &self.place
     }
@@ -165,13 +164,13 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         }
     }
 
-    /// A path that must be there; relative ones start at the directory of the file.
+    /// A required path; relative ones start at the directory of the file.
     pub(super) fn path(&mut self, name: &'static str, expected: &str) -> Option<Placed<PathBuf>> {
         let base = self.base();
         self.get(name, Need::Required, expected, |v| values::path(v, base))
     }
 
-    /// A path that may be there.
+    /// An optional path.
     pub(super) fn optional_path(&mut self, name: &'static str, expected: &str) -> Option<Placed<PathBuf>> {
         let base = self.base();
         self.get(name, Need::Optional, expected, |v| values::path(v, base))
@@ -189,7 +188,7 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         T::try_from(number.value).ok()
     }
 
-    /// Bytes with a default.
+    /// A size in bytes with a default.
     pub(super) fn size<T: TryFrom<u64>>(
         &mut self,
         name: &'static str,
@@ -221,7 +220,7 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         Some(flag.value)
     }
 
-    /// Reads a list of `least` to `most` different values; one wrong entry spoils the list, each is named.
+    /// Reads a list of `least` to `most` different values; notes each wrong entry, any of which invalidates the list.
     pub(super) fn list<T: PartialEq>(
         &mut self,
         name: &'static str,
@@ -300,7 +299,7 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
                     None
                 }
                 Need::Optional => None,
-                // All its keys have defaults: read an empty table, so that they are filled in.
+                // All its keys have defaults: an empty table fills them in.
                 Need::Default(_) => {
                     let (table, place) = (DeTable::new(), self.place.below(name, self.place.line));
                     let collector = &mut *self.collector;
@@ -344,12 +343,12 @@ fn join(schema: &str, name: &str) -> String {
     if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") }
 }
 
-/// A value for a message, unless somebody may have written a secret where a name or a hash belongs.
+/// A value for a message, except where a secret may have been written by mistake.
 fn shown_of(name: &str, value: &DeValue<'_>) -> String {
     if name.contains("pin") || name.contains("secret") { "another value".to_owned() } else { shown(value) }
 }
 
-/// A key that a stranger may have typed: short and without control characters.
+/// A key for a message: short and without control characters.
 fn shown_key(name: &str) -> String {
     name.chars().take(64).flat_map(char::escape_debug).collect()
 }

@@ -1,4 +1,4 @@
-//! From the file as read to the configuration as used: defaults that depend on other entries are filled in here.
+//! Turns the file as read into the configuration as used, with the defaults that depend on other entries.
 
 use super::file::File;
 use super::parties::{Caller, ClientEntry, GrantIssuerEntry, KeyEntry, ResourceServerEntry};
@@ -8,10 +8,10 @@ use crate::claims::Purpose;
 use crate::jose::{Algorithm, KeyKind};
 use std::sync::Arc;
 
-/// Bits of an RSA key unless given: about 128 bits of security until 2030 and after (NIST SP 800-57 part 1 §5.6.1).
+/// Default size of an RSA key: about 128 bits of security until 2030 and after (NIST SP 800-57 part 1 §5.6.1).
 const RSA_BITS: u32 = 3072;
 
-/// `None` if something could not be read; then there is a mistake for it. `keys` are those of each front server.
+/// `None` if a value could not be parsed, which is noted as a mistake. `keys` are those of each front server.
 pub(super) fn config(file: File, keys: Vec<Option<Vec<GrantKey>>>) -> Option<Config> {
     let series: Vec<KeySeries> = file.keys.into_iter().map(key).collect::<Option<_>>()?;
     let access_token = series.iter().find(|k| k.purpose == Purpose::AccessToken).map(|k| k.algorithm);
@@ -76,7 +76,7 @@ fn resource_server(
         response_jti: entry.response_jti?,
         response_audience: entry.response_audience?,
         access_token_formats: values(entry.formats)?,
-        // Without any access-token key no resource server takes at+jwt, and nothing reads this.
+        // Without an access-token key no resource server accepts at+jwt, and this is unused.
         access_token_alg: entry
             .access_token_alg
             .map(|a| a.value)

@@ -1,4 +1,4 @@
-//! The grammar of single values: text in, typed value out, or why not.
+//! Parsers of single values.
 
 use super::SecretHashes;
 use crate::claims::WordError;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use toml::de::DeValue;
 
-/// Why a value is not the one expected; what is left out is filled in by the reader of the key.
+/// Why a value is wrong; the caller fills in omitted parts.
 #[derive(Default, Debug)]
 pub(super) struct Wrong {
     pub(super) expected: Option<String>,
@@ -17,12 +17,12 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    /// Says what was found in other words than the value itself: for secrets and for reasons.
+    /// Describes the found value without repeating it: for secrets and for other reasons.
     pub(super) fn found(found: impl Into<String>) -> Self {
         Self { expected: None, found: Some(found.into()) }
     }
 
-    /// Says both.
+    /// Both texts.
     pub(super) fn new(expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self { expected: Some(expected.into()), found: Some(found.into()) }
     }
@@ -58,7 +58,7 @@ pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
     value.as_str().ok_or_else(Wrong::default)
 }
 
-/// A word of the room `claims`; its own error says what was expected.
+/// A value with a type of the room `claims`; the error of that type says what was expected.
 pub(super) fn word<T: FromStr<Err = WordError>>(value: &DeValue<'_>) -> Result<T, Wrong> {
     let text = text(value)?;
     text.parse().map_err(|error: WordError| {
@@ -70,7 +70,7 @@ pub(super) fn word<T: FromStr<Err = WordError>>(value: &DeValue<'_>) -> Result<T
     })
 }
 
-/// One of some names; `later` are names that a later version knows.
+/// One of some names; `later` are names of a later version.
 pub(super) fn one_of<T: Copy>(value: &DeValue<'_>, known: &[(&str, T)], later: &[&str]) -> Result<T, Wrong> {
     let text = text(value)?;
     if let Some((_, found)) = known.iter().find(|(name, _)| *name == text) {
@@ -157,7 +157,7 @@ pub(super) fn path(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong> {
 pub(super) fn sqlite(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong> {
     let text = text(value)?;
     let Some(rest) = text.strip_prefix("sqlite:") else {
-        // The address of another database may hold a password: only its scheme is repeated.
+        // The address of another database may hold a password: only its scheme is shown.
         return Err(match text.split_once(':') {
             Some((scheme @ ("postgres" | "postgresql"), _)) => {
                 Wrong::found(format!("the scheme {scheme} (a later version knows it)"))
@@ -166,7 +166,7 @@ pub(super) fn sqlite(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Wrong>
             None => Wrong::found("no scheme"),
         });
     };
-    // A URL's query, fragment and percent-encoding would be taken for part of the file's name.
+    // Query, fragment and percent-encoding of a URL would become part of the file's name.
     if rest.contains(['?', '#', '%', '\0']) {
         return Err(Wrong::found("one of the characters ? # % NUL"));
     }
@@ -215,7 +215,7 @@ pub(super) fn pkcs11(value: &DeValue<'_>) -> Result<String, Wrong> {
     let Some(rest) = text.strip_prefix("pkcs11:") else { return Err(Wrong::found("another scheme")) };
     if rest.split([';', '?', '&']).any(|attribute| attribute.trim().to_ascii_lowercase().starts_with("pin-"))
     {
-        // What follows could be the PIN itself.
+        // The value could be the PIN itself.
         return Err(Wrong::found("a pin attribute (use pin_file or pin_credential)"));
     }
     if rest.is_empty() || !rest.bytes().all(|b| (0x21..=0x7e).contains(&b)) {
@@ -224,7 +224,7 @@ pub(super) fn pkcs11(value: &DeValue<'_>) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// SHA-256 of one to four secrets, in hexadecimal. What stands there is never repeated: it could be the secret itself.
+/// SHA-256 of one to four secrets, in hexadecimal. The value is never shown: it could be the secret itself.
 pub(super) fn secret_hashes(value: &DeValue<'_>) -> Result<SecretHashes, Wrong> {
     let one = |value: &DeValue<'_>| -> Result<[u8; 32], Wrong> {
         let mut hash = [0; 32];
@@ -245,7 +245,7 @@ pub(super) fn secret_hashes(value: &DeValue<'_>) -> Result<SecretHashes, Wrong> 
     }
 }
 
-/// Whether an address reaches this machine or a private network alone (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
+/// Whether an address is on this machine or in a private network (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
 pub(super) fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),

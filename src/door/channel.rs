@@ -5,9 +5,9 @@
 //! asks, and one read many answers, and nothing waits for a batch to fill.
 
 use super::client::{Outage, Published, SignerClient, SignerState};
+use super::estimate::Estimate;
 use super::frame::{FrameError, Frames};
 use super::message::{Outcome, Response};
-use super::estimate::Estimate;
 use super::wire::{Incoming, send_all, send_now};
 use crate::clock;
 use crate::memory::{LogMemory, follow};

@@ -1,6 +1,6 @@
-//! The signer as a child of the gateway: started, and started again whatever ended it.
+//! Runs the signer as a child of the gateway, and restarts it after every end.
 
-use super::link::{End, Link, Tries};
+use super::link::{Backoff, End, Link};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use std::os::fd::OwnedFd;
@@ -11,24 +11,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long a child whose socket is closed may take to end. It may hang inside the module, where no thread can be
-/// ended; it would keep the log's lock, and every signer after it would fail.
+/// Limit of time for a child to end after its socket is closed. A child may hang inside the module, where no thread can
+/// be ended; it would keep the log's lock, and every later signer would fail.
 const LAST_BREATH: Duration = Duration::from_secs(25);
 
-/// How long one may take that has had its time, and said nothing: it is stopped, or hangs as a whole.
+/// Limit of time for a child that gave no sign of life: it is stopped or hangs as a whole.
 const MUTE_BREATH: Duration = Duration::from_secs(1);
 
-/// The longest wait before the next start, and the wait after a status that says that an operator has to act.
+/// The longest wait before the next start; also the wait after a status that needs an operator.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Starts the signer over a socket pair, again and again, until the gateway stops. Nothing that ends a signer ends the
-/// gateway. Each start may add records to the log, also one that serves nothing: so the waits double up to a minute while
-/// signers end within a minute of their start, whatever ended them, and are a minute at once after what an operator has to
-/// mend.
+/// Starts the signer over a socket pair until the gateway stops. No end of a signer ends the gateway. Each start may
+/// append records to the log, even one that serves nothing: so while signers end within a minute of their start the
+/// waits double up to a minute, and are a minute at once after a status that needs an operator.
 ///
 /// The socket is the child's standard input: it closes with the gateway, however the gateway ends.
 pub async fn keep_child(mut link: Link, config_file: PathBuf) {
-    let mut tries = Tries::new(LONGEST_WAIT, LONGEST_WAIT);
+    let mut backoff = Backoff::new(LONGEST_WAIT, LONGEST_WAIT);
     loop {
         let began = tokio::time::Instant::now();
         let (mine, running) = match spawn_signer(&config_file) {
@@ -36,13 +35,13 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
             Err(error) => {
                 tracing::error!(%error, "the signer cannot be started");
                 link.client.away(&format!("the signer cannot be started: {error}"), false);
-                if link.pause(tries.wait(began.elapsed())).await {
+                if link.pause(backoff.wait(began.elapsed())).await {
                     return;
                 }
                 continue;
             }
         };
-        // At its end the socket closes: the child sees the end of its input and ends in order.
+        // At the end the socket closes: the child sees the end of its input and ends in order.
         let end = link.serve(mine).await;
         let status = running.ended(if matches!(end, End::Mute) { MUTE_BREATH } else { LAST_BREATH }).await;
         if link.is_stopping() {
@@ -62,7 +61,7 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
             }
             End::Mute => "the gateway is stopping".to_owned(),
         };
-        let wait = if lasting { LONGEST_WAIT } else { tries.wait(began.elapsed()) };
+        let wait = if lasting { LONGEST_WAIT } else { backoff.wait(began.elapsed()) };
         link.client.away(&reason, lasting);
         tracing::error!(%reason, seconds = wait.as_secs_f32(), "the signer ended; a new one is started after a wait");
         if link.pause(wait).await {
@@ -71,7 +70,7 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
     }
 }
 
-/// What the signer's exit status says: those of the README.
+/// Meaning of the signer's exit status, as in the README.
 const fn meaning(status: i32) -> &'static str {
     match status {
         65 => "the audit log is damaged or was rolled back",
@@ -85,8 +84,8 @@ const fn meaning(status: i32) -> &'static str {
     }
 }
 
-/// Settings of the C library's allocator, which it reads when a program starts; the unit of the signer has the same.
-/// Software tokens and OpenSSL free more small pieces at once than the 7 of each size that a thread keeps by itself.
+/// Settings of the C library's allocator, read at the start of a program, as in the signer's unit: software tokens and
+/// OpenSSL free more small chunks at once than the thread cache's default of 7 for each size.
 const ALLOCATOR: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=127");
 
 /// The child and its socket.
@@ -94,12 +93,12 @@ fn spawn_signer(config_file: &Path) -> std::io::Result<(UnixStream, Running)> {
     let (mine, theirs) = UnixStream::pair()?;
     let (name, value) = ALLOCATOR;
     let child = Command::new("/proc/self/exe")
-        // The operator's own stay.
+        // The operator's own settings are kept.
         .env(name, std::env::var_os(name).unwrap_or_else(|| value.into()))
         .args(["signer", "--child", "--config"])
         .arg(config_file)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
-        // READY and the watchdog are the gateway's to tell.
+        // The gateway reports READY=1 and pings the watchdog.
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
         .spawn()?;
@@ -119,7 +118,8 @@ impl Running {
         let waiting = Arc::clone(&child);
         let (sender, exited) = oneshot::channel();
         std::thread::Builder::new().name("signer-exit".to_owned()).spawn(move || {
-            // Waits without reaping: the number stays the child's until the lock is held, so that nobody else is killed.
+            // Waits without reaping: the process id stays the child's until the lock is held, so that no other process
+            // is killed.
             let leave = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
             while waitid(Id::Pid(pid), leave) == Err(nix::errno::Errno::EINTR) {}
             if let Ok(status) = waiting.lock().unwrap_or_else(PoisonError::into_inner).wait() {
@@ -129,7 +129,7 @@ impl Running {
         Ok(Self { child, exited })
     }
 
-    /// How it ended; it is killed if it does not within `patience`.
+    /// Its exit status; kills it after `patience`.
     async fn ended(mut self, patience: Duration) -> Option<ExitStatus> {
         if let Ok(status) = tokio::time::timeout(patience, &mut self.exited).await {
             return status.ok();
@@ -141,7 +141,7 @@ impl Running {
         (&mut self.exited).await.ok()
     }
 
-    /// Does nothing to a child that was waited for.
+    /// Does nothing to a child that was reaped.
     fn kill(&self) {
         if let Err(error) = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill() {
             tracing::error!(%error, "the signer cannot be killed");
@@ -150,7 +150,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// However the gateway ends, no child stays that keeps the log's lock.
+    /// Leaves no child behind that keeps the log's lock.
     fn drop(&mut self) {
         self.kill();
     }

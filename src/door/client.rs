@@ -1,11 +1,11 @@
-//! The gateway's side of the door: what asks, waits for a signer that is away, and hears of the answer.
+//! The gateway's client of the signer: sends asks, waits for a signer that is away, and receives the answers.
 //!
-//! A connection may end while asks are under way. One whose frame the socket never took as a whole cannot have been
-//! read: it is asked again over the next connection, whatever it is. One that was sent may have been recorded; what then
-//! may be asked once more, [`Ask::may_repeat`] says.
+//! A connection may end while asks are open. If the socket did not take an ask's whole frame, the signer cannot have
+//! read it: it is sent again over the next connection. If the frame was sent, its record may exist; [`Ask::may_repeat`]
+//! decides whether it is sent again.
 
+use super::channel::{Channel, Completion};
 use super::frame;
-use super::line::{Line, Told};
 use super::message::{Ask, Outcome, PublishedKey, RequestRef, SignerStatus};
 use crate::claims::Purpose;
 use crate::clock;
@@ -16,27 +16,27 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-/// Bytes of asks that may wait for a signer that does not read; beyond it an ask fails at once.
+/// Limit of bytes of asks that wait for a signer that does not read; beyond it an ask fails at once.
 pub(super) const MAX_OUT: usize = 64 << 20;
 
-/// What the signer recorded: the only thing that may become the body of a signed or introspection answer. Only this
-/// file makes one, from the signer's word that the record is durable.
+/// A recorded answer: the only body of a signed or introspection answer. Only this file makes one, after the signer has
+/// reported that the record is durable.
 #[derive(Debug)]
 pub struct Recorded {
     body: String,
 }
 
 impl Recorded {
-    /// The exact bytes that the record covers; empty where nothing is sent.
+    /// The exact bytes that the record covers; empty if nothing is sent.
     pub fn into_body(self) -> String {
         self.body
     }
 }
 
-/// Why nothing was recorded, so nothing may leave.
+/// Why nothing was recorded, so nothing may be sent.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AskError {
-    /// Not now.
+    /// Temporary.
     #[error("the signer is not available: {reason}")]
     Unavailable {
         /// For the operator.
@@ -50,10 +50,10 @@ pub enum AskError {
     },
 }
 
-/// What the gateway publishes, all of it made by the signer or from its keys.
+/// Documents that the gateway publishes, made by the signer.
 #[derive(Debug)]
 pub struct Published {
-    /// All generations that the token holds.
+    /// All generations.
     pub keys: Vec<PublishedKey>,
     /// Those that sign or signed `at+jwt`.
     pub access_token_keys: Vec<PublicKey>,
@@ -62,7 +62,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// From what the signer said in the handshake.
+    /// From the handshake.
     pub(super) fn new(keys: Vec<PublishedKey>, signed_metadata: String) -> Result<Self, PublicKeyError> {
         let access_token_keys = keys
             .iter()
@@ -76,51 +76,51 @@ impl Published {
     }
 }
 
-/// Whether asks have a chance.
+/// Whether the signer accepts asks.
 #[derive(Clone, Debug)]
 pub enum SignerState {
-    /// No asks are taken.
+    /// Asks are not accepted.
     Down(Outage),
-    /// Connected and agreed.
+    /// The handshake is done.
     Ready(Arc<Published>),
 }
 
-/// Why the signer is away, and since when.
+/// Reason and start of an outage.
 #[derive(Clone, Debug)]
 pub struct Outage {
     /// For the operator.
     pub reason: String,
-    /// When it went.
+    /// Start.
     pub since: Instant,
-    /// Waiting does not help: an operator has to act. Asks fail at once.
+    /// Whether an operator has to act. Asks then fail at once.
     pub lasting: bool,
 }
 
-/// Asks the signer. Cheap to clone.
+/// The client. Cheap to clone.
 #[derive(Clone)]
 pub struct SignerClient(Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) line: Mutex<Line>,
-    /// Bytes wait to be sent.
+    pub(super) channel: Mutex<Channel>,
+    /// Notified when bytes wait to be sent.
     pub(super) wake: Notify,
     pub(super) state: watch::Sender<SignerState>,
-    /// What the signer said of itself last.
+    /// The signer's last status.
     pub(super) status: Mutex<Option<SignerStatus>>,
-    /// Signers that were connected, and those that were not.
+    /// Successful and failed handshakes.
     pub(super) starts: [AtomicU64; 2],
-    /// How long asks wait for a signer, from its going.
+    /// How long asks wait for a signer, from the start of the outage.
     patience: Duration,
 }
 
 impl SignerClient {
-    /// Not yet connected: [`super::keep_child`] or [`super::keep_separate`] sees to that. While a signer has been away
-    /// for less than `patience`, asks wait for the next.
+    /// Not connected yet: [`super::keep_child`] or [`super::keep_separate`] connects it. For `patience` after a signer
+    /// went away, asks wait for the next one.
     pub fn new(patience: Duration) -> Self {
         let outage = Outage { reason: "not yet connected".to_owned(), since: Instant::now(), lasting: false };
         let (state, _) = watch::channel(SignerState::Down(outage));
         Self(Arc::new(Inner {
-            line: Mutex::default(),
+            channel: Mutex::default(),
             wake: Notify::new(),
             state,
             status: Mutex::default(),
@@ -129,33 +129,33 @@ impl SignerClient {
         }))
     }
 
-    /// Whether asks have a chance, without waiting.
+    /// Whether asks are accepted, without waiting.
     pub fn state(&self) -> SignerState {
         self.0.state.borrow().clone()
     }
 
-    /// What the signer said of itself last; `None` before the first time.
+    /// The signer's last status; `None` before the first one.
     pub fn status(&self) -> Option<SignerStatus> {
         self.0.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many signers were connected, and how many refused the gateway or ended before they were.
+    /// Counts of signers that were connected, and of those that refused the gateway or ended before.
     pub fn starts(&self) -> (u64, u64) {
         let [connected, refused] = &self.0.starts;
         (connected.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
     }
 
-    /// Number of the handshake that told a signer the gateway's configuration, while that signer goes by it.
-    pub fn told(&self) -> Option<u64> {
-        self.line().told()
+    /// Number of the handshake in which the signer received the gateway's configuration, while it is in use.
+    pub fn handshake(&self) -> Option<u64> {
+        self.channel().handshake()
     }
 
-    /// Whether the gateway may take over a configuration: no signer goes by another. There is none, and the next one hears
-    /// of it in the handshake; or the new one was `recorded` by that of this handshake, which is still there. To be asked
-    /// while no handshake can read the configuration.
+    /// Whether the gateway may take over a configuration: no connected signer uses another one. Either no signer is
+    /// connected, and the next one learns it in the handshake; or the signer of the handshake `recorded` has recorded
+    /// it and is still connected. Called while no handshake can read the configuration.
     pub fn may_take_over(&self, recorded: Option<u64>) -> bool {
-        let told = self.told();
-        told.is_none() || told == recorded
+        let handshake = self.handshake();
+        handshake.is_none() || handshake == recorded
     }
 
     /// Changes of [`Self::state`].
@@ -163,12 +163,12 @@ impl SignerClient {
         self.0.state.subscribe()
     }
 
-    /// How long one more ask is likely to take, by what the last ones took and by how many are under way.
+    /// Estimated time of one more ask, from the last answers and the number of open asks.
     pub fn likely_time(&self) -> Duration {
-        self.line().likely_time(clock::monotonic_nanos())
+        self.channel().likely_time(clock::monotonic_nanos())
     }
 
-    /// What a signer that takes asks published; waits for one that is away, no longer than until `due`.
+    /// The signer's published documents; waits for a signer until `due` at the latest.
     pub async fn ready(&self, due: Instant) -> Result<Arc<Published>, AskError> {
         if let SignerState::Ready(published) = &*self.0.state.borrow() {
             return Ok(Arc::clone(published));
@@ -185,12 +185,12 @@ impl SignerClient {
                     until
                 }
             };
-            // When the time is over, the next look says so.
+            // After the timeout the next iteration returns the error.
             drop(tokio::time::timeout_at(until, state.changed()).await);
         }
     }
 
-    /// Asks, and waits until the record is durable; no longer than until `due`.
+    /// Sends an ask, and waits until its record is durable; until `due` at the latest.
     pub async fn ask(&self, ask: &Ask, due: Instant) -> Result<Recorded, AskError> {
         let unavailable = |reason: &str| AskError::Unavailable { reason: reason.to_owned() };
         let mut repeated = false;
@@ -199,21 +199,21 @@ impl SignerClient {
                 self.ready(due).await?;
                 continue;
             };
-            let told = tokio::time::timeout_at(due, answer).await;
-            return match told {
-                Ok(Ok(Told::Outcome(Outcome::Done { body }))) => Ok(Recorded { body }),
-                Ok(Ok(Told::Outcome(Outcome::Forbidden { rule }))) => Err(AskError::Forbidden { rule }),
-                Ok(Ok(Told::Outcome(Outcome::Unavailable { reason }))) => {
+            let completed = tokio::time::timeout_at(due, answer).await;
+            return match completed {
+                Ok(Ok(Completion::Outcome(Outcome::Done { body }))) => Ok(Recorded { body }),
+                Ok(Ok(Completion::Outcome(Outcome::Forbidden { rule }))) => Err(AskError::Forbidden { rule }),
+                Ok(Ok(Completion::Outcome(Outcome::Unavailable { reason }))) => {
                     Err(AskError::Unavailable { reason })
                 }
-                Ok(Ok(Told::Outcome(Outcome::Checkpoint(_) | Outcome::Status(_)))) => {
+                Ok(Ok(Completion::Outcome(Outcome::Checkpoint(_) | Outcome::Status(_)))) => {
                     Err(unavailable("the signer answered out of turn"))
                 }
-                // Point of no return for all others: the record may be durable, and nobody can tell from here.
+                // Point of no return for all other asks: the record may be durable, which is unknown here.
                 Ok(Err(_)) if repeated || !ask.may_repeat() => {
                     Err(unavailable("the connection to the signer ended"))
                 }
-                Ok(Ok(Told::Unsent)) => continue,
+                Ok(Ok(Completion::Unsent)) => continue,
                 Ok(Err(_)) => {
                     repeated = true;
                     continue;
@@ -223,28 +223,28 @@ impl SignerClient {
         }
     }
 
-    /// Puts an ask on the line; `None` when there is none at the moment.
-    fn begin(&self, ask: &Ask) -> Result<Option<oneshot::Receiver<Told>>, AskError> {
+    /// Queues an ask; `None` without a connection.
+    fn begin(&self, ask: &Ask) -> Result<Option<oneshot::Receiver<Completion>>, AskError> {
         let unavailable = |reason: String| AskError::Unavailable { reason };
-        let mut line = self.line();
-        if !line.up {
+        let mut channel = self.channel();
+        if !channel.up {
             return Ok(None);
         }
-        if line.out.len() > MAX_OUT {
+        if channel.out.len() > MAX_OUT {
             return Err(unavailable("the signer does not read what it is asked".to_owned()));
         }
-        let (told, wake) = line
+        let (completed, wake) = channel
             .put(|out, number| frame::append(out, &RequestRef { number, ask }))
             .map_err(|error| unavailable(error.to_string()))?;
-        drop(line);
+        drop(channel);
         if wake {
             self.0.wake.notify_one();
         }
-        Ok(Some(told))
+        Ok(Some(completed))
     }
 
-    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn channel(&self) -> MutexGuard<'_, Channel> {
+        self.0.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn inner(&self) -> &Inner {

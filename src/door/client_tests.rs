@@ -1,4 +1,4 @@
-//! The gateway's side against a signer that the test plays.
+//! The client against a signer that the test simulates.
 
 use super::super::frame::FrameError;
 use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response};
@@ -38,7 +38,7 @@ fn answer(mut signer: &UnixStream, number: u64, outcome: Outcome) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signer_that_takes_no_more_still_answers_what_it_has_taken() {
+async fn a_signer_that_reads_no_more_still_answers_the_asks_that_it_has_read() {
     let client = hasty();
     let (signer, served) = connect(&client);
     let mut up = client.watch();
@@ -49,7 +49,7 @@ async fn a_signer_that_takes_no_more_still_answers_what_it_has_taken() {
     });
     let request: Request = frame::read_one(&signer).unwrap();
     signer.shutdown(Shutdown::Read).unwrap();
-    // This one cannot be written any more.
+    // This ask cannot be written any more.
     let second = tokio::spawn({
         let client = client.clone();
         async move { client.ask(&Ask::SelfTest, due()).await }
@@ -67,10 +67,10 @@ async fn a_signer_that_takes_no_more_still_answers_what_it_has_taken() {
 #[tokio::test]
 async fn asks_for_a_signer_that_does_not_read_fail_instead_of_piling_up() {
     let client = hasty();
-    client.line().up = true;
-    client.line().out = vec![0; MAX_OUT + 1];
+    client.channel().up = true;
+    client.channel().out = vec![0; MAX_OUT + 1];
     assert!(matches!(client.ask(&Ask::SelfTest, due()).await, Err(AskError::Unavailable { .. })));
-    assert!(client.line().waiting.is_empty());
+    assert!(client.channel().waiting.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,9 +89,9 @@ async fn a_signer_that_ends_fails_every_waiter() {
     served.await.unwrap();
 }
 
-/// On one thread, so that the test decides when the task that writes goes on.
+/// On one thread, so that the test controls the writing task.
 #[tokio::test]
-async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
+async fn asks_arrive_complete_and_in_order_over_a_full_socket() {
     const FIRST: usize = 30;
     let client = hasty();
     let (mut signer, served) = connect(&client);
@@ -103,14 +103,15 @@ async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
             method: AuthMethod::ClientSecretBasic,
             peer: None,
         };
-        // The first is larger than what the system takes at once, as are the others together: some are sent in part.
+        // The first is larger than the socket's buffer, as are the others together: some are sent in part.
         let rule = "r".repeat(if n == 0 { 400_000 } else { 100_000 });
         let (client, ask) = (client.clone(), Ask::Refusal(RefusalAsk { context, rule, jti: None }));
         async move { client.ask(&ask, due()).await }
     };
     let mut asked: Vec<_> = (0..FIRST).map(|n| tokio::spawn(ask(n))).collect();
-    until(|| client.line().writing && client.line().out.is_empty()).await;
-    // There is space now, and the task that writes, in the middle of a frame, has not heard of it when the next one asks.
+    until(|| client.channel().writing && client.channel().out.is_empty()).await;
+    // The buffer has space now, but the writing task, in the middle of a frame, has not run yet when the next ask
+    // comes.
     let mut bytes = vec![0; 150_000];
     signer.read_exact(&mut bytes).unwrap();
     let mut late = Box::pin(ask(FIRST));
@@ -139,7 +140,7 @@ async fn asks_that_a_full_socket_does_not_take_come_whole_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_checkpoint_that_is_not_believed_ends_the_connection_and_changes_no_memory() {
+async fn a_refused_checkpoint_ends_the_connection_and_changes_no_memory() {
     let client = hasty();
     let (ours, signer) = UnixStream::pair().unwrap();
     let published = Arc::new(Published::new(Vec::new(), String::new()).unwrap());
@@ -166,7 +167,7 @@ async fn a_checkpoint_that_is_not_believed_ends_the_connection_and_changes_no_me
     assert!(reason.contains("checkpoint is not believed"), "{reason}");
 }
 
-/// Waits for what should happen by itself.
+/// Polls for a condition.
 async fn until(what: impl Fn() -> bool) {
     for _ in 0..3000 {
         if what() {
@@ -187,13 +188,13 @@ fn refusal() -> Ask {
     Ask::Refusal(RefusalAsk { context, rule: "r".repeat(400_000), jti: None })
 }
 
-/// Asks, in a task of its own.
+/// Sends an ask from a task of its own.
 fn asked(client: &SignerClient, ask: Ask) -> tokio::task::JoinHandle<Result<Recorded, AskError>> {
     let client = client.clone();
     tokio::spawn(async move { client.ask(&ask, due()).await })
 }
 
-/// Reads one ask apart from the runtime, and answers it.
+/// Reads one ask outside the runtime, and answers it.
 async fn answered(signer: &UnixStream, body: &str) {
     let stream = signer.try_clone().unwrap();
     let request: Request =
@@ -202,12 +203,12 @@ async fn answered(signer: &UnixStream, body: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_ask_that_was_not_sent_as_a_whole_is_asked_again_whatever_it_is() {
+async fn an_incompletely_sent_ask_of_any_type_is_sent_again() {
     let client = SignerClient::new(Duration::from_secs(300));
     let (signer, served) = connect(&client);
     // The socket takes a part of it: no signer can have read it.
     let waits = asked(&client, refusal());
-    until(|| client.line().writing).await;
+    until(|| client.channel().writing).await;
     drop(signer);
     served.await.unwrap();
     let (signer, served) = connect(&client);
@@ -245,7 +246,7 @@ async fn asks_wait_for_a_signer_that_is_away_unless_it_takes_too_long_or_waiting
     assert_eq!(waits.await.unwrap().unwrap().into_body(), "welcome");
     drop(signer);
     served.await.unwrap();
-    // An operator has to act: those who wait hear of it at once.
+    // An operator has to act: waiting asks fail at once.
     let waits = asked(&client, Ask::SelfTest);
     tokio::task::yield_now().await;
     client.away("the PIN was refused", true);
@@ -264,14 +265,14 @@ async fn a_slow_signer_makes_the_next_ask_look_late() {
     client.watch().wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
     for _ in 0..4 {
         let waits = asked(&client, Ask::SelfTest);
-        until(|| !client.line().waiting.is_empty()).await;
+        until(|| !client.channel().waiting.is_empty()).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         answered(&signer, "").await;
         waits.await.unwrap().unwrap();
     }
     assert_eq!(client.likely_time(), Duration::ZERO, "behind none");
     let wait = asked(&client, Ask::SelfTest);
-    until(|| !client.line().waiting.is_empty()).await;
+    until(|| !client.channel().waiting.is_empty()).await;
     assert!(client.likely_time() >= Duration::from_millis(100));
     drop(signer);
     served.await.unwrap();

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slow_answers_took_is_expected_of_the_next() {
+    fn the_estimate_follows_slow_answers() {
         let mut estimate = Estimate::default();
         assert_eq!(millis(&estimate, 500, 0), 0, "nothing is known yet");
         // Two sessions, nine seconds a call: two answers every nine seconds.

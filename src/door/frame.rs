@@ -4,22 +4,22 @@ use super::message::{MAX_FRAME, Response};
 use crate::memory::Distrust;
 use serde::Serialize;
 
-/// Why a stream of frames cannot be read on.
+/// Why a stream of frames is broken.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// Longer than [`MAX_FRAME`].
     #[error("expected a frame of at most {MAX_FRAME} bytes, found {0}")]
     TooLong(usize),
-    /// A message that cannot be written as JSON: a defect of ours.
+    /// A message that cannot be serialized: a defect.
     #[error("the message cannot be written: {0}")]
     Encoding(serde_json::Error),
-    /// No answer where one belongs.
+    /// Another message in place of an answer.
     #[error("expected an answer, found something else")]
     NoAnswer,
-    /// A checkpoint that is not to be believed.
+    /// A checkpoint that the memory refuses.
     #[error("{0}")]
     Checkpoint(Distrust),
-    /// The other side closed, or the system says no.
+    /// The peer closed the connection, or a system error.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -61,7 +61,7 @@ fn framed(
     }
 }
 
-/// Bytes of the body that follows this head.
+/// Length of the body after this head.
 pub(crate) fn length(head: [u8; 4]) -> Result<usize, FrameError> {
     match usize::try_from(u32::from_le_bytes(head)).unwrap_or(usize::MAX) {
         length if length > MAX_FRAME => Err(FrameError::TooLong(length)),
@@ -69,13 +69,13 @@ pub(crate) fn length(head: [u8; 4]) -> Result<usize, FrameError> {
     }
 }
 
-/// The body of the first frame, `None` when not all of it is there.
+/// The body of the first frame, `None` if it is incomplete.
 pub(crate) fn first(bytes: &[u8]) -> Result<Option<&[u8]>, FrameError> {
     let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     Ok(rest.get(..length(*head)?))
 }
 
-/// Bytes as they arrive, cut into frames.
+/// Received bytes, split into frames.
 #[derive(Default)]
 pub(crate) struct Frames {
     bytes: Vec<u8>,
@@ -83,7 +83,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Adds what arrived.
+    /// Adds received bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.read > 0 {
             self.bytes.drain(..self.read);
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_come_out_whole_however_they_arrive() {
+    fn frames_are_complete_for_any_split_of_the_bytes() {
         let mut wire = Vec::new();
         for text in ["a", "bb", ""] {
             append(&mut wire, &text).unwrap();

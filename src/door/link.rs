@@ -1,4 +1,4 @@
-//! What both ways of running have in common: the handshake, the waits between two tries; and the way to a service.
+//! The handshake and the waits between connections; connects to a separate signer.
 
 use super::client::{Published, SignerClient};
 use super::frame::{self, FrameError};
@@ -14,36 +14,36 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// First wait before another try; doubled up to [`LAST_WAIT`].
+/// First wait before another try; doubles up to [`LAST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// What keeps a connection has of its gateway.
+/// State of the gateway that its connections share.
 pub struct Link {
     /// Serves the connections.
     pub client: SignerClient,
-    /// The configuration of the moment.
+    /// The current configuration.
     pub config: watch::Receiver<Arc<Config>>,
     /// The newest checkpoint: shown in the handshake, replaced by those that the signer sends.
     pub checkpoints: watch::Sender<LogMemory>,
-    /// Told when the signer has other rules, by their digest.
+    /// Set to the digest of the signer's rules when they differ.
     pub disagreement: watch::Sender<Option<ConfigDigest>>,
-    /// Says when the gateway stops.
+    /// Set when the gateway stops.
     pub stop: watch::Receiver<bool>,
 }
 
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// It came to its end, or never began.
+    /// It ended or failed.
     Broken(String),
-    /// The signer refused it: another try changes nothing until an operator acts.
+    /// The signer refused it: an operator has to act.
     Refused(String),
-    /// The gateway stops, and the signer did not end the connection in its time.
+    /// The gateway stops, and the signer did not close the connection in time.
     Mute,
 }
 
-/// Wait before the next try, with a jitter of up to a half so that many do not come at once.
+/// Wait before the next try, with a jitter of up to a half.
 fn wait_after(tries: u32, longest: Duration) -> Duration {
     let full = FIRST_WAIT.saturating_mul(1 << tries.min(10)).min(longest);
     let jitter = f64::from(crate::random::bytes::<1>()[0]) / 510.0;
@@ -51,10 +51,10 @@ fn wait_after(tries: u32, longest: Duration) -> Duration {
 }
 
 impl Link {
-    /// Says hello over a fresh connection and serves it until it ends.
+    /// Makes the handshake over a new connection and serves it until it ends.
     pub(super) async fn serve(&mut self, stream: UnixStream) -> End {
         let end = self.serve_told(stream).await;
-        self.client.line().untell();
+        self.client.channel().forget_handshake();
         end
     }
 
@@ -77,8 +77,8 @@ impl Link {
             (stream, Welcome::Unconfirmed { reason }) => {
                 tracing::error!(%reason, "the signer signs nothing until the operator has decided");
                 self.client.away(&reason, true);
-                self.client.line().untell();
-                // The signer holds the connection as long as nothing changes.
+                self.client.channel().forget_handshake();
+                // The signer keeps the connection open until its state changes.
                 if let Ok(stream) = tokio::net::UnixStream::from_std(stream) {
                     tokio::select! {
                         _ = stream.readable() => {}
@@ -115,13 +115,13 @@ impl Link {
         }
     }
 
-    /// Two small messages, apart from the runtime's threads; `None` when the gateway stops meanwhile.
+    /// Exchanges two small messages outside the runtime's threads; `None` when the gateway stops meanwhile.
     async fn handshake(&mut self, stream: UnixStream) -> Result<Option<(UnixStream, Welcome)>, FrameError> {
         let kept = self.checkpoints.borrow().note().to_owned();
         let hello = {
             let config = self.config.borrow();
-            // While the configuration cannot change: see [`SignerClient::may_take_over`].
-            self.client.line().tell();
+            // The configuration cannot change meanwhile: see [`SignerClient::may_take_over`].
+            self.client.channel().begin_handshake();
             Hello {
                 version: PROTOCOL_VERSION,
                 config: config.digest(),
@@ -130,7 +130,7 @@ impl Link {
             }
         };
         let handshake = tokio::task::spawn_blocking(move || {
-            // A signer that opens a large log needs its time; one that has ended closes the socket.
+            // A signer may take minutes to open a large log; one that has ended closes the socket.
             stream.set_read_timeout(Some(Duration::from_secs(300)))?;
             frame::write_one(&stream, &hello)?;
             let welcome = frame::read_one(&stream)?;
@@ -144,7 +144,7 @@ impl Link {
         }
     }
 
-    /// Waits before the next try; true when it is time to stop.
+    /// Waits before the next try; true when the gateway stops.
     pub(super) async fn pause(&mut self, wait: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(wait) => false,
@@ -158,20 +158,20 @@ impl Link {
 }
 
 /// Waits that grow while tries fail one after the other.
-pub(super) struct Tries {
+pub(super) struct Backoff {
     made: u32,
     longest: Duration,
-    /// What held for so long has not failed: the next failure has another cause.
+    /// A try that held for this long counts as a success.
     holds: Duration,
 }
 
-impl Tries {
-    /// Waits that double up to `longest`, and begin anew after a try that held for `holds`.
+impl Backoff {
+    /// Waits that double up to `longest`, and start again after a try that held for `holds`.
     pub(super) const fn new(longest: Duration, holds: Duration) -> Self {
         Self { made: 0, longest, holds }
     }
 
-    /// The wait after a try that held for so long.
+    /// The wait after a try that held for `held`.
     pub(super) fn wait(&mut self, held: Duration) -> Duration {
         if held > self.holds {
             self.made = 0;
@@ -182,15 +182,15 @@ impl Tries {
     }
 }
 
-/// Connects to the signer's socket, again and again with back-off, until the gateway stops.
+/// Connects to the signer's socket, with back-off, until the gateway stops.
 pub async fn keep_separate(mut link: Link, socket: PathBuf, signer_user: String) {
-    let mut tries = Tries::new(LAST_WAIT, Duration::from_secs(10));
-    let mut told = String::new();
-    // Why the last connection ended: it tells more than that nothing listens since then.
+    let mut backoff = Backoff::new(LAST_WAIT, Duration::from_secs(10));
+    let mut logged = String::new();
+    // Why the last connection ended, which is more useful than the refused connections since.
     let mut ended: Option<String> = None;
     loop {
         let began = tokio::time::Instant::now();
-        // Names of users may be looked up over a network: not on a thread that serves requests.
+        // A user's name may be looked up over a network: not on a thread that serves requests.
         let (path, user) = (socket.clone(), signer_user.clone());
         let connected = tokio::task::spawn_blocking(move || connect(&path, &user)).await;
         let (reason, lasting, wait) = match connected.unwrap_or_else(|e| Err(e.to_string())) {
@@ -201,9 +201,9 @@ pub async fn keep_separate(mut link: Link, socket: PathBuf, signer_user: String)
                     End::Mute => ("the gateway is stopping".to_owned(), true),
                 };
                 ended = Some(reason.clone());
-                (reason, lasting, tries.wait(began.elapsed()))
+                (reason, lasting, backoff.wait(began.elapsed()))
             }
-            // Nothing listens: to look again costs little, and requests are waiting.
+            // Nothing listens: another look costs little, and requests are waiting.
             Err(reason) => {
                 let reason =
                     ended.as_ref().map_or(reason.clone(), |ended| format!("{ended}; since then {reason}"));
@@ -214,9 +214,9 @@ pub async fn keep_separate(mut link: Link, socket: PathBuf, signer_user: String)
         if link.is_stopping() {
             return;
         }
-        if reason != told {
+        if reason != logged {
             tracing::warn!(%reason, "no connection to the signer; trying again until there is one");
-            told = reason;
+            logged = reason;
         }
         if link.pause(wait).await {
             return;
@@ -230,7 +230,7 @@ fn connect(socket: &Path, signer_user: &str) -> Result<UnixStream, String> {
     Ok(stream)
 }
 
-/// The process at the other end must run as `user`.
+/// Refuses a peer that does not run as `user`.
 pub fn check_peer(stream: &UnixStream, user: &str) -> Result<(), String> {
     let peer = getsockopt(stream, PeerCredentials).map_err(|e| format!("no peer credentials: {e}"))?;
     let wanted = nix::unistd::User::from_name(user)
@@ -247,7 +247,7 @@ pub fn check_peer(stream: &UnixStream, user: &str) -> Result<(), String> {
     }
 }
 
-/// Listens on a socket at `path`, in place of one that an earlier process left there.
+/// Listens on a socket at `path`, replacing the socket of an earlier process.
 pub fn bind(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
@@ -259,7 +259,7 @@ pub fn bind(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that nobody can say stop any more: as good as the word.
+    // The sender is gone: stop too.
     let _ = stop.wait_for(|s| *s).await;
 }
 
@@ -277,12 +277,12 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_soon_again_and_again_waits_a_minute_and_what_held_does_not() {
+    fn waits_grow_to_a_minute_after_short_tries_and_restart_after_a_long_one() {
         let minute = Duration::from_secs(60);
-        let mut tries = Tries::new(minute, minute);
-        // A large log takes its time to be opened.
-        let waits: Vec<_> = (0..12).map(|_| tries.wait(Duration::from_secs(20))).collect();
+        let mut backoff = Backoff::new(minute, minute);
+        // Opening a large log takes time.
+        let waits: Vec<_> = (0..12).map(|_| backoff.wait(Duration::from_secs(20))).collect();
         assert!(waits[0] <= FIRST_WAIT && waits[11] >= minute.mul_f64(0.49), "{waits:?}");
-        assert!(tries.wait(Duration::from_secs(61)) <= FIRST_WAIT);
+        assert!(backoff.wait(Duration::from_secs(61)) <= FIRST_WAIT);
     }
 }

@@ -1,9 +1,9 @@
-//! What the two processes say to each other: a handful of typed requests, nothing that names HTTP or PKCS#11.
+//! Messages between the two processes: typed requests that name neither HTTP nor PKCS#11.
 //!
-//! A frame is a length (u32, little-endian) and that many bytes of JSON, at most [`MAX_FRAME`]; an answer is its number
-//! (u64, little-endian), one letter and its text as it is. Requests carry a number that the answer repeats; answers
-//! come in any order. The signer trusts none of it: it parses every word again, builds header and payload itself, and
-//! refuses what its own reading of the configuration does not allow.
+//! A frame is a length (u32, little-endian) and as many bytes of JSON, at most [`MAX_FRAME`]; an answer is its number
+//! (u64, little-endian), one letter and its text. The answer repeats the number of its request; answers come in any
+//! order. The signer trusts no request: it validates every member, builds header and payload itself, and refuses what
+//! its own configuration does not allow.
 
 use crate::claims::{
     ActiveToken, AnswerFormat, ClientId, Grant, Jti, NumericDate, RequestId, TokenFormat, TokenHash,
@@ -17,7 +17,7 @@ use std::net::IpAddr;
 /// Version of these messages. Both sides must have the same.
 pub const PROTOCOL_VERSION: u32 = 5;
 
-/// Bytes of the longest frame.
+/// Limit of bytes of a frame.
 pub const MAX_FRAME: usize = 1 << 20;
 
 /// First message of the gateway on a connection.
@@ -38,17 +38,17 @@ pub struct Hello {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Welcome {
-    /// Both agree.
+    /// The handshake succeeds.
     Accepted {
-        /// Public keys of all generations that were ever in use with their purposes: what `/jwks` serves.
+        /// Public keys of all generations that were ever used, with their purposes, for `/jwks`.
         keys: Vec<PublishedKey>,
         /// `signed_metadata` (RFC 8414 §2.1), already recorded.
         signed_metadata: String,
-        /// The log's newest checkpoint, to be kept by the gateway.
+        /// The log's newest checkpoint, which the gateway stores.
         checkpoint: ShownCheckpoint,
     },
-    /// Nothing shows that the log extends what was known of it: nothing is signed until the operator has decided. The
-    /// connection stays open, and nothing is asked over it.
+    /// No known checkpoint shows that the log is complete: nothing is signed until the operator decides. The connection
+    /// stays open without asks.
     Unconfirmed {
         /// For the operator.
         reason: String,
@@ -58,20 +58,20 @@ pub enum Welcome {
         /// Digest of the signer's rules.
         rules: ConfigDigest,
     },
-    /// They do not agree; the text says how and what to do.
+    /// Any other mismatch; the text has the reason and the remedy.
     Refused {
         /// For the operator.
         reason: String,
     },
 }
 
-/// A key as the gateway publishes it.
+/// A public key with its purpose.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedKey {
-    /// What it signs.
+    /// Its purpose.
     pub purpose: crate::claims::Purpose,
-    /// The public half with `use`, `alg`, `kid`.
+    /// The public key with `use`, `alg`, `kid`.
     pub jwk: Jwk,
 }
 
@@ -81,32 +81,32 @@ pub struct PublishedKey {
 pub struct Request {
     /// Repeated in the answer.
     pub number: u64,
-    /// What is asked.
+    /// The ask.
     pub ask: Ask,
 }
 
-/// A [`Request`] as it is written: the ask stays with whoever may have to ask again.
+/// A [`Request`] for writing; the client keeps the ask for a retry.
 #[derive(Serialize)]
 pub(super) struct RequestRef<'a> {
     pub(super) number: u64,
     pub(super) ask: &'a Ask,
 }
 
-/// Who asked whom for what, for the record.
+/// The caller of an ask, for the record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
-    /// Our name of the HTTP request.
+    /// The id of the HTTP request.
     pub request_id: RequestId,
     /// The authenticated caller.
     pub caller: ClientId,
     /// How it authenticated.
     pub method: AuthMethod,
-    /// Where it called from; committed, never in clear.
+    /// The caller's address; committed, never in clear.
     pub peer: Option<IpAddr>,
 }
 
-/// What the gateway may ask for.
+/// The asks of the gateway.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Ask {
@@ -116,24 +116,22 @@ pub enum Ask {
     Token(TokenAsk),
     /// Record a revocation that is durable.
     Revocation(RevocationAsk),
-    /// Record that an authenticated caller was refused for a reason worth keeping (replayed assertion, say).
+    /// Record that an authenticated caller was refused for a recorded rule, for example a replayed assertion.
     Refusal(RefusalAsk),
-    /// Record the configuration that the gateway takes over when that is done.
+    /// Record a configuration before the gateway takes it over.
     Configuration(ConfigDigest),
     /// Sign and verify with every key (not a JWS, not recorded, at most every few seconds).
     SelfTest,
 }
 
 impl Ask {
-    /// Whether it may be asked once more when nobody knows whether it was recorded.
+    /// Whether an ask may be sent again when it is unknown whether it was recorded.
     ///
-    /// * An introspection answer that was recorded and lost was made available to nobody; its second record says the
-    ///   same again, and the one that leaves is the one that is released.
-    /// * A revocation is recorded again whenever its client asks again (RFC 7009 §2.2): twice is right, never is not.
-    /// * The same configuration is recorded once.
-    /// * A token is not: two records, and two JWTs with one `jti`, would read as two issuances. Its client is told to
-    ///   come again.
-    /// * Neither is a refusal: each record of one says that a replay was tried.
+    /// * An introspection: a recorded answer that was lost reached no caller; the second record is true as well.
+    /// * A revocation: it is recorded again at each request of its client (RFC 7009 §2.2).
+    /// * A configuration: the signer records the same one once.
+    /// * Not a token: two records, and two JWTs with one `jti`, would read as two issuances. The client gets 503.
+    /// * Not a refusal: each record of one is a replay attempt.
     pub const fn may_repeat(&self) -> bool {
         match self {
             Self::Introspection(_) | Self::Revocation(_) | Self::Configuration(_) | Self::SelfTest => true,
@@ -141,7 +139,7 @@ impl Ask {
         }
     }
 
-    /// Who asks, where somebody does.
+    /// The caller, if there is one.
     pub const fn context(&self) -> Option<&Context> {
         match self {
             Self::Introspection(ask) => Some(&ask.context),
@@ -159,7 +157,7 @@ impl Ask {
 pub struct IntrospectionAsk {
     /// For the record; `caller` is the resource server.
     pub context: Context,
-    /// How the answer leaves.
+    /// Format of the answer.
     pub format: AnswerFormat,
     /// SHA-256 of the introspected token.
     pub token: TokenHash,
@@ -169,8 +167,8 @@ pub struct IntrospectionAsk {
     pub iat: NumericDate,
     /// `None`: exactly `{"active":false}`.
     pub active: Option<Box<ActiveToken>>,
-    /// Which rules withheld something or made the token inactive, by name (`unknown-token`, `wrong-audience`,
-    /// `scope-withheld`, …): kept in the record, never told to the caller.
+    /// The rules that withheld something or made the token inactive (`unknown-token`, `wrong-audience`,
+    /// `scope-withheld`, …): kept in the record, never shown to the caller.
     pub rules: Vec<String>,
 }
 
@@ -182,13 +180,13 @@ pub struct TokenAsk {
     pub context: Context,
     /// SHA-256 of an opaque token; `None`: an `at+jwt`.
     pub opaque: Option<TokenHash>,
-    /// Name of the token.
+    /// The token's `jti`.
     pub jti: Jti,
     /// Issued at.
     pub iat: NumericDate,
     /// Ends at.
     pub exp: NumericDate,
-    /// What it stands for; of an `at+jwt` what its one audience ([D20](crate::manual::decisions#d20)) may see.
+    /// The grant; for an `at+jwt` narrowed to its one audience ([D20](crate::manual::decisions#d20)).
     pub grant: Grant,
 }
 
@@ -200,9 +198,9 @@ pub struct RevocationAsk {
     pub context: Context,
     /// SHA-256 of the token.
     pub token: TokenHash,
-    /// Its form.
+    /// Its format.
     pub format: TokenFormat,
-    /// Its name.
+    /// Its `jti`.
     pub jti: Jti,
 }
 
@@ -212,9 +210,9 @@ pub struct RevocationAsk {
 pub struct RefusalAsk {
     /// For the record.
     pub context: Context,
-    /// The rule by its name: `assertion-replayed`, say.
+    /// Name of the rule, for example `assertion-replayed`.
     pub rule: String,
-    /// `jti` of what was refused, which somebody else chose; committed in the record.
+    /// `jti` of the refused assertion; committed in the record.
     pub jti: Option<Jti>,
 }
 
@@ -223,59 +221,59 @@ pub struct RefusalAsk {
 pub struct Response {
     /// The request's number.
     pub number: u64,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Recorded; for introspection and access tokens with the exact bytes to send (compact JWT or JSON).
     Done {
-        /// The bytes that the record covers; empty where nothing is sent.
+        /// The bytes that the record covers; empty if nothing is sent.
         body: String,
     },
-    /// The ask breaks a rule; the gateway has a bug or is not itself. Nothing was signed.
+    /// The ask breaks a rule: the gateway has a bug or an attacker controls it. Nothing was signed.
     Forbidden {
         /// The rule, for the operator.
         rule: String,
     },
-    /// Not now: log full, token lost. Nothing leaves.
+    /// Temporary: log full, token lost. Nothing is released.
     Unavailable {
         /// For the operator.
         reason: String,
     },
-    /// Unasked, with the number 0: the log's newest checkpoint, to be kept by the gateway.
+    /// Unsolicited, with the number 0: the log's newest checkpoint, which the gateway stores.
     Checkpoint(ShownCheckpoint),
-    /// Unasked, each second, with the number 0: how the signer is. Silence means that it is stopped or hangs.
+    /// Unsolicited, each second, with the number 0. Silence means that the signer is stopped or hangs.
     Status(SignerStatus),
 }
 
-/// How the signer and its log are.
+/// State of the signer and its log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerStatus {
-    /// Why it can sign nothing at the moment, for the operator.
+    /// Why it cannot sign at the moment, for the operator.
     pub trouble: Option<String>,
-    /// How far the wall clock is from the boot clock, in nanoseconds, while the signer trusts it: what an operator has
-    /// accepted there holds for the gateway too ([`crate::clock::Clock::accept`]).
+    /// Distance of the wall clock from the boot clock in nanoseconds, while the signer trusts it: the gateway follows a
+    /// time that an operator has accepted ([`crate::clock::Clock::accept`]).
     pub clock: Option<i64>,
     /// Bytes of the log's segments on the disk.
     pub log_bytes: u64,
-    /// Bytes that their file system has left.
+    /// Free bytes of their file system.
     pub log_free_bytes: u64,
     /// Records under the newest checkpoint.
     pub checkpoint_records: u64,
     /// Milliseconds since the newest checkpoint was published.
     pub checkpoint_millis: u64,
-    /// Milliseconds that the oldest record has waited which is not durable yet; 0 when there is none.
+    /// Age of the oldest record that is not durable, in milliseconds; 0 without one.
     pub oldest_record_millis: u64,
-    /// Milliseconds for which the signer has not kept the newest checkpoint in its state directory; 0 while it has.
+    /// Milliseconds since the signer's stored checkpoint fell behind; 0 if it has not.
     pub memory_lag_millis: u64,
 }
 
 impl Response {
-    /// Appends what a frame of it holds.
+    /// Appends the content of its frame.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let json;
         let (letter, text) = match &self.outcome {
@@ -283,7 +281,7 @@ impl Response {
             Outcome::Forbidden { rule } => (b'F', rule),
             Outcome::Unavailable { reason } => (b'U', reason),
             Outcome::Status(said) => {
-                // Numbers and texts are always JSON.
+                // Numbers and strings never fail to serialize.
                 json = serde_json::to_string(said).unwrap_or_default();
                 (b'S', &json)
             }
@@ -297,7 +295,7 @@ impl Response {
         out.extend_from_slice(text.as_bytes());
     }
 
-    /// Reads what a frame holds; `None` when it is no answer.
+    /// Parses the content of a frame; `None` if it is no answer.
     pub(crate) fn decode(frame: &[u8]) -> Option<Self> {
         let (number, rest) = frame.split_first_chunk()?;
         let (letter, text) = rest.split_first()?;
@@ -343,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn malformed_answers_are_refused() {
         let mut bytes = Vec::new();
         Response { number: 1, outcome: Outcome::Done { body: String::new() } }.encode(&mut bytes);
         for cut in 0..bytes.len() {

@@ -1,21 +1,21 @@
-//! The door between the two processes: what the gateway asks, how that crosses the socket, and what keeps the socket
-//! open. It knows neither how an answer is signed nor where it is recorded.
+//! The door between the two processes: messages of the gateway to the signer, their transport, and the connection. It
+//! names neither how an answer is signed nor where it is recorded.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `client` | [`SignerClient`]: asks, waits for a signer that is away, and receives [`Recorded`] |
-//! | `line`, `tempo` | many asks in flight over one socket; how fast they are answered |
-//! | `message` | what may be asked and answered |
-//! | `frame`, `wire` | messages as bytes; bytes on a socket, without waiting for it |
-//! | `link`, `child` | what keeps the socket open: to a service beside the gateway, or to a child of its own |
+//! | `client` | [`SignerClient`]: sends asks, waits for a signer that is away, and receives [`Recorded`] |
+//! | `channel`, `estimate` | many asks in flight over one socket; the estimated time of one more |
+//! | `message` | the messages |
+//! | `frame`, `wire` | messages as bytes; non-blocking socket calls |
+//! | `link`, `child` | the connection: to a separate signer, or to a child of the gateway |
 
+mod channel;
 mod child;
 mod client;
+mod estimate;
 pub(crate) mod frame;
-mod line;
 mod link;
 pub mod message;
-mod tempo;
 pub(crate) mod wire;
 
 pub use child::keep_child;

@@ -1,5 +1,4 @@
-//! The socket between the two processes, for whoever must not wait on it: what both sides do, and what the gateway's
-//! runtime does beside that.
+//! Non-blocking socket calls for both processes, and their use in the gateway's runtime.
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Sends what the socket takes now and says how much that was: 0 when it is full.
+/// Sends as many bytes as the socket takes now; returns their count, 0 if the buffer is full.
 pub(crate) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     match send(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
@@ -18,7 +17,7 @@ pub(crate) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Receives what has come: how many bytes, 0 at the end; `None` when nothing has.
+/// Receives available bytes: their count, 0 at the end; `None` if there are none.
 pub(crate) fn receive_now(stream: &UnixStream, to: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
         match recv(stream.as_raw_fd(), to, MsgFlags::MSG_DONTWAIT) {
@@ -29,15 +28,15 @@ pub(crate) fn receive_now(stream: &UnixStream, to: &mut [u8]) -> io::Result<Opti
     }
 }
 
-/// How many bytes [`receive_now`] could receive.
+/// Count of bytes that [`receive_now`] could receive.
 pub(crate) fn waiting(stream: &UnixStream) -> io::Result<usize> {
     Ok(usize::try_from(rustix::io::ioctl_fionread(stream)?).unwrap_or(usize::MAX))
 }
 
-/// Sends all of it, as the socket takes it, and tells of each piece that it took.
+/// Sends all bytes as the socket takes them, and reports each part.
 ///
-/// The socket is watched for this time only: one that is always watched for space wakes the runtime with every message
-/// that the other side takes. It must be another descriptor than one that [`Incoming`] watches.
+/// Registers the socket for writing only meanwhile: a permanent registration wakes the runtime with every message that
+/// the peer reads. Needs another file descriptor than [`Incoming`].
 pub(crate) async fn send_all(
     stream: &UnixStream,
     mut bytes: &[u8],
@@ -57,7 +56,7 @@ pub(crate) async fn send_all(
     Ok(())
 }
 
-/// A socket that is watched for what comes, and for nothing else.
+/// A socket registered for reading alone.
 pub(crate) struct Incoming(AsyncFd<Arc<UnixStream>>);
 
 impl Incoming {
@@ -65,13 +64,13 @@ impl Incoming {
         watch_for(stream, Interest::READABLE).map(Self)
     }
 
-    /// Waits until something has come, and takes it: how many bytes, 0 at the end.
+    /// Waits for bytes and receives them: their count, 0 at the end.
     pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.0.readable().await?;
             let read = receive_now(self.0.get_ref(), buffer)?;
             if read.is_none_or(|read| read < buffer.len()) {
-                // All that there was: without this the next call asks the socket for nothing.
+                // All available bytes were read: without this the next call would try to read none.
                 ready.clear_ready();
             }
             if let Some(read) = read {
@@ -81,7 +80,7 @@ impl Incoming {
     }
 }
 
-/// Lets the runtime watch a socket for one thing alone, which tokio's own sockets do not offer.
+/// Registers a socket for one direction, which tokio's sockets do not offer.
 #[expect(
     deprecated,
     reason = "the one to use instead is unsafe; a std socket has its descriptor as long as it lives"

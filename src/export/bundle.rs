@@ -74,7 +74,7 @@ pub enum ExportError {
 }
 
 /// A log to export.
-pub struct Source<'a> {
+pub struct LogSource<'a> {
     /// Path or name of the checkpoint's source, for errors.
     pub place: PathBuf,
     /// The newest checkpoint, a signed note.
@@ -83,7 +83,7 @@ pub struct Source<'a> {
     pub bundle: Box<dyn FnMut(u64, u64) -> Result<Bundle, TileError> + 'a>,
 }
 
-impl Source<'_> {
+impl LogSource<'_> {
     /// The log that is published in a directory. The checkpoint is read first: records that the daemon appends
     /// meanwhile lie beyond it.
     pub fn published(directory: &Path) -> Result<Self, ExportError> {
@@ -121,12 +121,12 @@ impl Drop for NewDirectory {
 /// Computes all hashes from the records, so records that do not match the checkpoint are detected here.
 pub fn write(
     out: NewDirectory,
-    source: Source<'_>,
+    source: LogSource<'_>,
     log_keys: &[VerifierKey],
     made_at: Timestamp,
     progress: Progress<'_>,
 ) -> Result<Summary, ExportError> {
-    let Source { place: path, note, bundle: mut next } = source;
+    let LogSource { place: path, note, bundle: mut next } = source;
     let checkpoint =
         VerifierKey::open(log_keys, &note).map_err(|why| ExportError::Checkpoint { path, why })?;
     let mut copy = Copy { out, files: Vec::new(), bytes: 0 };

@@ -16,12 +16,12 @@ mod sheets;
 pub(crate) mod tests;
 mod verify;
 
-pub use bundle::{ExportError, NewDirectory, Source, Summary, write};
+pub use bundle::{ExportError, LogSource, NewDirectory, Summary, write};
 pub use chain::Configurations;
 pub use finding::{Finding, Kind};
 pub use keys::{KeyFile, SigningKey};
 pub use manifest::{Manifest, ManifestFile};
-pub use verify::{Asked, Report, find, verify};
+pub use verify::{Inputs, Report, find, verify};
 
 /// Called after every bundle of records with the count of processed records and the total.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

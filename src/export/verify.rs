@@ -20,7 +20,7 @@ const MAX_LIST: usize = 1 << 30;
 
 /// Input of the verification besides the bundle.
 #[derive(Default)]
-pub struct Asked {
+pub struct Inputs {
     /// Keys of the log's checkpoints from another source. Without any, those of the bundle are trusted.
     pub keys: Vec<VerifierKey>,
     /// Earlier checkpoints of this log: the signed notes, each with a name for messages.
@@ -61,7 +61,7 @@ pub struct Report {
 /// Verifies the bundle in `directory`; the first defect is the [`Finding`].
 ///
 /// Memory: the manifest, a few bundles, and 32 bytes for each record since the last checkpoint in a record.
-pub fn verify(directory: &Path, asked: &Asked, progress: Progress<'_>) -> Result<Report, Finding> {
+pub fn verify(directory: &Path, inputs: &Inputs, progress: Progress<'_>) -> Result<Report, Finding> {
     if !directory.is_dir() {
         return Err(Finding::new(Kind::NoInput, "expected the directory of an export").at(directory));
     }
@@ -70,15 +70,15 @@ pub fn verify(directory: &Path, asked: &Asked, progress: Progress<'_>) -> Result
     let key_bytes = required(directory, KEYS, MAX_LIST)?;
     let key_file = KeyFile::decode(&key_bytes)?;
     let bundled = key_file.verifier_keys()?;
-    let key_from_bundle = asked.keys.is_empty();
-    let log_keys = if key_from_bundle { bundled.clone() } else { asked.keys.clone() };
+    let key_from_bundle = inputs.keys.is_empty();
+    let log_keys = if key_from_bundle { bundled.clone() } else { inputs.keys.clone() };
     let checkpoint = VerifierKey::open(&log_keys, &note)
         .map_err(|why| Finding::new(Kind::CheckpointInvalid, why.to_string()).at(CHECKPOINT))?;
     if checkpoint.size == 0 {
         let message = "a log has records from its creation on, but this checkpoint covers none";
         return Err(Finding::new(Kind::CheckpointInvalid, message).at(CHECKPOINT));
     }
-    let earlier = earlier(&asked.earlier, &log_keys, &checkpoint)?;
+    let earlier = earlier(&inputs.earlier, &log_keys, &checkpoint)?;
     manifest.compare(&checkpoint)?;
     nothing_else(directory, &checkpoint)?;
 
@@ -88,7 +88,7 @@ pub fn verify(directory: &Path, asked: &Asked, progress: Progress<'_>) -> Result
         reader: &reader,
         files,
         edge: Edge::new(),
-        chain: Chain::new(&reader, asked.answers.iter().copied()),
+        chain: Chain::new(&reader, inputs.answers.iter().copied()),
         earlier: &earlier,
     };
     pass.listed(CHECKPOINT, note.len() as u64, &sha256(&note))?;
@@ -117,7 +117,7 @@ pub fn verify(directory: &Path, asked: &Asked, progress: Progress<'_>) -> Result
             .filter(|key| VerifierKey::open(std::slice::from_ref(key), &note).is_ok())
             .collect(),
         key_from_bundle,
-        answers: asked.answers.iter().map(|digest| chain.wanted.get(digest).copied().flatten()).collect(),
+        answers: inputs.answers.iter().map(|digest| chain.wanted.get(digest).copied().flatten()).collect(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The login and its epoch, shared by all sessions of one token.
 
 use super::error::HsmError;
-use super::token::{self, Found};
+use super::token::{self, FoundToken};
 use super::{
     ErrorClass, FindError, GenerateError, Key, KeySpec, OpenError, Pin, PinProblem, Settings, SigningSession,
     TokenInfo, find, generate, open,
@@ -96,7 +96,13 @@ impl Hsm {
 
 impl Access {
     /// After the first login, whose session is the anchor.
-    pub(super) fn new(module: Pkcs11, found: Found, pin: &Pin, anchor: Session, refused: PinRefused) -> Self {
+    pub(super) fn new(
+        module: Pkcs11,
+        found: FoundToken,
+        pin: &Pin,
+        anchor: Session,
+        refused: PinRefused,
+    ) -> Self {
         let login = Mutex::new(Login { pin: Some(pin.share()), anchor });
         Self { module, slot: found.slot, info: found.info, epoch: AtomicU64::new(0), login, refused }
     }

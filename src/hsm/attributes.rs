@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_on_what_keeps_the_key_inside_is_no_proof() {
+    fn a_missing_protective_attribute_is_refused() {
         assert_eq!(good().prove(KeyKind::P256), Ok(()));
         assert!(refused(|a| a.sensitive = None).contains("CKA_SENSITIVE"));
         assert!(refused(|a| a.always_sensitive = None).contains("CKA_ALWAYS_SENSITIVE"));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_the_key_was_made_inside_is_told_and_not_demanded() {
+    fn whether_the_key_was_made_in_the_token_is_recorded_and_not_required() {
         for local in [None, Some(false), Some(true)] {
             assert_eq!(KeyAttributes { local, ..good() }.prove(KeyKind::P256), Ok(()));
         }

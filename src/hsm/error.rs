@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_its_call_and_its_code_and_says_what_to_do() {
+    fn a_failure_names_its_call_its_code_and_the_remedy() {
         assert_eq!(
             of(RvError::DeviceError).to_string(),
             "the token answered CKR_DEVICE_ERROR to C_Sign: the module or its device is broken; only a new process can recover"

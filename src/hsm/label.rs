@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_label_is_refused() {
+    fn malformed_labels_are_refused() {
         for text in [
             "",
             "introspection",

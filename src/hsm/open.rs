@@ -2,7 +2,7 @@
 
 use super::access::{Access, PinRefused, log_in};
 use super::error::code_name;
-use super::token::{self, Found, NotFound};
+use super::token::{self, FoundToken, NotFound};
 use super::{Hsm, HsmError, Pin, PinProblem, TokenUri};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
@@ -150,7 +150,7 @@ fn attempt(
     pin: &Pin,
     refused: &PinRefused,
     logins: &mut u32,
-) -> Result<(Found, Session), OpenError> {
+) -> Result<(FoundToken, Session), OpenError> {
     let ours = match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) => true,
         Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => false,
@@ -170,7 +170,7 @@ fn attempt(
     outcome
 }
 
-fn search(module: &Pkcs11, settings: &Settings) -> Result<Found, OpenError> {
+fn search(module: &Pkcs11, settings: &Settings) -> Result<FoundToken, OpenError> {
     token::search(module, &settings.token).map_err(|error| match error {
         NotFound::None { seen } => {
             OpenError::NoToken { wanted: settings.token.to_string(), module: settings.module.clone(), seen }

@@ -22,7 +22,7 @@ pub struct TokenInfo {
 }
 
 /// A token that was found.
-pub(super) struct Found {
+pub(super) struct FoundToken {
     pub(super) slot: Slot,
     pub(super) info: TokenInfo,
 }
@@ -37,7 +37,7 @@ pub(super) enum NotFound {
 /// The one token that the URI selects.
 ///
 /// A slot whose token information cannot be read is skipped: one faulty device must not hide the others.
-pub(super) fn search(module: &Pkcs11, uri: &TokenUri) -> Result<Found, NotFound> {
+pub(super) fn search(module: &Pkcs11, uri: &TokenUri) -> Result<FoundToken, NotFound> {
     let slots = module.get_slots_with_token().map_err(|e| NotFound::Call(e.into()))?;
     let mut fitting = Vec::new();
     let mut seen = Vec::new();
@@ -47,7 +47,7 @@ pub(super) fn search(module: &Pkcs11, uri: &TokenUri) -> Result<Found, NotFound>
                 let info = describe(slot, &info);
                 seen.push(format!("slot {} holds {:?} (serial {})", slot.id(), info.label, info.serial));
                 if uri.fits(&info) {
-                    fitting.push(Found { slot, info });
+                    fitting.push(FoundToken { slot, info });
                 }
             }
             Ok(_) => seen.push(format!("slot {} holds a token that is not initialized", slot.id())),

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_choose_a_token_is_refused() {
+    fn uris_that_select_no_token_are_refused() {
         for name in ["object", "id", "type", "library-version", "slot-description", "Token", "x-vendor"] {
             let error = parse(&format!("pkcs11:token=a;{name}=b")).unwrap_err();
             assert_eq!(error, TokenUriError::Attribute(name.to_owned()));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::claims::{Purpose, TokenFormat};
-use crate::clock::Sources;
+use crate::clock::TimeSource;
 use crate::config::{
     Audit, AuthMethod, Authentication, Client, GrantType, Hsm, Http, KeySeries, Limits, LogLines, PinSource,
     ResourceServer, ResponseAudience, SecretHashes, SignerMode, Store as StoreSetting,
@@ -114,7 +114,7 @@ fn alone() -> Alone {
     let store = Store::open(&directory.path().join("state.db")).unwrap();
     let (_, live) = watch::channel(Arc::clone(&config));
     let gate = Arc::new(Gate::new(live, SignerClient::new(Duration::ZERO), Lag::default()));
-    let clock = Clock::start(Sources::system(), None);
+    let clock = Clock::start(TimeSource::system(), None);
     let edge = public_edge(&config, &store, &gate, &clock, &Arc::new(Meters::new()));
     Alone { edge, store, _directory: directory }
 }

@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_hashed_for_one_algorithm_verifies_with_its_keys_alone() {
+    fn a_hash_for_one_algorithm_verifies_with_keys_of_that_algorithm_alone() {
         use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let key = PublicKey::from_ec_point(Algorithm::ES256, pair.public_key().as_ref()).unwrap();

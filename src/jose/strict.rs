@@ -108,7 +108,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_member_that_stands_twice_is_refused_at_every_depth() {
+    fn duplicate_members_are_refused_at_every_depth() {
         for bad in [
             r#"{"a":1,"a":1}"#,
             r#"{"a":1,"\u0061":2}"#,
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_json_text_in_utf8_is_refused() {
+    fn only_one_json_text_in_utf8_is_accepted() {
         for bad in [
             &b""[..],
             b"{",

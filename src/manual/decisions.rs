@@ -1,8 +1,8 @@
 //! # Decisions
 //!
-//! Where specifications disagree, or leave a choice, this is what Chancery does. Comments and tests cite a decision by its
-//! number; the numbers have one gap. Requirements stand in `tests/conformance.md`, each with the test that shows it, and
-//! are cited as "row 31". What is said to come later is not built yet: this page then tells what happens meanwhile.
+//! Choices where specifications disagree or leave one. Comments and tests cite a decision by its number; the numbers have
+//! one gap. `tests/conformance.md` lists the requirements with their tests; they are cited as "row 31". Features that "come
+//! later" are not implemented; this page then names the present behaviour.
 //!
 //! ## D1
 //!
@@ -38,7 +38,7 @@
 //!
 //! ## D7
 //!
-//! RFC 8725 §3.2 would have deterministic ECDSA. `CKM_ECDSA` does not offer the choice: the random number is the token's.
+//! RFC 8725 §3.2 recommends deterministic ECDSA. `CKM_ECDSA` does not offer it: the token chooses the nonce.
 //!
 //! ## D8
 //!
@@ -52,7 +52,7 @@
 //!
 //! ## D10
 //!
-//! A revocation holds at once, so no answer may be kept: `Cache-Control: no-store` stands on every response. Resource
+//! A revocation takes effect at once, so no answer may be cached: every response has `Cache-Control: no-store`. Resource
 //! servers should accept an `iat` of the last 60 seconds.
 //!
 //! ## D11
@@ -100,15 +100,14 @@
 //!
 //! ## D21
 //!
-//! Resource servers must not recognise each other's tokens by what they are told. The inner `aud` is the caller's own
-//! resource alone; the `jti` of the token is left out; no other resource, scope or type is named. Pairwise `sub` comes
-//! later.
+//! Resource servers must not be able to link their answers about one token. The inner `aud` is the caller's own resource
+//! alone; the `jti` of the token is left out; no other resource, scope or type is named. Pairwise `sub` comes later.
 //!
 //! ## D22
 //!
-//! Released without being configured: `active`, `iss`, `exp`, `iat`, `nbf`, `token_type`, `aud`, the narrowed `scope`, the
+//! Shown without configuration: `active`, `iss`, `exp`, `iat`, `nbf`, `token_type`, `aud`, the narrowed `scope`, the
 //! resource server's own `authorization_details`, and `cnf` once tokens can be bound. Every other member (`sub`,
-//! `client_id`, `acr`, …) is released where `claims` of the resource server names it.
+//! `client_id`, `acr`, …) is shown where `claims` of the resource server names it.
 //!
 //! ## D23
 //!

@@ -1,4 +1,4 @@
-//! Why it is as it is: notes that live beside the code, so that they change with it.
+//! Design notes, kept beside the code so that they change with it.
 
 pub mod crash;
 pub mod decisions;

@@ -113,7 +113,7 @@ fn a_smaller_a_forked_and_an_unproved_checkpoint_leave_the_memory_as_it_is() {
 }
 
 #[test]
-fn a_key_that_no_known_key_vouches_for_is_not_believed() {
+fn a_key_without_a_checkpoint_beside_a_pinned_key_is_refused() {
     let (old, new, tree) = (Signer::new(), Signer::new(), Tree::of(40));
     let mut memory = empty();
     memory.follow(&tree.shown(&[&old], 0, 10)).unwrap();
@@ -131,7 +131,7 @@ fn a_key_that_no_known_key_vouches_for_is_not_believed() {
 }
 
 #[test]
-fn a_memory_without_keys_believes_those_that_signed_it() {
+fn a_memory_without_keys_pins_those_that_signed_it() {
     let (signer, other, tree) = (Signer::new(), Signer::new(), Tree::of(40));
     let kept = tree.shown(&[&signer], 0, 10).note;
     let mut memory = LogMemory::new(ORIGIN, kept, "").unwrap();

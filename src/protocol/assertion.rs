@@ -1,7 +1,7 @@
-//! The grant that a front server hands over: a JWT as authorization grant (RFC 7523 §3, RFC 7521 §5, RFC 8725).
+//! The grant that a front server issues: a JWT as authorization grant (RFC 7523 §3, RFC 7521 §5, RFC 8725).
 //!
-//! Every failure is `invalid_grant` (RFC 7523 §3.1). The client hears which rule failed: it is authenticated, and the
-//! operator of two servers has to find out which of them is wrong.
+//! Every failure is `invalid_grant` (RFC 7523 §3.1). The error names the failed rule: the client is authenticated, and
+//! its operator must find out which server is wrong.
 
 use super::error::{ErrorCode, OAuthError};
 use super::metadata::endpoint_url;
@@ -15,15 +15,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::str::FromStr;
 
-/// How far in the future `iat`, `nbf` and `auth_time` may lie, in seconds: clocks differ, though not by a minute
-/// (FAPI 2.0 §5.3.2.1).
+/// How far in the future `iat`, `nbf` and `auth_time` may lie, in seconds, for differing clocks (FAPI 2.0 §5.3.2.1).
 pub const CLOCK_SKEW: i64 = 10;
 
-/// The most values of `resource`.
+/// Limit of values of `resource`.
 const MAX_RESOURCES: usize = 16;
 
-/// Claims that would change what the grant means and that we do not carry out, or that belong to another kind of JWT:
-/// refused, because ignoring them would issue something else than the front server meant.
+/// Claims that would change the grant's meaning and are not supported, or that belong to another kind of JWT. Refused:
+/// ignoring them would issue another token than the front server meant.
 const REFUSED: [(&str, &str); 4] = [
     ("act", "delegation is not supported yet"),
     ("cnf", "sender constraint is not supported yet"),
@@ -36,16 +35,16 @@ const REFUSED: [(&str, &str); 4] = [
 pub struct Assertion {
     /// Its issuer.
     pub issuer: Issuer,
-    /// Its name; good once for its issuer.
+    /// Its `jti`, valid once for its issuer.
     pub jti: Jti,
-    /// When it ends; its `jti` is kept until then.
+    /// Its expiry; the `jti` is kept until then.
     pub expires_at: NumericDate,
     /// What the resource owner granted to the client. An empty audience means every resource of the issuer; further claims
     /// are those that at least one resource server may see.
     pub grant: Grant,
 }
 
-/// Verifies a compact JWT that `client` hands over as a grant at `now`; any failure is `invalid_grant`.
+/// Verifies a compact JWT that `client` presents as a grant at `now`; any failure is `invalid_grant`.
 pub fn verify_assertion(
     config: &Config,
     client: &ClientId,
@@ -66,7 +65,7 @@ pub fn verify_assertion(
     claims.check_audience(config)?;
     let expires_at = claims.check_times(issuer, now)?;
     let subject: Subject = claims.required("sub")?;
-    // RFC 9068 section 5: nobody may mistake a person for a client.
+    // RFC 9068 §5: the subject must not be mistakable for a client.
     if is_client_id(config, &subject) {
         return Err(refused(
             "assertion-subject",
@@ -101,7 +100,7 @@ fn refused(rule: &'static str, description: impl AsRef<str>) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidGrant, rule, format!("assertion: {}", description.as_ref()))
 }
 
-/// RFC 8725 §3.11 and §3.12: an access token, an introspection response or an event of whoever is no grant.
+/// RFC 8725 §3.11 and §3.12: refuses access tokens, introspection responses and events of any issuer.
 fn check_type(jwt: &Verified) -> Result<(), OAuthError> {
     if jwt.is_untyped() || jwt.has_type("JWT") {
         return Ok(());
@@ -119,8 +118,8 @@ impl Claims<'_> {
         }
     }
 
-    /// `aud` names us and nobody else ([D3](crate::manual::decisions#d3)): an assertion that others may use too could be
-    /// handed on by them.
+    /// `aud` names this server alone ([D3](crate::manual::decisions#d3)): another recipient of the assertion could pass
+    /// it on.
     fn check_audience(&self, config: &Config) -> Result<(), OAuthError> {
         let token_endpoint = endpoint_url(&config.issuer, "token");
         let ours = |value: &Value| {
@@ -138,7 +137,7 @@ impl Claims<'_> {
         Err(refused("assertion-audience", text))
     }
 
-    /// `exp` is required and ahead by no more than the issuer's limit; `iat` and `nbf` are not in the future.
+    /// `exp` is required and within the issuer's limit; `iat` and `nbf` are not in the future.
     fn check_times(&self, issuer: &GrantIssuer, now: NumericDate) -> Result<NumericDate, OAuthError> {
         let end =
             self.date("exp", f64::floor)?.ok_or_else(|| refused("assertion-expiry", "exp: expected one"))?;
@@ -156,7 +155,7 @@ impl Claims<'_> {
         Ok(end)
     }
 
-    /// A `NumericDate` (RFC 7519 §2). Fractions are allowed there; they are rounded to the stricter side.
+    /// A `NumericDate` (RFC 7519 §2). Fractions are rounded to the stricter side.
     fn date(&self, name: &str, round: fn(f64) -> f64) -> Result<Option<NumericDate>, OAuthError> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         let seconds = match (value.as_i64(), value.as_f64().map(round)) {
@@ -171,7 +170,7 @@ impl Claims<'_> {
         }
     }
 
-    /// A text with a grammar.
+    /// A string with a grammar.
     fn word<T>(&self, name: &str) -> Result<Option<T>, OAuthError>
     where
         T: FromStr<Err: std::fmt::Display>,
@@ -187,7 +186,7 @@ impl Claims<'_> {
             .ok_or_else(|| refused("assertion-claim", format!("{name}: expected one, found none")))
     }
 
-    /// One text or a list of some.
+    /// A string or an array of strings.
     fn resources(&self) -> Result<Vec<Resource>, OAuthError> {
         match self.0.get("resource") {
             None => Ok(Vec::new()),
@@ -227,8 +226,8 @@ impl Claims<'_> {
         Ok(Authentication { acr: self.word("acr")?, amr, auth_time })
     }
 
-    /// Further claims that some resource server may see. A claim that none may see is not carried on and may be
-    /// whatever it is; null is no value (`OpenID` Connect Core §5.3.2).
+    /// Further claims that some resource server may see. Other claims are neither checked nor copied; null is no value
+    /// (`OpenID` Connect Core §5.3.2).
     fn extra(&self, config: &Config) -> Result<ExtraClaims, OAuthError> {
         let mut extra = ExtraClaims::new();
         for (name, value) in self.0 {

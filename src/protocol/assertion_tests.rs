@@ -40,7 +40,7 @@ fn rule(claims: &Value) -> &'static str {
 }
 
 #[test]
-fn a_good_assertion_is_read_whole() {
+fn a_valid_assertion_is_parsed_completely() {
     let Assertion { issuer, jti, expires_at, grant } = verify(&claims()).unwrap();
     assert_eq!((issuer.as_str(), jti.as_str()), ("https://login.bank.example", "g-1"));
     assert_eq!(expires_at, NumericDate(NOW.0 + 60));
@@ -122,7 +122,7 @@ fn optional_claims_have_their_types_and_limits_too() {
 }
 
 #[test]
-fn lists_and_objects_are_carried_on_and_what_json_would_change_is_refused() {
+fn arrays_and_objects_are_copied_and_ambiguous_values_are_refused() {
     for good in [
         json!(["admins", "payers"]),
         json!([{"value": "g-1", "display": "Payers"}]),

@@ -1,11 +1,11 @@
-//! What a token request is given: audience, scope, details and format, from what may be given and what is asked
-//! (RFC 8707 §2, RFC 9068 §3, RFC 9396 §6; [D20](crate::manual::decisions#d20), [D23](crate::manual::decisions#d23),
+//! Decides audience, scope, details and format of a token request, from the ceiling and the request (RFC 8707 §2, RFC
+//! 9068 §3, RFC 9396 §6; [D20](crate::manual::decisions#d20), [D23](crate::manual::decisions#d23),
 //! [D25](crate::manual::decisions#d25), [D27](crate::manual::decisions#d27)).
 //!
-//! Asking beyond what may be given is refused, never cut down in silence. What is not asked for is filled in with
-//! everything that may be given and concerns the audience. Whatever could be meant for two resource servers is
-//! refused: a token must not say more than one thing. Each of the audience has a part of what is given: a `resource`
-//! parameter or claim narrows a grant and gives nothing by itself.
+//! A request beyond the ceiling is refused, never reduced silently. An omitted parameter gets everything under the
+//! ceiling for the audience. A value that fits two resource servers is refused as ambiguous. Each member of the
+//! audience needs a scope or detail of its own: a `resource` parameter or claim narrows a grant and gives nothing by
+//! itself.
 
 use super::error::{ErrorCode, OAuthError};
 use super::reduction;
@@ -14,22 +14,21 @@ use crate::claims::{AuthorizationDetail, DetailType, Resource, Scope, ScopeToken
 use crate::config::{Client, Config, ResourceServer};
 use std::collections::BTreeSet;
 
-/// The most that one request can be given.
+/// The ceiling of one request: what client and issuer may give together.
 pub(super) struct Ceiling<'a> {
-    /// All resource servers, to tell a place that is unknown from one that is not allowed.
+    /// All resource servers, to tell an unknown location from a forbidden one.
     pub(super) config: &'a Config,
-    /// Those that everybody involved may address, in the order of the file.
+    /// Resource servers under the ceiling, in the order of the file.
     pub(super) resource_servers: Vec<&'a ResourceServer>,
-    /// Scopes that everybody involved may give.
+    /// Scopes under the ceiling.
     pub(super) scope: Scope,
-    /// Types that everybody involved may give.
+    /// Types under the ceiling.
     pub(super) types: BTreeSet<DetailType>,
-    /// The details that the resource owner granted; `None` for a client that speaks for itself: there the request is
-    /// the grant.
+    /// The details that the resource owner granted; `None` for a client in its own right, whose request is the grant.
     pub(super) details: Option<&'a [AuthorizationDetail]>,
 }
 
-/// What is given.
+/// The decision.
 #[derive(Debug)]
 pub(super) struct Given<'a> {
     pub(super) audience: Vec<&'a ResourceServer>,
@@ -55,7 +54,8 @@ pub(super) fn decide<'a>(
             "no scope and no authorization_details of this request may be given for a resource of this client",
         ));
     }
-    // Invariant 5: a resource server of which the grant says nothing is no audience, whichever client asks (RFC 8707 §2).
+    // Invariant 5: a resource server without a part of the grant is not in the audience, whatever the client requests
+    // (RFC 8707 §2).
     if let Some(rs) = audience.iter().find(|rs| !has_part(rs, &scope, &details)) {
         return Err(OAuthError::new(
             ErrorCode::InvalidTarget,
@@ -67,7 +67,7 @@ pub(super) fn decide<'a>(
     Ok(Given { audience, scope, details, format })
 }
 
-/// Whether all that is asked for may be given at all.
+/// Whether the request stays under the ceiling.
 fn check_asked(ceiling: &Ceiling<'_>, wanted: &Wanted) -> Result<(), OAuthError> {
     if let Some(token) = wanted.scope.iter().flat_map(Scope::iter).find(|t| !ceiling.scope.contains(t)) {
         return Err(OAuthError::new(
@@ -90,8 +90,8 @@ fn check_asked(ceiling: &Ceiling<'_>, wanted: &Wanted) -> Result<(), OAuthError>
     Ok(())
 }
 
-/// Whom the token is for: the resources asked for, or those that follow from what else is asked, or, where nothing is
-/// asked, from all that may be given.
+/// The audience: the requested resources; else the owners of the requested scopes and details; else the owners of
+/// everything under the ceiling.
 fn audience<'a>(ceiling: &Ceiling<'a>, wanted: &Wanted) -> Result<Vec<&'a ResourceServer>, OAuthError> {
     let mut audience: Vec<&ResourceServer> = Vec::new();
     for resource in &wanted.resources {
@@ -123,7 +123,7 @@ fn owns(rs: &ResourceServer, detail: &AuthorizationDetail) -> bool {
     rs.authorization_details_types.contains(&detail.detail_type())
 }
 
-/// Whether one of `scope` or `details` is the business of `rs`.
+/// Whether `rs` owns one of `scope` or `details`.
 fn has_part(rs: &ResourceServer, scope: &Scope, details: &[AuthorizationDetail]) -> bool {
     let is_meant = |detail: &AuthorizationDetail| {
         owns(rs, detail) && (detail.locations().is_empty() || detail.locations().contains(&rs.resource))
@@ -131,7 +131,7 @@ fn has_part(rs: &ResourceServer, scope: &Scope, details: &[AuthorizationDetail])
     scope.iter().any(|token| rs.scopes.contains(token)) || details.iter().any(is_meant)
 }
 
-/// The scopes asked for, each with one owner in the audience; or all that may be given and have one.
+/// The requested scopes, or all under the ceiling, each with exactly one owner in the audience.
 fn scope(ceiling: &Ceiling<'_>, wanted: &Wanted, audience: &[&ResourceServer]) -> Result<Scope, OAuthError> {
     let owners = |token: &ScopeToken| audience.iter().filter(|rs| rs.scopes.contains(token)).count();
     let candidates = wanted.scope.as_ref().unwrap_or(&ceiling.scope);
@@ -144,7 +144,7 @@ fn scope(ceiling: &Ceiling<'_>, wanted: &Wanted, audience: &[&ResourceServer]) -
                     format!("the scope {} belongs to no resource of this request", token.as_str()),
                 ));
             }
-            // RFC 9068 §3: nothing is issued that can be read in two ways.
+            // RFC 9068 §3: an ambiguous scope is not issued.
             2.. => {
                 return Err(OAuthError::new(
                     ErrorCode::InvalidTarget,
@@ -161,7 +161,7 @@ fn scope(ceiling: &Ceiling<'_>, wanted: &Wanted, audience: &[&ResourceServer]) -
     Ok(candidates.narrowed(|token| owners(token) == 1))
 }
 
-/// The details asked for, each with its place in the audience; or all that were granted and have one.
+/// The requested details, or all granted ones, each with its locations in the audience.
 fn details(
     ceiling: &Ceiling<'_>,
     wanted: &Wanted,
@@ -189,7 +189,7 @@ fn details(
     Ok(given)
 }
 
-/// An object that the client asks for must find every place that it names.
+/// A requested object: each of its locations must be in the audience.
 fn place_asked(
     detail: &AuthorizationDetail,
     audience: &[&ResourceServer],
@@ -215,9 +215,8 @@ fn place_asked(
     }
 }
 
-/// An object of the grant that the client did not ask for by itself is cut to the audience; nothing of it may be left.
-/// A place that is no resource server here, or whose resource server does not take the type, is a mistake of the
-/// issuer, and is said instead of dropped.
+/// A granted object that the client did not request: it is cut to the audience, possibly to nothing. An unknown
+/// location, or one whose resource server does not own the type, is the issuer's mistake and an error.
 fn place_granted(
     config: &Config,
     detail: &AuthorizationDetail,
@@ -239,7 +238,7 @@ fn place_granted(
     Ok((!places.is_empty()).then(|| detail.with_locations(places)))
 }
 
-/// Whether one of the audience owns the type; two are an error ([D25](crate::manual::decisions#d25)).
+/// Whether one member of the audience owns the type; two are an error ([D25](crate::manual::decisions#d25)).
 fn one_owner(detail: &AuthorizationDetail, audience: &[&ResourceServer]) -> Result<bool, OAuthError> {
     match audience.iter().filter(|rs| owns(rs, detail)).count() {
         0 => Ok(false),
@@ -267,8 +266,8 @@ fn refused_detail(rule: &'static str, detail: &AuthorizationDetail, why: &str) -
     OAuthError::new(ErrorCode::InvalidAuthorizationDetails, rule, text)
 }
 
-/// How the token looks: the client's choice among what all of the audience take, else the first of the first
-/// resource server that all take ([D27](crate::manual::decisions#d27)). Several audiences get one opaque token or none
+/// The format: the client's choice if the whole audience accepts it, else the first format of the first resource server
+/// that all accept ([D27](crate::manual::decisions#d27)). Several audiences get an opaque token or an error
 /// ([D20](crate::manual::decisions#d20)).
 fn format(client: &Client, audience: &[&ResourceServer]) -> Result<TokenFormat, OAuthError> {
     let all_take = |format: TokenFormat| audience.iter().all(|rs| rs.access_token_formats.contains(&format));

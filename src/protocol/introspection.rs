@@ -1,4 +1,4 @@
-//! What a resource server is told of a token (RFC 7662 §2.2, RFC 9701 §5): its own part, or `{"active":false}`.
+//! The part of a token that a resource server may see (RFC 7662 §2.2, RFC 9701 §5), or `{"active":false}`.
 
 use super::assertion::CLOCK_SKEW;
 use super::narrow::{self, Rules};
@@ -10,16 +10,16 @@ use crate::config::{Config, ResourceServer};
 pub struct View {
     /// `None`: exactly `{"active":false}`.
     pub active: Option<ActiveToken>,
-    /// Every rule that made the token inactive or withheld something, by its stable name, each once. For the record
-    /// and for `chancery explain`; never for the caller.
+    /// Names of the rules that made the token inactive or withheld something, each once. For the record, never for the
+    /// caller.
     pub rules: Vec<&'static str>,
 }
 
-/// What `rs` is told at `now` of the token with these `facts`; `None` is a token that nobody knows.
+/// The answer for `rs` at `now` about the token with these `facts`; `None` for an unknown token.
 ///
-/// Unknown, revoked, expired, not yet valid, meant for others and without a part for `rs` look alike from outside
-/// ([D5](crate::manual::decisions#d5)). An active token shows `rs` alone as its audience
-/// ([D21](crate::manual::decisions#d21)) and of the rest only what the configuration gives `rs`
+/// Tokens that are unknown, revoked, expired, not yet valid, for another audience, or without a part for `rs` give
+/// equal answers ([D5](crate::manual::decisions#d5)). An active token shows `rs` as its only audience
+/// ([D21](crate::manual::decisions#d21)) and otherwise only members that the configuration gives `rs`
 /// ([D22](crate::manual::decisions#d22)).
 pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, now: NumericDate) -> View {
     let Some(facts) = facts else {
@@ -32,7 +32,7 @@ pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, no
     }
     let active = narrow::grant(owners, rs, &facts.grant, &mut rules).map(|grant| ActiveToken {
         iat: facts.issued_at,
-        // Inactive without one.
+        // Without an end the token is inactive.
         exp: end.unwrap_or(facts.expires_at),
         nbf: facts.not_before,
         grant,
@@ -40,18 +40,18 @@ pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, no
     View { active, rules }
 }
 
-/// When the token ends by the configuration of today: a lifetime that was shortened since it was issued holds from the
-/// next answer on (RFC 9701 §9), and a client that was removed has no tokens (`None`). The signer allows no more.
+/// End of the token by the current configuration: a lifetime that was shortened since the issue applies from the next
+/// answer on (RFC 9701 §9), and a removed client has no tokens (`None`). The signer checks the same.
 fn end(config: &Config, facts: &TokenFacts) -> Option<NumericDate> {
     let lifetime = config.client(&facts.grant.client_id)?.access_token_lifetime.as_secs();
     let latest = facts.issued_at.0.saturating_add_unsigned(lifetime);
     Some(NumericDate(facts.expires_at.0.min(latest)))
 }
 
-/// All reasons why the token is not active for `rs` (RFC 7662 §4); every one is looked at, so that the record tells
-/// them all and no reason answers sooner than another.
+/// All reasons why the token is not active for `rs` (RFC 7662 §4). Every reason is evaluated, so that the record has
+/// them all and none answers sooner than another.
 fn inactive(rs: &ResourceServer, facts: &TokenFacts, end: Option<NumericDate>, now: NumericDate) -> Rules {
-    // Set back by more than clocks may differ, the clock says that the token is still to be issued.
+    // A clock that was set back by more than the skew shows the token as issued in the future.
     let unborn = facts.issued_at.0 > now.0.saturating_add(CLOCK_SKEW);
     let reasons = [
         (facts.revoked, "revoked"),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn each_resource_server_is_told_its_own_part_of_one_token() {
+    fn each_resource_server_sees_its_own_part_of_one_token() {
         let (payments, rules) = told("payments-api", |_| ());
         assert_eq!(
             payments,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_active_is_null_and_says_why_only_inside() {
+    fn an_inactive_token_is_null_and_its_reasons_stay_inside() {
         type Change = fn(&mut TokenFacts);
         let table: [(Change, &[&str]); 8] = [
             (|f| f.revoked = true, &["revoked"]),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_a_little_hurts_nobody() {
+    fn a_clock_that_was_set_back_within_the_skew_has_no_effect() {
         let (answer, _) = told("payments-api", |f| f.issued_at = NumericDate(NOW.0 + CLOCK_SKEW));
         assert_eq!(answer["iat"], NOW.0 + CLOCK_SKEW);
         let (answer, rules) = told("payments-api", |f| f.issued_at = NumericDate(NOW.0 + CLOCK_SKEW + 1));
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(answer, Value::Null);
         assert_eq!(rules, ["scope-withheld", "detail-type-withheld", "audience-without-grant"]);
         assert_ne!(told("payments-api", only_payments).0, Value::Null);
-        // What it owned is taken from its entry after the token was issued.
+        // The entry loses its scopes after the token was issued.
         let mut config = bank();
         let rs = server(&mut config, 0);
         rs.scopes.clear();
@@ -240,9 +240,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever row, caller and configuration meet: no scope, type, place or claim of somebody else is told.
+        /// For any row, caller and configuration: no scope, type, location or claim of another resource server is
+        /// shown.
         #[test]
-        fn nothing_of_another_resource_server_is_ever_told(
+        fn nothing_of_another_resource_server_is_ever_shown(
             caller in 0..2_usize,
             owned in proptest::sample::subsequence(vec!["payments:initiate", "payments:status", "sign:contracts"], 0..=3),
             claims in proptest::sample::subsequence(vec!["sub", "client_id", "acr", "amr", "auth_time", "given_name"], 0..=6),

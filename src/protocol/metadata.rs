@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_metadata_names_what_is_here_and_nothing_else() {
+    fn the_metadata_names_exactly_the_supported_features() {
         let methods = json!(["client_secret_basic", "client_secret_post"]);
         let expected = json!({
             "issuer": "https://as.bank.example",

@@ -16,8 +16,8 @@ pub(super) fn note(rules: &mut Rules, rule: &'static str) {
     }
 }
 
-/// `grant` as `rs` may see it; `None` where nothing of it is given to `rs` (invariant 5). Subject, client and origin stay:
-/// the signer needs them and shows the first two to a resource server whose entry names them.
+/// The part of `grant` that `rs` may see; `None` without any (invariant 5). Subject, client and origin stay: the signer
+/// needs them, and shows the first two to a resource server whose entry names them.
 pub(super) fn grant(config: &Config, rs: &ResourceServer, grant: &Grant, rules: &mut Rules) -> Option<Grant> {
     let scope = scope(rs, &grant.scope, rules);
     let authorization_details = details(config, rs, grant, rules);
@@ -43,9 +43,9 @@ fn scope(rs: &ResourceServer, granted: &Scope, rules: &mut Rules) -> Scope {
     narrowed
 }
 
-/// The details that are meant for `rs`: its own type, and its resource among the locations, which are cut to it.
-/// Without locations the type decides, if no other resource server of the audience owns it too: that could be so where the
-/// configuration has changed since the token was issued ([D25](crate::manual::decisions#d25)).
+/// The details for `rs`: its own type, and its resource among the locations, which are cut to it. Without locations the
+/// type decides, unless another resource server of the audience owns it too, after a change of the configuration
+/// ([D25](crate::manual::decisions#d25)).
 fn details(
     config: &Config,
     rs: &ResourceServer,
@@ -83,7 +83,7 @@ fn shared(config: &Config, rs: &ResourceServer, audience: &[Resource], detail: &
         .any(|other| other.authorization_details_types.contains(&detail.detail_type()))
 }
 
-/// Whether `rs` may see the claim `name`; a claim that exists and is withheld is noted.
+/// Whether `rs` may see the claim `name`; notes a claim that exists and is withheld.
 fn sees(rs: &ResourceServer, name: &str, exists: bool, withheld: &'static str, rules: &mut Rules) -> bool {
     let named = rs.claims.contains(name);
     if exists && !named {
@@ -92,7 +92,7 @@ fn sees(rs: &ResourceServer, name: &str, exists: bool, withheld: &'static str, r
     exists && named
 }
 
-/// How the resource owner signed in, as far as `rs` may see it.
+/// The authentication facts that `rs` may see.
 fn authentication(rs: &ResourceServer, all: &Authentication, rules: &mut Rules) -> Authentication {
     let mut own = Authentication::default();
     if sees(rs, "acr", all.acr.is_some(), "claim-withheld:acr", rules) {
@@ -107,7 +107,7 @@ fn authentication(rs: &ResourceServer, all: &Authentication, rules: &mut Rules) 
     own
 }
 
-/// The further claims that `rs` may see. All that are withheld have one rule: their names may tell what they hold.
+/// The further claims that `rs` may see. One rule covers all withheld ones, since a claim's name may reveal its value.
 fn extra(rs: &ResourceServer, all: &ExtraClaims, rules: &mut Rules) -> ExtraClaims {
     let own: ExtraClaims = all
         .iter()

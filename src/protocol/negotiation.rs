@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_grammar_is_malformed_wherever_it_stands() {
+    fn grammar_errors_are_malformed_at_every_position() {
         for bad in [
             "application",
             "application/",

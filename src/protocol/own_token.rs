@@ -38,7 +38,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_a_stranger_may_nest_does_not_decide_which_tokens_are_ours() {
+    fn the_nesting_limit_for_input_does_not_decide_which_tokens_are_known() {
         let mut config = bank();
         config.http.limits.json_depth = 1;
         let ours = TestKey::new(Algorithm::ES256);

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_escapes_controls_and_what_is_no_utf8_are_refused() {
+    fn invalid_escapes_controls_and_invalid_utf8_are_refused() {
         for body in [
             "a=%",
             "a=%4",
@@ -226,7 +226,7 @@ mod tests {
         }
 
         #[test]
-        fn a_form_written_by_others_comes_back(pairs in proptest::collection::btree_map("[a-z]{1,8}", ".{1,20}", 0..8)) {
+        fn forms_of_another_encoder_are_parsed(pairs in proptest::collection::btree_map("[a-z]{1,8}", ".{1,20}", 0..8)) {
             let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
             let form = Parameters::parse(body.as_bytes(), 10).unwrap();
             for (name, value) in &pairs {

@@ -1,4 +1,4 @@
-//! The token endpoint (RFC 6749 §4.4 and §5, RFC 7523 §2.1, RFC 8707, RFC 9396): the rule and the answer.
+//! The token endpoint (RFC 6749 §4.4 and §5, RFC 7523 §2.1, RFC 8707, RFC 9396): rules and answer.
 
 use super::assertion::Assertion;
 use super::error::{ErrorCode, OAuthError};
@@ -14,16 +14,16 @@ pub use super::request::{TokenRequest, Wanted};
 /// A token that may be issued; nothing is durable or signed yet.
 #[derive(Debug)]
 pub struct Issue {
-    /// The row to be written.
+    /// The row to write.
     pub facts: TokenFacts,
     /// Its lifetime, whole seconds: `expires_in`.
     pub lifetime: Duration,
-    /// Whether the scope is another than the one asked for, so that the answer must name it (RFC 6749 §5.1).
+    /// Whether the scope differs from the requested one, so that the answer must name it (RFC 6749 §5.1).
     pub scope_differs: bool,
 }
 
-/// Decides a request of a client that speaks for itself: `sub` is its own `client_id` (RFC 9068 §2.2), and nobody
-/// signed in.
+/// Decides a request of a client in its own right: `sub` is its `client_id` (RFC 9068 §2.2), without authentication
+/// facts.
 pub fn client_credentials(
     config: &Config,
     client: &Client,
@@ -39,7 +39,7 @@ pub fn client_credentials(
         details: None,
     };
     let given = grant::decide(&ceiling, client, wanted)?;
-    // A client_id is a shorter alphabet than a subject of the same length: this never fails.
+    // Every client_id is a valid subject: this never fails.
     let subject = client.client_id.as_str().parse::<Subject>().map_err(|e| {
         OAuthError::new(
             ErrorCode::UnauthorizedClient,
@@ -51,8 +51,8 @@ pub fn client_credentials(
     Ok(issue(client, wanted, given, grant, jti, now))
 }
 
-/// Decides a request that carries a grant of a front server. The assertion has been verified; whether its `jti` was
-/// used before is the state store's to say, in the transaction that writes the row.
+/// Decides a request with a verified assertion of a front server. The state store checks that its `jti` is unused, in
+/// the transaction that writes the row.
 pub fn jwt_bearer(
     config: &Config,
     client: &Client,
@@ -122,16 +122,16 @@ fn issue(
     Issue { facts, lifetime: Duration::from_secs(seconds), scope_differs }
 }
 
-/// The grant of an `at+jwt` as its audience may see it, by the rules that narrow an introspection. `None` without exactly one
-/// audience ([D20](crate::manual::decisions#d20)) that something is given for: a token that was decided here has one.
+/// The grant of an `at+jwt`, narrowed to its audience by the rules of introspection. `None` without exactly one
+/// audience ([D20](crate::manual::decisions#d20)) that has a part of the grant; a token decided here has one.
 pub fn at_jwt_grant(config: &Config, grant: &Grant) -> Option<Grant> {
     let [audience] = grant.audience.as_slice() else { return None };
-    // What was withheld is recorded where a resource server asks: at introspection.
+    // Withheld members are recorded at introspection.
     narrow::grant(config, config.resource_server_of(audience)?, grant, &mut Vec::new())
 }
 
-/// The answer (RFC 6749 §5.1): `scope` where it is not what was asked for, `authorization_details` as granted
-/// (RFC 9396 §7).
+/// The answer (RFC 6749 §5.1): `scope` if it differs from the requested one, `authorization_details` as granted (RFC
+/// 9396 §7).
 pub fn token_response(issue: &Issue, access_token: &str) -> Value {
     let mut answer = Map::new();
     answer.insert("access_token".to_owned(), json!(access_token));

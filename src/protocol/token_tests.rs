@@ -73,7 +73,7 @@ fn a_client_that_speaks_for_itself_is_the_subject_and_has_not_signed_in() {
 }
 
 #[test]
-fn the_scope_is_what_was_asked_or_all_that_concerns_the_audience() {
+fn the_scope_is_the_requested_one_or_everything_for_the_audience() {
     for (pairs, scope, places, differs) in [
         (&[][..], "payments:initiate payments:status sign:contracts", &[PAYMENTS, SIGNING][..], true),
         (&[("resource", SIGNING)], "sign:contracts", &[SIGNING], true),
@@ -294,7 +294,7 @@ fn a_grant_is_cut_to_the_resource_asked_for() {
 }
 
 #[test]
-fn locations_of_a_grant_are_cut_to_the_audience_and_unknown_ones_are_said() {
+fn locations_of_a_grant_are_cut_to_the_audience_and_unknown_ones_are_errors() {
     let details = |places: &[&str]| [("authorization_details", json!([located(payment(), places)]))];
     let mut shared = bank();
     server(&mut shared, 1).authorization_details_types = crate::claims::DetailType::ALL.into();
@@ -368,7 +368,7 @@ fn every_party_to_a_grant_limits_it() {
 }
 
 #[test]
-fn an_at_jwt_carries_only_what_its_audience_may_see() {
+fn an_at_jwt_holds_only_members_that_its_audience_may_see() {
     let mut config = bank();
     client(&mut config).access_token_format = Some(TokenFormat::AtJwt);
     assert_eq!(refusal(granted(&config, &[], &[])), ("invalid_target", "several-audiences"));
@@ -387,7 +387,7 @@ fn an_at_jwt_carries_only_what_its_audience_may_see() {
 }
 
 #[test]
-fn the_answer_names_what_was_granted() {
+fn the_answer_names_the_granted_scope_and_details() {
     let issue = own(&bank(), &[("scope", "payments:status")]).unwrap();
     let plain = json!({"access_token": "abc", "token_type": "Bearer", "expires_in": 300});
     assert_eq!(token_response(&issue, "abc"), plain);

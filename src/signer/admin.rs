@@ -1,5 +1,5 @@
-//! Commands of the operator on the same machine: `admin.sock` in the audit directory, for the signer's own user and
-//! root alone (peer credentials). Each act is recorded before it is done.
+//! Commands of operators on the same machine, over `admin.sock` in the audit directory: open to the signer's user and
+//! root (peer credentials). Each act is recorded before it is done.
 
 use super::record::{self, Identity};
 use super::release::Ticket;
@@ -17,70 +17,70 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// What an operator may ask a running signer.
+/// An operator's command to a running signer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum AdminAsk {
-    /// How the log stands. Shows no record, so it makes none.
+    /// Show the newest checkpoint. It shows no record, so it is not recorded.
     Status,
     /// Record an export, then make a checkpoint that covers it if one may be signed.
     Export {
-        /// Where to, for the record.
+        /// The target directory, for the record.
         directory: String,
     },
-    /// Make a checkpoint if one may be signed, then record a backup: a copy of the log up to this record holds the record
-    /// of the checkpoint too.
+    /// Make a checkpoint if one may be signed, then record a backup: a copy of the log up to this record includes the
+    /// record of the checkpoint.
     Backup {
-        /// Where to, for the record.
+        /// The target directory, for the record.
         directory: String,
     },
     /// Trust the time to which the clock was set.
     AcceptClock {
-        /// Why, for the record.
+        /// The reason, for the record.
         reason: String,
     },
 }
 
-/// What comes of it.
+/// The answer to a command.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum AdminAnswer {
-    /// The newest checkpoint; the published log holds all that it covers.
+    /// The newest checkpoint; the published log has everything that it covers.
     Checkpoint {
         /// The signed note.
         note: String,
-        /// Number of the record that was made of the act, if one was. The checkpoint covers that of an export unless none
-        /// may be signed yet.
+        /// Number of the record of the act, if it was recorded. The checkpoint covers the record of an export, unless
+        /// no checkpoint may be signed yet.
         sequence: Option<u64>,
     },
-    /// The clock's time is trusted.
+    /// The clock's time is trusted now.
     ClockAccepted {},
-    /// Why not.
+    /// The command failed.
     Failed {
         /// For the operator.
         reason: String,
     },
 }
 
-/// Why no signer answers.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// None listens: it is stopped.
+    /// No signer listens.
     #[error("no signer is running")]
     Stopped,
-    /// This account may not reach the socket.
+    /// This account has no access to the socket.
     #[error("this account may not reach the signer's socket")]
     Denied,
-    /// It listens, and says nothing.
+    /// The signer listens, but does not answer.
     #[error(
         "the signer runs and has not answered in {seconds} s: its process is stopped, or waits for the disk of its log; \
          look at its log lines and at /readyz"
     )]
     Silent {
-        /// For how long it was waited for.
+        /// Time waited.
         seconds: u64,
     },
-    /// It does not answer as it should.
+    /// A broken connection or a malformed answer.
     #[error("the signer's admin socket: {0}")]
     Broken(#[from] FrameError),
 }
@@ -95,7 +95,7 @@ impl AdminError {
         }
     }
 
-    /// Of sysexits(3).
+    /// The exit status (sysexits(3)).
     pub const fn exit_status(&self) -> u8 {
         match self {
             Self::Denied => 77,
@@ -104,7 +104,7 @@ impl AdminError {
     }
 }
 
-/// Where the socket lies.
+/// Path of the socket.
 fn path(config: &Config) -> PathBuf {
     config.audit.directory.join("admin.sock")
 }
@@ -119,7 +119,7 @@ pub fn listen(config: &Config, service: &Arc<Service>, identity: Identity) -> st
                 stream.map_err(FrameError::from).and_then(|stream| answer(&stream, &service, &identity));
             if let Err(error) = answered {
                 tracing::warn!(%error, "an administrative command failed");
-                // Without file descriptors the next try fails at once as well.
+                // Without file descriptors the next accept(2) fails at once as well.
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
@@ -147,7 +147,7 @@ fn answer(stream: &UnixStream, service: &Weak<Service>, identity: &Identity) -> 
     frame::write_one(stream, &answer)
 }
 
-/// Does one act: durable record first.
+/// Executes one act, after its record is durable.
 fn act(
     log: &Log<Ticket>,
     ask: &AdminAsk,
@@ -176,7 +176,7 @@ pub(super) fn newest(log: &Log<Ticket>) -> Result<Arc<Published>, String> {
     log.newest().ok_or_else(|| "the log has no checkpoint".to_owned())
 }
 
-/// Records an export; then a checkpoint, which covers the record unless none may be signed yet.
+/// Records an export; then makes a checkpoint, which covers the record unless none may be signed yet.
 pub(super) fn record_export(
     log: &Log<Ticket>,
     reason: &str,
@@ -187,7 +187,7 @@ pub(super) fn record_export(
     Ok((covering(log)?, sequence))
 }
 
-/// Records that records were copied; the number of the record.
+/// Records a copy; returns the number of the record.
 fn record_copy(
     log: &Log<Ticket>,
     event: Event,
@@ -199,7 +199,7 @@ fn record_copy(
     Ok(log.record(entry).map_err(|e| e.to_string())?.sequence())
 }
 
-/// A checkpoint over all that was recorded before, or the newest where none may be signed yet.
+/// A checkpoint over all earlier records, or the newest one if none may be signed yet.
 fn covering(log: &Log<Ticket>) -> Result<Arc<Published>, String> {
     match log.checkpoint() {
         Err(LogError::Unconfirmed) => newest(log),
@@ -207,12 +207,12 @@ fn covering(log: &Log<Ticket>) -> Result<Arc<Published>, String> {
     }
 }
 
-/// Asks the running signer.
+/// Sends a command to the running signer.
 pub fn ask_admin(config: &Config, ask: &AdminAsk) -> Result<AdminAnswer, AdminError> {
     let stream = UnixStream::connect(path(config)).map_err(AdminError::of_connect)?;
     let patience = match ask {
         AdminAsk::Status => Duration::from_secs(5),
-        // A record, and perhaps a checkpoint of a slow token.
+        // Time for a record, and for a checkpoint from a slow token.
         _ => Duration::from_secs(60),
     };
     stream.set_read_timeout(Some(patience)).map_err(FrameError::from)?;

@@ -1,6 +1,6 @@
-//! From an ask to its answer: the rules, what is signed, what is recorded, and what is said when it cannot be done.
+//! Processes one ask: rules, signature, record, answer.
 //!
-//! Whatever fails before the record leaves nothing behind but an answer that says so.
+//! A failure before the record leaves nothing behind but the answer that reports it.
 
 use super::connection::Connection;
 use super::content::{AccessTokenClaims, Introspection, IntrospectionClaims, SigningInput};
@@ -20,27 +20,27 @@ use crate::hsm::{SignError, VerifiedSignature};
 use crate::jose::base64url;
 use std::sync::Arc;
 
-/// Bytes that the log must have room for to be called ready: with less left some answers are refused already.
+/// Free bytes of the log below which readiness fails: some answers are refused then.
 const LARGE_ANSWER: u64 = 32 * 1024;
 
-/// What was appended to the log, if anything was.
+/// The entry appended to the log, if any.
 pub(super) type Appended<'s> = Option<Queued<'s, Ticket>>;
 
-/// How far an ask comes without the token.
+/// State of an ask before the token is called.
 #[expect(
     clippy::large_enum_variant,
     reason = "it is moved once; a box would cost an allocation for each signature"
 )]
 pub(super) enum Step<'s> {
-    /// To its end.
+    /// Finished.
     Done(Appended<'s>),
-    /// To its signature.
+    /// Needs a signature.
     Sign(Unsigned<'s>),
-    /// To a proof that every key signs.
+    /// Needs a signature by every key.
     SelfTest,
 }
 
-/// Waits for nothing but its signature; the log has room for it.
+/// An answer that needs its signature; its space in the log is reserved.
 pub(super) struct Unsigned<'s> {
     key: &'s SigningKey,
     input: SigningInput,
@@ -48,7 +48,7 @@ pub(super) struct Unsigned<'s> {
     room: Room,
 }
 
-/// Signed, and waits for its record.
+/// A signed answer that needs its record.
 pub(super) struct Signed {
     room: Room,
     entry: Entry,
@@ -60,12 +60,12 @@ impl<'s> Unsigned<'s> {
         self.key
     }
 
-    /// What is signed.
+    /// The bytes to sign.
     pub(super) fn input(&self) -> &[u8] {
         self.input.as_bytes()
     }
 
-    /// With its signature, which was verified.
+    /// Adds the verified signature.
     pub(super) fn seal(self, signature: Result<VerifiedSignature, SignError>) -> Result<Signed, NotDone> {
         let sealed = Sealed::jws(self.input, &signature?);
         let entry = self.prepared.with_jws(&sealed)?;
@@ -73,21 +73,21 @@ impl<'s> Unsigned<'s> {
     }
 }
 
-/// Why an ask is not done.
+/// Why an ask failed.
 pub(super) enum NotDone {
-    /// A rule is broken: the gateway has a defect or is not itself.
+    /// It breaks a rule: the gateway has a defect or an attacker controls it.
     Broken(Broken),
-    /// No room in the log; nothing was signed.
+    /// The log is full; nothing was signed.
     Full(Full),
     /// The token did not sign.
     Token(SignError),
-    /// A record that cannot be made.
+    /// The record could not be made.
     Record(RecordError),
-    /// The configuration names no key for this.
+    /// The configuration has no key for it.
     NoKey,
-    /// The log took nothing.
+    /// The log accepted nothing.
     Log(AppendError),
-    /// The system's clock is in doubt: nothing that ends at a time is signed.
+    /// The system's clock is in doubt: nothing with an expiry is signed.
     Clock(InDoubt),
     /// The gateway's configuration changes too often for the log.
     TooOften(TooOften),
@@ -116,7 +116,7 @@ impl From<serde_json::Error> for NotDone {
     }
 }
 
-/// One ask that is being done.
+/// One ask in progress.
 pub(super) struct Act<'s, 'r> {
     shared: &'s Shared,
     connection: &'r Arc<Connection>,
@@ -125,7 +125,7 @@ pub(super) struct Act<'s, 'r> {
 }
 
 impl<'s, 'r> Act<'s, 'r> {
-    /// What came over this connection.
+    /// For a request on this connection.
     pub(super) const fn new(
         shared: &'s Shared,
         connection: &'r Arc<Connection>,
@@ -134,7 +134,7 @@ impl<'s, 'r> Act<'s, 'r> {
         Self { shared, connection, number: request.number, ask: &request.ask }
     }
 
-    /// As far as it comes without the token.
+    /// Processes the ask up to the token.
     pub(super) fn begin(&self) -> Step<'s> {
         let begun = match self.ask {
             Ask::Introspection(ask) => self.introspection(ask),
@@ -147,14 +147,14 @@ impl<'s, 'r> Act<'s, 'r> {
         begun.unwrap_or_else(|why| Step::Done(self.tell(why)))
     }
 
-    /// The rest of what was to be signed.
+    /// Finishes a signed ask.
     pub(super) fn finish(&self, signed: Result<Signed, NotDone>) -> Appended<'s> {
         let appended = signed
             .and_then(|Signed { room, entry, sealed }| self.append(room, entry, Reply::Release(sealed)));
         appended.unwrap_or_else(|why| self.tell(why))
     }
 
-    /// The rest of a self-test.
+    /// Finishes a self-test.
     pub(super) fn tested(&self, signed: Result<(), SignError>) -> Appended<'s> {
         match signed {
             Ok(()) => {
@@ -210,7 +210,7 @@ impl<'s, 'r> Act<'s, 'r> {
         input: SigningInput,
         prepared: Prepared,
     ) -> Result<Step<'s>, NotDone> {
-        // The longest signature (RSA-4096) in base64url and its dot.
+        // The longest signature (RSA-4096) in base64url, and the dot.
         let room = self.shared.log.reserve(prepared.room(input.as_bytes().len() + 684))?;
         Ok(Step::Sign(Unsigned { key, input, prepared, room }))
     }
@@ -251,8 +251,7 @@ impl<'s, 'r> Act<'s, 'r> {
     }
 
     fn self_test(&self) -> Result<Step<'s>, NotDone> {
-        // A log that takes no answer, and a clock that nothing can be decided by, make the service unready as much as a
-        // token that signs nothing.
+        // A full log and a clock in doubt make the service unready, as does a token that signs nothing.
         drop(self.shared.log.reserve(LARGE_ANSWER)?);
         self.now()?;
         Ok(Step::SelfTest)
@@ -266,7 +265,7 @@ impl<'s, 'r> Act<'s, 'r> {
         self.connection.answer(self.number, outcome);
     }
 
-    /// Answers what was not done, records it where it matters, and ends the process where only that helps.
+    /// Answers a failed ask, records it if it matters, and ends the process if only that helps.
     fn tell(&self, why: NotDone) -> Appended<'s> {
         let unavailable = |reason: String| Outcome::Unavailable { reason };
         match why {
@@ -287,7 +286,7 @@ impl<'s, 'r> Act<'s, 'r> {
                 self.say(unavailable(error.to_string()));
                 None
             }
-            // The signer's own watch tells and records it, once.
+            // The signer's clock watch logs and records it once.
             NotDone::Clock(doubt) => {
                 self.say(unavailable(doubt.to_string()));
                 None

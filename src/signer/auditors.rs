@@ -1,12 +1,13 @@
-//! Exports for auditors: a socket of their own outside the private audit directory. It knows no ask of an operator.
+//! Exports for auditors, over a socket of their own outside the private audit directory, without any command of an
+//! operator.
 //!
-//! Two parties must agree that a caller is an auditor: the kernel, which judges the calling process by the modes of the
-//! socket's directory, and the signer, which judges the account by the account database. An export is recorded with that
-//! account, covered by a checkpoint, and then sent: the records as they are published, never a payload. The auditor's
-//! own process builds the bundle, so that the signer opens no file that an auditor names.
+//! Two checks decide that a caller is an auditor: the kernel checks the calling process by the modes of the socket's
+//! directory, and the signer checks the account by the account database. An export is recorded with that account,
+//! covered by a checkpoint, and then sent: the records as published, never a payload. The auditor's own process builds
+//! the bundle, so the signer opens no file that an auditor names.
 //!
-//! What one auditor costs is bounded: connections, the time of each, and exports in an hour, since each export adds a
-//! record and signs a checkpoint.
+//! The cost of auditors is bounded: connections, time of each, and exports in an hour, since each export adds a record
+//! and signs a checkpoint.
 
 use super::admin::{AdminError, newest, record_export};
 use super::bounds::{Budget, EXPORTS, EXPORTS_OF_ONE, Within};
@@ -27,42 +28,42 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Connections at once, of all auditors and of one account: an export and a look at the status beside it.
+/// Open connections, of all auditors and of one account: an export and a status request at once.
 const CONNECTIONS: usize = 8;
 const CONNECTIONS_OF_ONE: usize = 2;
-/// Between two connections: at most 50 in a second are looked at.
+/// Pause between two connections: at most 50 in a second are accepted.
 const PACE: Duration = Duration::from_millis(20);
-/// To say what is asked, and to take an answer.
+/// Time to send an ask, and to read an answer.
 const ASK_TIME: Duration = Duration::from_secs(5);
-/// To take 256 records.
+/// Time to read 256 records.
 const BUNDLE_TIME: Duration = Duration::from_secs(30);
-/// The longest ask, with its length before it.
+/// Bytes of the longest ask, with its length prefix.
 const ASK_BYTES: u64 = 64;
-/// Refused accounts are logged once in this time.
+/// Refused accounts are logged at most once in this time.
 const TELL: Duration = Duration::from_secs(60);
 
-/// What an auditor may ask a running signer. It names nothing: no file, no text for a record.
+/// An auditor's request, without any name or text.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum AuditorAsk {
-    /// How the log stands. Shows no record, so it makes none.
+    /// Show the newest checkpoint. It shows no record, so it is not recorded.
     Status,
-    /// Record an export, and send all records under a checkpoint that covers it if one may be signed.
+    /// Record an export, and send all records under a checkpoint that covers it, if one may be signed.
     Export,
 }
 
-/// What comes of it.
+/// The answer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum AuditorAnswer {
-    /// The newest checkpoint. After an export the records that it covers follow, each after its length in two bytes,
+    /// The newest checkpoint. After an export the covered records follow, each after its length in two bytes,
     /// big-endian, as in the entry bundles of C2SP `tlog-tiles`.
     Checkpoint {
         /// The signed note.
         note: String,
         /// Verifier keys of the log.
         log_keys: Vec<String>,
-        /// Number of the record that was made of the export.
+        /// Number of the record of the export.
         sequence: Option<u64>,
     },
     /// The account is no auditor.
@@ -70,12 +71,12 @@ pub enum AuditorAnswer {
         /// For the auditor.
         reason: String,
     },
-    /// Not now.
+    /// Temporary.
     Later {
         /// For the auditor.
         reason: String,
     },
-    /// The signer cannot.
+    /// The signer failed.
     Failed {
         /// For the auditor.
         reason: String,
@@ -103,7 +104,7 @@ pub fn listen_for_auditors(
         told: Mutex::default(),
     });
     std::thread::Builder::new().name("auditors".to_owned()).spawn(move || {
-        // Behind the threads that sign, and so are those that it starts.
+        // At a lower priority than the signing threads; its own threads inherit it.
         let _ = rustix::process::nice(10);
         for stream in listener.incoming() {
             if let Err(error) = stream.map_err(FrameError::from).and_then(|stream| desk.accept(stream)) {
@@ -124,17 +125,17 @@ struct Desk {
     /// Accounts of the open connections.
     open: Mutex<Vec<u32>>,
     exports: Mutex<Budget>,
-    /// When a refused account was logged last.
+    /// When a refused account was last logged.
     told: Mutex<Option<u64>>,
 }
 
-/// The place of one open connection.
-struct Place {
+/// One open connection, counted until it is dropped.
+struct OpenConnection {
     desk: Arc<Desk>,
     uid: u32,
 }
 
-impl Drop for Place {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         let mut open = self.desk.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = open.iter().position(|uid| *uid == self.uid) {
@@ -147,11 +148,11 @@ impl Desk {
     /// Answers on a thread of its own: account databases and auditors may be slow.
     fn accept(self: &Arc<Self>, stream: UnixStream) -> Result<(), FrameError> {
         let uid = getsockopt(&stream, PeerCredentials).map_err(io::Error::from)?.uid();
-        let Some(place) = self.place(uid) else {
+        let Some(place) = self.admit(uid) else {
             let reason = format!(
                 "expected at most {CONNECTIONS_OF_ONE} commands of one account at once and {CONNECTIONS} of all, found more"
             );
-            // As much as this fits into the socket's buffer.
+            // The answer fits into the socket's buffer.
             stream.set_nonblocking(true)?;
             return frame::write_one(&stream, &AuditorAnswer::Later { reason });
         };
@@ -163,18 +164,18 @@ impl Desk {
         Ok(())
     }
 
-    fn place(self: &Arc<Self>, uid: u32) -> Option<Place> {
+    fn admit(self: &Arc<Self>, uid: u32) -> Option<OpenConnection> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let own = open.iter().filter(|other| **other == uid).count();
         if open.len() >= CONNECTIONS || own >= CONNECTIONS_OF_ONE {
             return None;
         }
         open.push(uid);
-        Some(Place { desk: Arc::clone(self), uid })
+        Some(OpenConnection { desk: Arc::clone(self), uid })
     }
 
     fn serve(&self, stream: &UnixStream, uid: u32) -> Result<(), FrameError> {
-        // Read also where the answer is no: a socket that closes on unread bytes takes its answer with it.
+        // Read even before a refusal: a socket that is closed with unread bytes loses its answer.
         let ask = frame::read_one(Within::of(stream, ASK_TIME).take(ASK_BYTES))?;
         let answer = self.account(uid).and_then(|account| match ask {
             AuditorAsk::Status => self.status().map(|answer| (answer, 0)),
@@ -189,7 +190,7 @@ impl Desk {
         }
     }
 
-    /// The account as records name it, if it is an auditor's.
+    /// The account's name for records, if it is an auditor's.
     fn account(&self, uid: u32) -> Result<String, AuditorAnswer> {
         let (group, failed) = (&self.auditors.group, |reason| AuditorAnswer::Failed { reason });
         if let Some(problem) = check_auditors(&self.auditors).first() {
@@ -229,7 +230,7 @@ impl Desk {
         self.checkpoint(&newest.note, None)
     }
 
-    /// Durable record first. The answer, and how many records follow it.
+    /// Records the export durably first. The answer, and the number of records that follow it.
     fn export(&self, uid: u32, account: &str) -> Result<(AuditorAnswer, u64), AuditorAnswer> {
         let service = self.service()?;
         let mut exports = self.exports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -259,7 +260,7 @@ impl Desk {
         self.service.upgrade().ok_or_else(stopping)
     }
 
-    /// Sends the first `records` of the published log.
+    /// Sends the first `records` records of the published log.
     fn send(&self, records: u64, stream: &UnixStream) -> Result<(), FrameError> {
         let published = TileReader::open(self.config.audit.directory.join("published"));
         for index in 0..records.div_ceil(WIDTH) {
@@ -272,7 +273,7 @@ impl Desk {
     }
 }
 
-/// Asks the running signer over the auditors' socket. What follows the answer comes from the reader.
+/// Sends a request to the running signer over the auditors' socket. The reader gives the bytes after the answer.
 pub fn ask_auditor(
     auditors: &Auditors,
     ask: &AuditorAsk,
@@ -281,7 +282,7 @@ pub fn ask_auditor(
     stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(FrameError::from)?;
     let asked = frame::write_one(&stream, ask);
     let mut stream = BufReader::new(stream);
-    // A signer without a free place answers before it was asked, and closes.
+    // A signer at its limit of connections answers before it reads, and closes.
     match frame::read_one(&mut stream) {
         Ok(answer) => Ok((answer, stream)),
         Err(error) => Err(asked.err().unwrap_or(error).into()),

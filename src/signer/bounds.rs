@@ -1,4 +1,4 @@
-//! What one auditor may cost: exports in an hour, and one deadline over many reads and writes.
+//! Limits for auditors: exports in an hour, and one deadline over many reads and writes.
 
 use crate::clock;
 use std::collections::VecDeque;
@@ -11,18 +11,18 @@ pub(super) const EXPORTS: usize = 60;
 pub(super) const EXPORTS_OF_ONE: usize = 12;
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Exports of the last hour: when, and by which account.
+/// Exports of the last hour, with time and account.
 #[derive(Default)]
 pub(super) struct Budget(VecDeque<(u64, u32)>);
 
 impl Budget {
-    /// Takes one export of `uid` from what is left at `now` (monotonic nanoseconds), or says after which time there is one.
+    /// Counts one export of `uid` at `now` (monotonic nanoseconds), or returns the time until the next one is allowed.
     pub(super) fn take(&mut self, uid: u32, now: u64) -> Result<(), Duration> {
         let age = |made: u64| Duration::from_nanos(now.saturating_sub(made));
         while self.0.front().is_some_and(|(made, _)| age(*made) >= HOUR) {
             self.0.pop_front();
         }
-        // There is room again once the export that used the last of it is an hour old.
+        // The limit is free again one hour after the export that reached it.
         let own = self.0.iter().rev().filter(|(_, other)| *other == uid).nth(EXPORTS_OF_ONE - 1);
         let all = self.0.iter().rev().nth(EXPORTS - 1);
         if let Some((made, _)) = own.into_iter().chain(all).max() {
@@ -33,8 +33,7 @@ impl Budget {
     }
 }
 
-/// A stream whose reads and writes together have one deadline: a caller that sends or takes a byte now and then holds
-/// its place no longer.
+/// A stream whose reads and writes share one deadline, so that a caller cannot extend it byte by byte.
 pub(super) struct Within<'a> {
     stream: &'a UnixStream,
     began: u64,
@@ -103,7 +102,7 @@ mod tests {
     #[test]
     fn a_deadline_holds_over_all_reads_and_writes_together() {
         let (here, mut there) = UnixStream::pair().unwrap();
-        // A byte now and then would keep a timeout of each single read from ending.
+        // Single bytes would restart a timeout for each read.
         let trickle = std::thread::spawn(move || {
             while there.write_all(b"x").is_ok() {
                 std::thread::sleep(Duration::from_millis(5));
@@ -114,7 +113,7 @@ mod tests {
         assert!(matches!(ended.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{ended}");
         drop(here);
         trickle.join().unwrap();
-        // Nor does one that takes nothing hold a place for ever.
+        // A caller that reads nothing is cut off too.
         let (here, _there) = UnixStream::pair().unwrap();
         let ended = Within::of(&here, Duration::from_millis(200)).write_all(&all).unwrap_err();
         assert!(matches!(ended.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{ended}");

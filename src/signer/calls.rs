@@ -1,5 +1,5 @@
-//! Calls into the PKCS#11 module that have not returned: no thread can be cancelled inside one, so a process in which
-//! one hangs can only be ended. Until then the call costs its own ask: the others of its round go to other threads.
+//! Calls into the PKCS#11 module that have not returned. A call cannot be cancelled; only the end of the process ends
+//! it. Until then it blocks its own ask alone: other threads take over the other asks of its round.
 
 use super::round::Round;
 use crate::clock;
@@ -7,21 +7,21 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often calls are looked at.
+/// How often running calls are checked.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A call that takes longer keeps no other ask waiting. Rounds of several asks are made where a call takes 5 ms at most
-/// ([`super::pace::Pace::round`]).
+/// Time after which a call's other asks go to other threads. Rounds of several asks are made where a call takes 5 ms at
+/// most ([`super::pace::Pace::round`]).
 const LATE: Duration = LOOK;
 
-/// All calls of this process. Clones watch the same calls.
+/// All calls of this process. Clones share them.
 #[derive(Clone)]
 pub struct Calls {
     callers: Arc<Mutex<Vec<Caller>>>,
     deadline: Duration,
 }
 
-/// One caller: a thread that makes one call at a time.
+/// One thread, which makes one call at a time.
 #[derive(Clone)]
 pub(super) struct Caller {
     state: Arc<Mutex<State>>,
@@ -34,38 +34,38 @@ struct State {
     asks: Beside,
 }
 
-/// The asks of the caller's round that are not finished.
+/// The unfinished asks of the thread's round.
 #[derive(Default)]
 enum Beside {
-    /// There is at most one, which its thread finishes.
+    /// At most one, which its thread finishes.
     #[default]
     Alone,
     /// Several, which their thread finishes unless a call is late.
     Round(Round),
-    /// A call was late: all but the one with this place were handed to other threads.
+    /// A call was late: all asks but the one at this index were handed over.
     HandedOver(usize),
 }
 
-/// What a thread may finish: what is not here is another thread's, for good.
+/// The asks that a thread may finish; the others belong to other threads for good.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Claimed {
-    /// All that it asked for.
+    /// All requested ones.
     All,
-    /// The one with this place alone. The rest of its round is handed over.
+    /// The ask at this index alone. The rest of its round was handed over.
     Only(usize),
 }
 
-/// A call that has begun.
+/// A running call.
 struct Running {
     doing: Doing,
     began: u64,
-    /// In monotonic nanoseconds, the time by which it must return.
+    /// Its deadline in monotonic nanoseconds.
     due: u64,
-    /// The place of the ask that it is made for, among those of the round that are not finished.
+    /// Index of its ask among the unfinished ones of the round.
     ask: usize,
 }
 
-/// What a caller does, for the operator.
+/// Description of a call, for the operator.
 #[derive(Clone)]
 pub(super) struct Doing {
     functions: &'static str,
@@ -73,12 +73,12 @@ pub(super) struct Doing {
 }
 
 impl Doing {
-    /// One of these functions.
+    /// A call of one of these functions.
     pub(super) const fn call(functions: &'static str) -> Self {
         Self { functions, key: None }
     }
 
-    /// With a key.
+    /// A call with a key.
     pub(super) fn with(functions: &'static str, label: &Arc<str>) -> Self {
         Self { functions, key: Some(Arc::clone(label)) }
     }
@@ -97,8 +97,8 @@ impl fmt::Display for Doing {
 }
 
 impl Calls {
-    /// Each call has `deadline` to return. One that does not is told to `hung`, once, on a thread of its own: it may end
-    /// the process.
+    /// Each call has `deadline` to return. `hung` is called once, on a thread of its own, for the first that does not;
+    /// it may end the process.
     pub fn watch(deadline: Duration, hung: impl FnOnce(String) + Send + 'static) -> std::io::Result<Self> {
         let calls = Self { callers: Arc::default(), deadline };
         let watched = calls.clone();
@@ -115,14 +115,14 @@ impl Calls {
         Ok(calls)
     }
 
-    /// Another caller.
+    /// Adds a thread.
     pub(super) fn caller(&self) -> Caller {
         let caller = Caller { state: Arc::default(), deadline: self.deadline };
         self.callers().push(caller.clone());
         caller
     }
 
-    /// Hands the asks that wait beside a late call to other threads.
+    /// Hands the asks beside a late call to other threads.
     fn hand_over(&self) {
         let now = clock::monotonic_nanos();
         for caller in self.callers().iter() {
@@ -130,12 +130,12 @@ impl Calls {
         }
     }
 
-    /// Whether a call is over its time.
+    /// Whether a call is past its deadline.
     pub fn hang(&self) -> bool {
         !self.hung().is_empty()
     }
 
-    /// The calls that are over their time.
+    /// The calls past their deadline.
     pub(super) fn hung(&self) -> Vec<String> {
         let now = clock::monotonic_nanos();
         let callers = self.callers();
@@ -160,24 +160,24 @@ impl Running {
 }
 
 impl Caller {
-    /// Does `work`, which calls into the module; it has `deadlines` times the deadline of one call.
+    /// Does `work`, which calls into the module; its deadline is `deadlines` times that of one call.
     pub(super) fn run<T>(&self, deadlines: u32, doing: Doing, work: impl FnOnce() -> T) -> T {
         self.call(deadlines, doing, 0, work).0
     }
 
-    /// From here on these asks are this thread's as long as its calls return in time, and it finishes only what
-    /// [`Self::claim`] gives it.
+    /// Starts a round: this thread owns the asks while its calls return in time, and finishes only those that
+    /// [`Self::claim`] returns.
     pub(super) fn begin(&self, round: Round) {
         self.state().asks = Beside::Round(round);
     }
 
-    /// As [`Self::run`], with one deadline, for the ask with this place among those of the round that are not finished;
-    /// and whether the others were handed over.
+    /// As [`Self::run`], with one deadline, for the ask at this index among the unfinished ones of the round; returns
+    /// also whether the others were handed over.
     pub(super) fn run_for<T>(&self, ask: usize, doing: Doing, work: impl FnOnce() -> T) -> (T, bool) {
         self.call(1, doing, ask, work)
     }
 
-    /// Takes the next asks of the round to finish them: from here on no other thread gets them.
+    /// Claims the next asks of the round for finishing: they cannot be handed over any more.
     pub(super) fn claim(&self, asks: usize) -> Claimed {
         let mut state = self.state();
         match &mut state.asks {
@@ -215,7 +215,7 @@ impl Caller {
             return;
         }
         let (ask, doing) = (*ask, doing.clone());
-        // Point of no return: what this thread still makes of the others is dropped.
+        // Point of no return: results of this thread for the other asks are dropped.
         let Beside::Round(round) = std::mem::replace(asks, Beside::HandedOver(ask)) else { return };
         drop(state);
         let others = round.hand_over(ask);
@@ -230,23 +230,23 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::super::connection::{Connection, Share};
-    use super::super::inbox::{Asks, Found, Inbox, Patience};
+    use super::super::inbox::{Asks, Inbox, TakeMode, Taken};
     use super::*;
     use crate::door::frame;
     use std::os::unix::net::UnixStream;
     use std::sync::mpsc;
 
-    /// Asks of one gateway that one thread has taken, and the inbox where they came.
+    /// Asks of one gateway that one thread has taken, and their inbox.
     fn taken(asks: u64) -> (Arc<Inbox>, Asks, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let inbox = Arc::new(Inbox::new().unwrap());
         drop(inbox.add(&Connection::new(ours, 0).unwrap()).unwrap());
         let all = Share { most: 100, threads: 1 };
-        let take = || match inbox.take(Patience::Wait, all) {
-            Found::Asks(asks) => asks,
+        let take = || match inbox.take(TakeMode::Block, all) {
+            Taken::Asks(asks) => asks,
             _ => panic!("no asks"),
         };
-        // The first tells how long asks are.
+        // The first ask sets the mean length.
         frame::write_one(&theirs, &0_u64).unwrap();
         drop(take());
         let mut bytes = Vec::new();
@@ -258,8 +258,8 @@ mod tests {
     }
 
     fn handed(inbox: &Inbox) -> Vec<u64> {
-        std::iter::from_fn(|| match inbox.take(Patience::Look, Share { most: 1, threads: 1 }) {
-            Found::Asks(asks) => {
+        std::iter::from_fn(|| match inbox.take(TakeMode::Poll, Share { most: 1, threads: 1 }) {
+            Taken::Asks(asks) => {
                 assert_eq!(asks.iter().count(), 1, "each goes alone");
                 asks.iter().next().map(|ask| serde_json::from_slice(ask).unwrap())
             }
@@ -293,22 +293,22 @@ mod tests {
         });
         assert_eq!((signed, alone, others), (9, true, vec![1, 3, 4]));
         assert_eq!(caller.claim(2), Claimed::Only(1));
-        // That was all of this round: the next is whole again.
+        // The next round starts with all its asks.
         assert_eq!(caller.run_for(0, SIGN, || ()), ((), false));
         assert_eq!(caller.claim(1), Claimed::All);
         assert!(handed(&inbox).is_empty());
     }
 
     #[test]
-    fn what_is_handed_over_is_taken_before_the_end() {
+    fn handed_over_asks_are_taken_before_the_end() {
         let (inbox, asks, _gateway) = taken(3);
         inbox.close();
         assert_eq!(Round::new(asks, vec![0, 1, 2], Arc::clone(&inbox)).hand_over(0), 2);
         let mut found = Vec::new();
         loop {
-            match inbox.take(Patience::Wait, Share { most: 1, threads: 1 }) {
-                Found::Asks(asks) => found.extend(asks.iter().map(<[u8]>::to_vec)),
-                Found::End => break,
+            match inbox.take(TakeMode::Block, Share { most: 1, threads: 1 }) {
+                Taken::Asks(asks) => found.extend(asks.iter().map(<[u8]>::to_vec)),
+                Taken::End => break,
                 _ => panic!("neither an ask nor the end"),
             }
         }

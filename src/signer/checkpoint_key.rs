@@ -1,4 +1,4 @@
-//! The key that signs checkpoints, and the list of those that ever did (invariant 7).
+//! The keys that sign checkpoints, and the register of all that ever did (invariant 7).
 
 use super::calls::{Caller, Doing};
 use super::keyring::{Keyring, KeyringError};
@@ -11,13 +11,13 @@ use crate::durable;
 use crate::hsm::{Hsm, Key, SignError};
 use std::path::{Path, PathBuf};
 
-/// Verifier keys of the log, one on each line, beside the published log: every key that ever signed a checkpoint.
-/// Auditors pin it; a copy is no secret.
+/// Path of the register: verifier keys of the log, one on each line, beside the published log. Auditors pin it; it is
+/// no secret.
 pub fn log_keys_path(config: &Config) -> PathBuf {
     config.audit.directory.join("published").join("log-keys")
 }
 
-/// Reads [`log_keys_path`]; none when there is no file.
+/// Reads [`log_keys_path`]; empty without a file.
 pub fn read_log_keys(path: &Path) -> Result<Vec<VerifierKey>, StartError> {
     let wrong = |reason: String| StartError::Register { path: path.to_owned(), reason };
     match std::fs::read_to_string(path) {
@@ -27,12 +27,12 @@ pub fn read_log_keys(path: &Path) -> Result<Vec<VerifierKey>, StartError> {
     }
 }
 
-/// The generations of the checkpoint key that the token holds, newest first. Each signs every checkpoint: so a gateway
-/// or auditor who believes an earlier one learns of the newest from a checkpoint that both signed.
+/// The generations of the checkpoint key in the token, newest first. Each signs every checkpoint, so gateways and
+/// auditors that pin an earlier one learn the newest from a checkpoint signed by both.
 pub(super) struct CheckpointKeys(Vec<(Key, VerifierKey)>);
 
 impl CheckpointKeys {
-    /// Those of the keyring.
+    /// From the keyring.
     pub(super) fn of(config: &Config, keys: &Keyring) -> Result<Self, StartError> {
         let own = keys.all().filter(|(purpose, _)| *purpose == Purpose::AuditCheckpoint);
         let named = own.map(|(_, key)| {
@@ -52,7 +52,7 @@ impl CheckpointKeys {
         self.0.iter().map(|(_, verifier)| verifier.clone()).collect()
     }
 
-    /// Signs checkpoints in the token with a session of its own. `lost` hears of every signature that was not made.
+    /// Signs checkpoints in the token with its own session. `lost` is called for every failed signature.
     pub(super) fn signer(
         self,
         hsm: &Hsm,
@@ -74,8 +74,8 @@ impl CheckpointKeys {
     }
 }
 
-/// The keys that the log may have been signed with: those in the register, and those in the token. The register is a
-/// projection; the log itself has the record of each key.
+/// The keys that may have signed the log: those in the register, and those in the token. The register is derived; the
+/// log has the record of each key.
 pub(super) fn likely_log_keys(path: &Path, verifiers: &[VerifierKey]) -> Vec<VerifierKey> {
     let mut keys = known_log_keys(path);
     for verifier in verifiers {
@@ -86,7 +86,7 @@ pub(super) fn likely_log_keys(path: &Path, verifiers: &[VerifierKey]) -> Vec<Ver
     keys
 }
 
-/// Those in the register; none where it cannot be read.
+/// The keys in the register; empty if it cannot be read.
 pub(super) fn known_log_keys(path: &Path) -> Vec<VerifierKey> {
     read_log_keys(path).unwrap_or_else(|error| {
         tracing::warn!(%error, "the register of checkpoint keys cannot be read; it is made anew from the log");
@@ -94,7 +94,7 @@ pub(super) fn known_log_keys(path: &Path) -> Vec<VerifierKey> {
     })
 }
 
-/// Writes the register of all keys that ever signed a checkpoint (invariant 7), unless it is as it must be.
+/// Writes the register of all keys that ever signed a checkpoint (invariant 7), if it differs.
 pub(super) fn keep_log_keys(path: &Path, keys: &[VerifierKey]) -> Result<(), StartError> {
     let mut text = String::new();
     for key in keys {

@@ -1,4 +1,5 @@
-//! One gateway: frames in, answers out, never waiting for a gateway that does not read.
+//! The signer's end of a gateway's connection: reads frames, sends answers, and never waits for a gateway that does not
+//! read.
 
 use crate::door::frame::{self, FrameError};
 use crate::door::message::{Outcome, Response};
@@ -7,19 +8,19 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Bytes that are received at once at most.
+/// Limit of bytes of one receive.
 const PIECE: usize = 64 << 10;
 
 /// Bytes of a short ask.
 const ASK: usize = 512;
 
-/// Bytes that may wait for a gateway; beyond it the connection is closed.
+/// Limit of bytes that wait for a gateway; beyond it the connection is closed.
 const MAX_WAITING: usize = 64 << 20;
 
 /// The signer's end of one socket.
 pub(super) struct Connection {
     stream: UnixStream,
-    /// Records under the checkpoint that the gateway was shown last.
+    /// Size of the last checkpoint sent to the gateway.
     pub(super) told: Mutex<u64>,
     reading: Mutex<Reading>,
     waiting: Mutex<Waiting>,
@@ -28,24 +29,24 @@ pub(super) struct Connection {
 
 #[derive(Default)]
 struct Reading {
-    /// Whole frames with their heads while a thread reads, and then the beginning of one that is not whole: its rest is
-    /// still in the socket or has not come, so whoever waits for the socket hears of it.
+    /// Whole frames while a thread reads, afterwards the beginning of an incomplete one: its rest is in the socket or
+    /// not received, so the socket becomes readable again.
     begun: Vec<u8>,
-    /// Bytes of a frame in the mean, as it was lately.
+    /// Recent mean of a frame's length in bytes.
     mean: usize,
 }
 
-/// How many of the asks that wait one thread takes, about.
+/// How many of the waiting asks one thread takes, approximately.
 #[derive(Clone, Copy)]
 pub(super) struct Share {
-    /// Not more than these.
+    /// Upper limit.
     pub most: usize,
-    /// Threads that share them; each leaves the others theirs.
+    /// Number of threads that share the asks.
     pub threads: usize,
 }
 
 impl Share {
-    /// Bytes to take of those that wait, when a frame has so many in the mean; enough for one that is a bit longer.
+    /// Bytes to receive, given the recent mean of a frame; enough for one slightly longer frame.
     fn of(self, waiting: usize, mean: usize) -> usize {
         let one = mean + mean / 4;
         waiting.div_ceil(self.threads.max(1)).min(self.most.saturating_mul(mean)).max(one)
@@ -55,13 +56,13 @@ impl Share {
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// The writer thread has taken bytes and not yet written them all.
+    /// The writing thread has taken bytes and not sent them all.
     writing: bool,
     closed: bool,
 }
 
 impl Connection {
-    /// Takes the socket and starts the thread that writes what a full socket buffer did not take.
+    /// Starts the thread that sends what a full socket buffer did not take.
     pub(super) fn new(stream: UnixStream, told: u64) -> std::io::Result<Arc<Self>> {
         let connection = Arc::new(Self {
             stream,
@@ -75,20 +76,21 @@ impl Connection {
         Ok(connection)
     }
 
-    /// To be waited for.
+    /// For polling.
     pub(super) const fn stream(&self) -> &UnixStream {
         &self.stream
     }
 
-    /// What was sent before can still be read, and then the end.
+    /// Shuts down reading: frames that were sent before can still be read.
     pub(super) fn read_no_more(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Read);
     }
 
-    /// The next whole frames, without waiting: this thread's share of those that have come, `None` when not one has.
-    /// What follows them stays in the socket, where another thread finds it, but for the beginning of the first frame.
+    /// The next whole frames without blocking: this thread's share of the received ones, `None` without any. Later
+    /// frames stay in the socket for other threads, except for the beginning of the first one.
     ///
     /// # Errors
+    ///
     /// `None` at the end.
     pub(super) fn read_asks(&self, share: Share) -> Result<Option<Vec<u8>>, Option<FrameError>> {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +103,7 @@ impl Connection {
             };
             let come = waiting(&self.stream).map_err(FrameError::from)?;
             let share = share.of(have + come, *mean).saturating_sub(have);
-            // No room for what has not come; one byte at least, since nothing is received at the end alone.
+            // Bounded by the received bytes; one byte at least, which detects the end.
             begun.resize(have + missing.max(share).min(come.clamp(1, PIECE)), 0);
             let read = there(receive_now(&self.stream, begun.get_mut(have..).unwrap_or_default()))?;
             begun.truncate(have + read.unwrap_or(0));
@@ -109,13 +111,13 @@ impl Connection {
                 return Ok(None);
             }
             let (mut frames, mut end) = (0, 0);
-            // One that is too long is told when it is the first.
+            // A frame that is too long is reported when it is the first.
             while let Ok(Some(ask)) = frame::first(begun.get(end..).unwrap_or_default()) {
                 frames += 1;
                 end += 4 + ask.len();
             }
             if frames > 0 {
-                // Down at once and up step by step: after one long ask the next share must not be a hundred short ones.
+                // Falls at once and rises slowly: after one long ask the next share must not be a hundred short ones.
                 *mean = end.div_ceil(frames).min(2 * (*mean).max(ASK));
                 let next = begun.split_off(end);
                 return Ok(Some(std::mem::replace(begun, next)));
@@ -123,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// Sends whole frames, in one call to the system when the socket takes them.
+    /// Sends whole frames, in one system call if the socket takes them.
     pub(super) fn send(&self, mut frames: &[u8]) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.closed {
@@ -158,7 +160,7 @@ impl Connection {
         }
     }
 
-    /// Ends the connection; what waits is dropped.
+    /// Ends the connection; drops waiting bytes.
     pub(super) fn close(&self) {
         self.close_locked(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -193,9 +195,10 @@ impl Connection {
     }
 }
 
-/// How many bytes there were; `None` for none yet.
+/// Count of received bytes; `None` if there are none yet.
 ///
 /// # Errors
+///
 /// `None` at the end.
 fn there(received: std::io::Result<Option<usize>>) -> Result<Option<usize>, Option<FrameError>> {
     match received {

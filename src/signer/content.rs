@@ -1,5 +1,5 @@
-//! Header and payload of everything that we sign. The header comes from the key, the payload from typed claims: no
-//! caller's bytes are ever signed as they are (invariant 6).
+//! Header and payload of every signed JWT. The key gives the header, typed claims the payload: no caller's bytes are
+//! signed unchanged (invariant 6).
 
 use crate::claims::{
     Acr, ActiveToken, AuthorizationDetail, ClientId, ExtraClaims, Grant, Issuer, Jti, NumericDate, Resource,
@@ -12,14 +12,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-/// `typ` of each JWT that we make (RFC 8725 §3.11).
+/// `typ` of each JWT (RFC 8725 §3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Typ {
     /// RFC 9701 §5.
     Introspection,
     /// RFC 9068 §2.1.
     AccessToken,
-    /// Ours for `signed_metadata`: RFC 8414 names none, and untyped it could pass for something else.
+    /// For `signed_metadata`: RFC 8414 names none, and an untyped JWT could pass for something else.
     Metadata,
 }
 
@@ -51,14 +51,14 @@ impl SigningInput {
     pub(super) fn new(encoded_header: &str, claims: &impl Serialize) -> Result<Self, serde_json::Error> {
         let mut payload = Vec::with_capacity(1024);
         serde_json::to_writer(&mut payload, claims)?;
-        // Header, payload, dot and the longest signature (RSA-4096) in one allocation.
+        // Capacity for header, payload, dot and the longest signature (RSA-4096).
         let mut text = String::with_capacity(encoded_header.len() + payload.len() * 4 / 3 + 700);
         text.push_str(encoded_header);
         URL_SAFE_NO_PAD.encode_string(payload, &mut text);
         Ok(Self(text))
     }
 
-    /// What is signed.
+    /// The bytes to sign.
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -106,7 +106,7 @@ pub(super) fn answer_audience(rs: &ResourceServer) -> &str {
     }
 }
 
-/// The members of RFC 7662 §2.2: exactly `{"active":false}`, or what the caller may see.
+/// The members of RFC 7662 §2.2: exactly `{"active":false}`, or those that the caller may see.
 #[derive(Serialize)]
 pub(super) struct Introspection<'a> {
     active: bool,
@@ -156,14 +156,14 @@ pub(super) struct AccessTokenClaims<'a> {
 }
 
 impl<'a> AccessTokenClaims<'a> {
-    /// The claims of one token for `rs`; `sub` and `client_id` are required whatever `rs` may otherwise see.
+    /// The claims of one token for `rs`; `sub` and `client_id` are required even if `rs` may not see them otherwise.
     pub(super) fn new(issuer: &'a Issuer, rs: &'a ResourceServer, ask: &'a TokenAsk) -> Self {
         let grant = GrantMembers::new(&ask.grant, |_| true);
         Self { iss: issuer, aud: &rs.resource, iat: ask.iat, exp: ask.exp, jti: &ask.jti, grant }
     }
 }
 
-/// What an answer or a token shows of a grant that the rules allow.
+/// The members of a grant in an answer or a token, after the rules.
 #[derive(Serialize)]
 struct GrantMembers<'a> {
     #[serde(skip_serializing_if = "Scope::is_empty")]
@@ -185,7 +185,7 @@ struct GrantMembers<'a> {
 }
 
 impl<'a> GrantMembers<'a> {
-    /// `named` says whether a claim is shown that every grant has.
+    /// `named` decides whether a claim is shown that every grant has.
     fn new(grant: &'a Grant, named: impl Fn(&str) -> bool) -> Self {
         Self {
             scope: &grant.scope,

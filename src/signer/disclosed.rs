@@ -1,4 +1,4 @@
-//! What a record commits to instead of showing it: values with their salts, until they are written into its payload.
+//! Values that a record commits to, with their salts, until they are written into its payload.
 
 use crate::audit::{Commitment, Disclosure, Opened, Salt, TooLong};
 use crate::random;
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// Committed values with their salts, owned.
 pub(super) struct Disclosed {
-    /// One for each field that may be committed, drawn at once.
+    /// One salt for each field, drawn in one call.
     salts: [u8; 5 * size_of::<Salt>()],
     values: Vec<(&'static str, Salt, String)>,
 }
@@ -18,7 +18,7 @@ impl Default for Disclosed {
 }
 
 impl Disclosed {
-    /// Commits to the value of a field, and keeps what opens the commitment.
+    /// Commits to the value of a field, and keeps the opening.
     pub(super) fn commit(
         &mut self,
         name: &'static str,
@@ -31,17 +31,17 @@ impl Disclosed {
         Ok(Some(commitment))
     }
 
-    /// Whether it commits to nothing.
+    /// Whether there is no commitment.
     pub(super) const fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// Bytes of its JSON at most: texts may double by escapes (control characters are refused on entry).
+    /// Upper limit of its JSON in bytes: escapes may double strings (control characters are refused when parsed).
     pub(super) fn bound(&self) -> usize {
         self.values.iter().map(|(name, _, value)| name.len() + 2 * value.len() + 64).sum()
     }
 
-    /// What the payload discloses.
+    /// The openings for the payload.
     pub(super) fn opened(&self) -> Disclosure<'_> {
         let opened = self
             .values
@@ -61,7 +61,7 @@ mod tests {
         let mut salts = HashSet::new();
         for _ in 0..3 {
             let mut disclosed = Disclosed::default();
-            // One more than are drawn at once.
+            // One more than the salts.
             for name in ["a", "b", "c", "d", "e", "f"] {
                 let commitment = disclosed.commit(name, "value".to_owned()).unwrap().unwrap();
                 assert!(disclosed.opened().opens(name, &commitment));

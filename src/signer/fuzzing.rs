@@ -1,4 +1,4 @@
-//! What `tests/fuzz` tries of this room: messages in both directions, and the rules over asks of a hostile gateway.
+//! Entry points of `tests/fuzz`: messages in both directions, and the rules for asks of a hostile gateway.
 
 use super::content::{AccessTokenClaims, Introspection};
 use super::{AdminAnswer, AdminAsk, AuditorAnswer, AuditorAsk, rules};
@@ -9,10 +9,11 @@ use crate::door::message::{Ask, Hello, Request, Response, Welcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Cuts `wire` into frames, all at once and piece by piece: `None` where a frame is too long.
+/// Splits `wire` into frames, in one piece and in several: `None` if a frame is too long.
 ///
 /// # Panics
-/// When both ways do not give the same frames.
+///
+/// If the results differ.
 pub fn frames(wire: &[u8], piece: usize) -> Option<Vec<Vec<u8>>> {
     let mut whole = Vec::new();
     let mut rest = wire;
@@ -41,7 +42,7 @@ pub fn frames(wire: &[u8], piece: usize) -> Option<Vec<Vec<u8>>> {
     ended.map(|()| whole)
 }
 
-/// Reads every JSON message and writes those that are one.
+/// Parses every JSON message and serializes the valid ones.
 pub fn messages(json: &[u8]) {
     fn again<T: Serialize + DeserializeOwned>(json: &[u8]) {
         let Ok(message) = serde_json::from_slice::<T>(json) else { return };
@@ -58,7 +59,7 @@ pub fn messages(json: &[u8]) {
     again::<AuditorAnswer>(json);
 }
 
-/// Judges an ask at `now` and builds what would be signed; `None` where a rule is broken.
+/// Checks an ask at `now` and builds the bytes to sign; `None` if a rule is broken.
 pub fn judge(config: &Config, request: &[u8], now: NumericDate) -> Option<String> {
     let request: Request = serde_json::from_slice(request).ok()?;
     let issuer = &config.issuer;
@@ -79,10 +80,11 @@ pub fn judge(config: &Config, request: &[u8], now: NumericDate) -> Option<String
     }
 }
 
-/// Reads an answer; one that is read is written in a frame as it was.
+/// Parses an answer, and compares its serialization with the input.
 ///
 /// # Panics
-/// When it is not.
+///
+/// If they differ.
 pub fn answer(frame: &[u8]) {
     let Some(answer) = Response::decode(frame) else { return };
     let mut wire = Vec::new();

@@ -14,11 +14,12 @@ use crate::audit::{Event, LogLock};
 use crate::config::{Config, KeySeries};
 use crate::hsm::{GenerateError, Hsm, Key, KeyLabel, KeySpec};
 
-/// Deadlines that making a key has: RSA in a small device takes minutes.
+/// Deadlines for making a key: RSA in a small device takes minutes.
 const CALLS_TO_MAKE: u32 = 12;
 
-/// Makes the first generation of each series that the token lacks; or, of the series of `after` alone, the generation after
-/// this one. Recorded when there is a log already. `made` is told of each key: its label, its `kid`, whether it is new.
+/// Makes the first generation of each series that the token lacks; or, for the series of `after` alone, the generation
+/// after it. Records the keys if there is a log. `made` is called for each key with its label, its `kid`, and whether
+/// it is new.
 pub fn generate_keys(
     config: &Config,
     after: Option<&str>,
@@ -28,13 +29,13 @@ pub fn generate_keys(
 ) -> Result<(), StartError> {
     let state = StateDirectory::of(config);
     let mut known = KnownKeys::read(state.clone())?;
-    // Before a key is made whose record would then have no writer, and before the token is touched.
+    // Opened before a key is made that could not be recorded, and before the token is used.
     let log = if config.audit.directory.join("segments").exists() {
         let lock = LogLock::take(log_settings(config))?;
         let memory = Memory::of(state);
         let from = known.missing_from(memory.records()?);
         let (log, recovery) = open_without_token(config, lock.reading_from(from))?;
-        // A key that a rolled-back log records has no record once the newest copy is back.
+        // A key that a rolled-back log records would lose its record when the newest copy is restored.
         let _shown = memory.compare(&log)?;
         for key in recovery.recorded_keys {
             known.learn(key);
@@ -61,7 +62,7 @@ pub fn generate_keys(
     }
     let Some(log) = log else { return Ok(()) };
     if !new.is_empty() {
-        // Before their records. A new log has them from `audit init`.
+        // Before their records. A new log gets them from `audit init`.
         for (_, key) in &new {
             known.enter(key, None);
         }
@@ -75,22 +76,22 @@ pub fn generate_keys(
     Ok(log.close()?)
 }
 
-/// What is done for one series.
+/// The task for one series.
 enum Task {
-    /// Its newest generation is there.
+    /// Its newest generation exists.
     Prove(KeyLabel),
-    /// A generation with this label is made.
+    /// Make a generation with this label.
     Make(String),
 }
 
-/// What there is to do.
+/// The tasks.
 fn tasks<'c>(
     config: &'c Config,
     labels: &[String],
     known: &KnownKeys,
     after: Option<&str>,
 ) -> Result<Vec<(&'c KeySeries, Task)>, StartError> {
-    // Also one that the token lacks: a label is never given to a second key.
+    // Includes generations that the token lacks: a label is never given to a second key.
     let newest = |series: &KeySeries| {
         let known = known.of(series).map(|known| known.label.clone());
         find_series(labels, series).into_iter().chain(known).max()
@@ -123,7 +124,7 @@ fn tasks<'c>(
     config.keys.iter().map(task).collect()
 }
 
-/// Makes one key. Its label stands among the unproved ones from before it is made until its proof has passed.
+/// Makes one key. Its label is in `keys-unproved` from before it is made until its proof has passed.
 fn make_key(
     hsm: &Hsm,
     caller: &Caller,
@@ -147,7 +148,7 @@ fn make_key(
         Ok(_) | Err(GenerateError::Exists { .. } | GenerateError::Spec(_)) => {
             kept(unproved.remove(&spec.label))?;
         }
-        // It may have been made all the same.
+        // The key may have been made.
         Err(GenerateError::Call { .. }) => {}
         Err(GenerateError::Unproved { error, .. }) => kept(unproved.add(&spec.label, &error.to_string()))?,
     }

@@ -1,8 +1,8 @@
-//! Asks wait in the gateways' sockets, signing threads wait for them: the system is the only queue between the two.
+//! Distributes the asks of all gateways to the signing threads. The gateways' sockets are the only queue.
 //!
-//! A socket that can be read wakes one thread, which takes its share of the asks that wait and lets the socket wake the
-//! next one before it begins with the work. What waits is bounded by the socket's buffer; a gateway that asks for more
-//! keeps it to itself.
+//! A readable socket wakes one thread, which takes its share of the waiting asks and arms the socket again before it
+//! processes them, so that the socket wakes the next thread. The sockets' buffers bound the number of waiting asks; a
+//! gateway with more keeps them to itself.
 
 use super::connection::{Connection, Share};
 use crate::door::frame::{self, FrameError};
@@ -14,13 +14,13 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The name of [`Inbox::end`] among the sockets, which are numbered from 1.
+/// Epoll's data of [`Inbox::end`]; sockets are numbered from 1.
 const END: u64 = 0;
 
-/// The name of [`Inbox::handed`] among them.
+/// Epoll's data of [`Inbox::handed`].
 const HANDED: u64 = u64::MAX;
 
-/// Asks as they came from one socket, at least one.
+/// Asks from one socket, at least one.
 pub(super) struct Asks {
     pub connection: Arc<Connection>,
     frames: Vec<u8>,
@@ -46,33 +46,33 @@ impl Asks {
     }
 }
 
-/// What a signing thread finds.
-pub(super) enum Found {
-    /// Something to do.
+/// Result of [`Inbox::take`].
+pub(super) enum Taken {
+    /// Asks to process.
     Asks(Asks),
-    /// Nothing at the moment.
+    /// No asks at the moment.
     Nothing,
-    /// The inbox is closed and empty: nothing will come.
+    /// The inbox is closed and empty.
     End,
-    /// The system does not say any more what can be read.
+    /// Epoll failed.
     Broken(Errno),
 }
 
-/// Whether a signing thread has something else to do.
+/// Whether [`Inbox::take`] blocks.
 #[derive(Clone, Copy)]
-pub(super) enum Patience {
-    /// Look, and come back.
-    Look,
-    /// Wait.
-    Wait,
+pub(super) enum TakeMode {
+    /// Return at once.
+    Poll,
+    /// Wait for asks.
+    Block,
 }
 
 /// The sockets of the gateways.
 pub(super) struct Inbox {
     sockets: Epoll,
-    /// Readable from the end on; wakes every thread.
+    /// Readable once the inbox is closed and empty; wakes every thread.
     end: EventFd,
-    /// Counts what was handed from one thread to the others.
+    /// Counts the asks handed over between threads.
     handed: EventFd,
     state: Mutex<State>,
 }
@@ -82,13 +82,13 @@ struct State {
     open: HashMap<u64, Open>,
     last: u64,
     closed: bool,
-    /// Asks that another thread began and did not finish, each alone.
+    /// Asks handed over by another thread, each alone.
     handed: VecDeque<Asks>,
 }
 
 struct Open {
     connection: Arc<Connection>,
-    /// Hears how the reading ended.
+    /// Receives the result of reading.
     ended: SyncSender<Result<(), FrameError>>,
 }
 
@@ -103,8 +103,8 @@ impl Inbox {
         Ok(Self { sockets, end, handed, state: Mutex::default() })
     }
 
-    /// Takes asks from this socket too, until its other end says that there will be none, or until [`Self::close`];
-    /// then the receiver hears of it.
+    /// Takes asks from this socket until its peer shuts down writing, or until [`Self::close`]; then the receiver gets
+    /// the result.
     pub(super) fn add(&self, connection: &Arc<Connection>) -> io::Result<Receiver<Result<(), FrameError>>> {
         let (ended, hears) = sync_channel(1);
         let mut state = self.state();
@@ -123,31 +123,31 @@ impl Inbox {
         Ok(added.map(|()| hears)?)
     }
 
-    /// The next asks of any gateway, each in its turn.
-    pub(super) fn take(&self, patience: Patience, share: Share) -> Found {
+    /// The next asks of any gateway, in turn.
+    pub(super) fn take(&self, mode: TakeMode, share: Share) -> Taken {
         loop {
             let mut found = [EpollEvent::empty()];
-            let timeout = match patience {
-                Patience::Look => EpollTimeout::ZERO,
-                Patience::Wait => EpollTimeout::NONE,
+            let timeout = match mode {
+                TakeMode::Poll => EpollTimeout::ZERO,
+                TakeMode::Block => EpollTimeout::NONE,
             };
             match self.sockets.wait(&mut found, timeout) {
-                Ok(0) => return Found::Nothing,
+                Ok(0) => return Taken::Nothing,
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
-                Err(error) => return Found::Broken(error),
+                Err(error) => return Taken::Broken(error),
             }
             let name = found.map(|event| event.data())[0];
             if name == END || name == HANDED {
-                match (self.take_handed(), patience) {
-                    (Some(ask), _) => return Found::Asks(ask),
-                    // What was taken from a socket is answered before the end.
-                    (None, _) if name == END => return Found::End,
-                    (None, Patience::Look) => return Found::Nothing,
-                    (None, Patience::Wait) => continue,
+                match (self.take_handed(), mode) {
+                    (Some(ask), _) => return Taken::Asks(ask),
+                    // Asks that were taken from a socket are answered before the end.
+                    (None, _) if name == END => return Taken::End,
+                    (None, TakeMode::Poll) => return Taken::Nothing,
+                    (None, TakeMode::Block) => continue,
                 }
             }
-            // Held by one thread at a time: the socket says nothing more until it is armed again.
+            // One thread owns the socket until it is armed again (EPOLLONESHOT).
             let Some(connection) = self.state().open.get(&name).map(|o| Arc::clone(&o.connection)) else {
                 continue;
             };
@@ -157,9 +157,9 @@ impl Inbox {
                 Err(_) => Ok(()),
             };
             match (read, armed) {
-                (Ok(Some(frames)), Ok(())) => return Found::Asks(Asks { connection, frames }),
-                // A gateway that sends an ask byte by byte does not hold up what the thread has to do.
-                (Ok(None), Ok(())) if matches!(patience, Patience::Look) => return Found::Nothing,
+                (Ok(Some(frames)), Ok(())) => return Taken::Asks(Asks { connection, frames }),
+                // A gateway that sends an ask byte by byte must not delay the thread's other work.
+                (Ok(None), Ok(())) if matches!(mode, TakeMode::Poll) => return Taken::Nothing,
                 (Ok(None), Ok(())) => {}
                 (Err(None), _) => self.remove(name, Ok(())),
                 (Err(Some(error)), _) => self.remove(name, Err(error)),
@@ -168,20 +168,20 @@ impl Inbox {
         }
     }
 
-    /// Wakes a thread for an ask that another one took and does not finish.
+    /// Hands an ask to another thread.
     pub(super) fn hand(&self, ask: Asks) {
         self.state().handed.push_back(ask);
-        // Fails only when it has been written 2^64 - 2 times.
+        // Fails only after 2^64 - 2 writes.
         let _ = self.handed.write(1);
     }
 
     fn take_handed(&self) -> Option<Asks> {
-        // One of those that the count woke finds the last one.
+        // Each unit of the count wakes one thread; the last ask goes to one of them.
         let _ = self.handed.read();
         self.state().handed.pop_front()
     }
 
-    /// Takes nothing more than what was sent already; every thread comes back with [`Found::End`] after that.
+    /// Takes only asks that were sent already; afterwards every thread gets [`Taken::End`].
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
@@ -195,7 +195,7 @@ impl Inbox {
         let mut state = self.state();
         if let Some(open) = state.open.remove(&name) {
             let _ = self.sockets.delete(open.connection.stream());
-            // Whoever listened may have gone.
+            // The receiver may be gone.
             let _ = open.ended.try_send(how);
         }
         self.end_if_done(&state);
@@ -203,7 +203,7 @@ impl Inbox {
 
     fn end_if_done(&self, state: &State) {
         if state.closed && state.open.is_empty() {
-            // Fails only when it has been written 2^64 - 2 times.
+            // Fails only after 2^64 - 2 writes.
             let _ = self.end.write(1);
         }
     }
@@ -213,7 +213,7 @@ impl Inbox {
     }
 }
 
-/// To be told once, by waking one thread, that a socket can be read.
+/// Wakes one thread once when the socket becomes readable.
 fn once(name: u64) -> EpollEvent {
     EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT, name)
 }
@@ -240,22 +240,22 @@ mod tests {
 
     const ONE: Share = Share { most: 1, threads: 2 };
 
-    fn all(found: Found) -> Vec<u64> {
+    fn all(found: Taken) -> Vec<u64> {
         match found {
-            Found::Asks(asks) => asks.iter().map(|ask| serde_json::from_slice(ask).unwrap()).collect(),
-            Found::Nothing => panic!("nothing"),
-            Found::End | Found::Broken(_) => panic!("the end"),
+            Taken::Asks(asks) => asks.iter().map(|ask| serde_json::from_slice(ask).unwrap()).collect(),
+            Taken::Nothing => panic!("nothing"),
+            Taken::End | Taken::Broken(_) => panic!("the end"),
         }
     }
 
-    fn taken(found: Found) -> u64 {
+    fn taken(found: Taken) -> u64 {
         let asks = all(found);
         assert_eq!(asks.len(), 1);
         asks[0]
     }
 
     #[test]
-    fn what_one_write_brings_is_taken_by_as_many_threads_as_there_are() {
+    fn asks_of_one_write_are_shared_by_all_threads() {
         let inbox = Arc::new(Inbox::new().unwrap());
         let (mut gateway, _ended) = gateway(&inbox);
         let (tell, told) = std::sync::mpsc::channel();
@@ -263,8 +263,8 @@ mod tests {
         for _ in 0..2 {
             let (inbox, tell, both) = (Arc::clone(&inbox), tell.clone(), Arc::clone(&both));
             std::thread::spawn(move || {
-                let ask = taken(inbox.take(Patience::Wait, ONE));
-                // Nobody gets past this alone: a thread that keeps the socket to itself while it works hangs the test.
+                let ask = taken(inbox.take(TakeMode::Block, ONE));
+                // A barrier: a thread that keeps the socket while it works hangs the test.
                 both.wait();
                 tell.send(ask).unwrap();
             });
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ask_that_comes_in_pieces_is_taken_when_it_is_whole() {
+    fn an_ask_in_pieces_is_taken_when_it_is_complete() {
         let inbox = Inbox::new().unwrap();
         let (mut gateway, _ended) = gateway(&inbox);
         let mut bytes = Vec::new();
@@ -291,7 +291,7 @@ mod tests {
         let mut found = Vec::new();
         for byte in bytes {
             gateway.write_all(&[byte]).unwrap();
-            if let Found::Asks(asks) = inbox.take(Patience::Look, ONE) {
+            if let Taken::Asks(asks) = inbox.take(TakeMode::Poll, ONE) {
                 found.extend(asks.iter().map(<[u8]>::len));
             }
         }
@@ -299,10 +299,10 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_takes_its_share_of_what_waits_and_leaves_the_others_theirs() {
+    fn a_thread_takes_its_share_of_the_waiting_asks() {
         let inbox = Inbox::new().unwrap();
         let (mut gateway, _ended) = gateway(&inbox);
-        let takes = |most, threads| all(inbox.take(Patience::Look, Share { most, threads }));
+        let takes = |most, threads| all(inbox.take(TakeMode::Poll, Share { most, threads }));
         (0..10).for_each(|n| ask(&mut gateway, n));
         assert_eq!(takes(16, 2), [0], "nobody knows yet how long they are");
         assert_eq!(takes(16, 2), [1, 2, 3, 4], "half of those that wait");
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(takes(16, 2), [7]);
         assert_eq!(takes(16, 2), [8]);
         assert_eq!(takes(16, 2), [9], "the last is for whoever comes");
-        assert!(matches!(inbox.take(Patience::Look, Share { most: 16, threads: 2 }), Found::Nothing));
+        assert!(matches!(inbox.take(TakeMode::Poll, Share { most: 16, threads: 2 }), Taken::Nothing));
         (0..3).for_each(|n| ask(&mut gateway, n));
         assert_eq!(takes(16, 8), [0], "there are more threads than asks");
         assert_eq!(takes(0, 0), [1], "a share is never nothing");
@@ -329,8 +329,8 @@ mod tests {
         }
         let (first, last) = bytes.split_at(bytes.len() - 1);
         gateway.write_all(first).unwrap();
-        let take = || match inbox.take(Patience::Look, share) {
-            Found::Asks(asks) => asks.iter().map(<[u8]>::len).collect(),
+        let take = || match inbox.take(TakeMode::Poll, share) {
+            Taken::Asks(asks) => asks.iter().map(<[u8]>::len).collect(),
             _ => Vec::new(),
         };
         assert_eq!(take(), [7]);
@@ -347,8 +347,8 @@ mod tests {
         let inbox = Inbox::new().unwrap();
         let (mut gateway, _ended) = gateway(&inbox);
         let share = Share { most: 4, threads: 2 };
-        let take = || match inbox.take(Patience::Look, share) {
-            Found::Asks(asks) => asks.iter().count(),
+        let take = || match inbox.take(TakeMode::Poll, share) {
+            Taken::Asks(asks) => asks.iter().count(),
             _ => 0,
         };
         frame::write_one(&gateway, &"x".repeat(40_000)).unwrap();
@@ -371,7 +371,7 @@ mod tests {
             ask(&mut one, n);
         }
         ask(&mut other, 100);
-        let first: Vec<u64> = (0..3).map(|_| taken(inbox.take(Patience::Look, ONE))).collect();
+        let first: Vec<u64> = (0..3).map(|_| taken(inbox.take(TakeMode::Poll, ONE))).collect();
         assert!(first.contains(&100), "{first:?}");
     }
 
@@ -381,21 +381,21 @@ mod tests {
         let (mut bad, ended) = gateway(&inbox);
         let (mut good, _ended) = gateway(&inbox);
         bad.write_all(&u32::try_from(MAX_FRAME + 1).unwrap().to_le_bytes()).unwrap();
-        assert!(matches!(inbox.take(Patience::Look, ONE), Found::Nothing));
+        assert!(matches!(inbox.take(TakeMode::Poll, ONE), Taken::Nothing));
         assert!(matches!(ended.recv().unwrap(), Err(FrameError::TooLong(_))));
         ask(&mut good, 1);
-        assert_eq!(taken(inbox.take(Patience::Look, ONE)), 1);
+        assert_eq!(taken(inbox.take(TakeMode::Poll, ONE)), 1);
     }
 
     #[test]
-    fn a_gateway_that_says_no_more_is_heard_to_its_last_word() {
+    fn asks_sent_before_a_gateway_shuts_down_writing_are_all_read() {
         let inbox = Inbox::new().unwrap();
         let (mut gateway, ended) = gateway(&inbox);
         ask(&mut gateway, 1);
         gateway.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(taken(inbox.take(Patience::Look, ONE)), 1);
+        assert_eq!(taken(inbox.take(TakeMode::Poll, ONE)), 1);
         assert!(ended.try_recv().is_err());
-        assert!(matches!(inbox.take(Patience::Look, ONE), Found::Nothing));
+        assert!(matches!(inbox.take(TakeMode::Poll, ONE), Taken::Nothing));
         assert!(matches!(ended.recv().unwrap(), Ok(())));
     }
 
@@ -408,10 +408,10 @@ mod tests {
         }
         inbox.close();
         assert!(frame::write_one(&gateway, &9_u64).is_err(), "nothing more is taken");
-        assert_eq!([(); 3].map(|()| taken(inbox.take(Patience::Wait, ONE))), [0, 1, 2]);
+        assert_eq!([(); 3].map(|()| taken(inbox.take(TakeMode::Block, ONE))), [0, 1, 2]);
         let threads = [(); 3].map(|()| {
             let inbox = Arc::clone(&inbox);
-            std::thread::spawn(move || matches!(inbox.take(Patience::Wait, ONE), Found::End))
+            std::thread::spawn(move || matches!(inbox.take(TakeMode::Block, ONE), Taken::End))
         });
         assert!(threads.into_iter().all(|t| t.join().unwrap()));
         assert!(matches!(ended.recv().unwrap(), Ok(())));

@@ -1,6 +1,5 @@
-//! What is remembered of the log outside its directory: the checkpoint that the gateway keeps, and the signer's own in
-//! its state directory. Either shows that nothing of the log is missing; one that the log does not extend shows that it
-//! was rolled back with all its files.
+//! The checkpoints outside the log: the gateway's, and the signer's in its state directory. If the log extends either,
+//! it is complete; if it does not, it was rolled back with all its files.
 
 use crate::memory::{Adopted, Lag, ShownCheckpoint};
 
@@ -14,33 +13,33 @@ use crate::audit::{Continuity, Digest, Event, Log, NotExtended, Published, Recor
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// Name of the signer's memory in its state directory: a signed note.
+/// File of the signer's memory in its state directory: a signed note.
 const CHECKPOINT: &str = "checkpoint";
-/// Name of the checkpoint that a gateway showed which was refused.
+/// File of the last checkpoint of a refused gateway.
 const REFUSED: &str = "gateway-checkpoint";
-/// Name of the number of the record of the operator's last decision.
+/// File with the number of the record of the operator's last decision.
 const ADOPTED: &str = "adopted";
-/// Bytes of the longest note that is kept from a gateway; ours have some hundred.
+/// Limit of bytes of a gateway's note; the signer's have some hundred.
 const NOTE_MAX: usize = 16 << 10;
 
-/// Why a gateway is not served, or nothing is signed over the log.
+/// Why a gateway is not served, or nothing is signed.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refused {
     /// For the operator.
     pub(super) reason: String,
-    /// What follows from it.
+    /// Kind of the refusal.
     pub(super) why: Why,
 }
 
-/// What follows from a refusal.
+/// Kinds of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// Gateway and signer do not fit together.
+    /// Gateway and signer do not match.
     Mismatch,
-    /// The log is not the one that was known: what is signed over it from now on would be a fork.
+    /// The log does not extend the known checkpoint: signing it would fork it.
     RolledBack,
-    /// Nothing is known of the log: the operator has to decide.
+    /// No checkpoint is known: the operator has to decide.
     Unknown,
 }
 
@@ -53,24 +52,24 @@ impl From<String> for Refused {
 /// The signer's own memory of its log.
 pub(super) struct Memory {
     state: StateDirectory,
-    /// Records under the checkpoint that is kept.
+    /// Size of the stored checkpoint.
     size: u64,
     failing: bool,
     lag: Lag,
 }
 
 impl Memory {
-    /// Nothing is read or written yet.
+    /// Reads and writes nothing yet.
     pub(super) fn of(state: StateDirectory) -> Self {
         Self { state, size: 0, failing: false, lag: Lag::default() }
     }
 
-    /// For how long it has not followed the log.
+    /// The time for which it has not followed the log.
     pub(super) fn lag(&self) -> Lag {
         self.lag.clone()
     }
 
-    /// Where it lies.
+    /// Path of its file.
     pub(super) fn path(&self) -> PathBuf {
         self.state.path(CHECKPOINT)
     }
@@ -81,19 +80,19 @@ impl Memory {
         self.state.read(CHECKPOINT).map_err(failed)
     }
 
-    /// Over how many records the note is; `None` when there is none, or no checkpoint.
+    /// Size of the note's checkpoint; `None` without a note or with a malformed one.
     pub(super) fn records(&self) -> Result<Option<u64>, StartError> {
         let read = |note: Vec<u8>| Checkpoint::from_note_unverified(&note).ok();
         Ok(self.read()?.and_then(read).map(|kept| kept.size))
     }
 
-    /// What it says of the log that was opened just now; `None` when there is no memory.
+    /// Compares it with a log that was just opened; `None` without a memory.
     pub(super) fn compare(&self, log: &Log<Ticket>) -> Result<Option<Continuity>, StartError> {
         let Some(note) = self.read()? else { return Ok(None) };
         log.compare(&note).map(Some).map_err(|why| StartError::NotExtended { path: self.path(), why })
     }
 
-    /// Keeps this checkpoint of a log that extends what was known.
+    /// Stores this checkpoint of a log that extends the known one.
     pub(super) fn keep(&mut self, newest: &Published, _shown: &Continuity) -> Result<(), StartError> {
         let kept = self.state.write(CHECKPOINT, newest.note.as_bytes());
         kept.map_err(|source| StartError::Memory { path: self.path(), source })?;
@@ -102,20 +101,20 @@ impl Memory {
         Ok(())
     }
 
-    /// Keeps which record is the operator's newest decision; the record itself says what it overrides.
+    /// Stores the number of the record of the operator's newest decision; the record names what it overrides.
     pub(super) fn keep_decision(&self, sequence: u64) -> Result<(), StartError> {
         let failed = |source| StartError::Memory { path: self.state.path(ADOPTED), source };
         self.state.write(ADOPTED, sequence.to_string().as_bytes()).map_err(failed)?;
         self.state.remove(REFUSED).map_err(failed)
     }
 
-    /// The memory of a gateway that was refused last, if any was.
+    /// The last checkpoint of a refused gateway, if any.
     pub(super) fn refused(&self) -> Result<Option<Vec<u8>>, StartError> {
         let failed = |source| StartError::Memory { path: self.state.path(REFUSED), source };
         self.state.read(REFUSED).map_err(failed)
     }
 
-    /// Keeps what a gateway showed that a key of this log has signed and the log does not extend: `audit adopt` has to
+    /// Stores a gateway's checkpoint that a key of this log has signed and the log does not extend: `audit adopt` must
     /// name it, and may not read the gateway's state.
     fn keep_refused(&self, why: &NotExtended, note: &str) {
         let verified = matches!(why, NotExtended::Shorter { .. } | NotExtended::Forked { .. });
@@ -127,7 +126,7 @@ impl Memory {
         }
     }
 
-    /// The number of the record in which the operator has decided that the log goes on although it does not extend this
+    /// The number of the record with the operator's decision that the log goes on although it does not extend this
     /// checkpoint.
     fn adopted(&self, log: &Log<Ticket>, note: &str) -> Option<u64> {
         let sequence: u64 = String::from_utf8(self.state.read(ADOPTED).ok()??).ok()?.parse().ok()?;
@@ -138,8 +137,8 @@ impl Memory {
         (Event::LogAdopted.is(&view.event) && view.seq == sequence && named).then_some(sequence)
     }
 
-    /// Keeps the newest checkpoint, if it is newer; to be called again and again. A failure is logged once, and shows as
-    /// [`Self::lag`]: an older memory is still extended, but shows less and less.
+    /// Stores the newest checkpoint if it is newer; called repeatedly. Logs a failure once, and shows it as
+    /// [`Self::lag`]: an older memory still matches, but covers fewer records.
     pub(super) fn follow(&mut self, log: &Log<Ticket>) {
         let (Some(newest), Some(shown)) = (log.newest(), log.continuity()) else { return };
         if newest.size <= self.size {
@@ -158,20 +157,20 @@ impl Memory {
     }
 }
 
-/// What a gateway is shown beside the newest checkpoint.
+/// The proof for a gateway beside the newest checkpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Basis {
-    /// It keeps nothing yet.
+    /// The gateway has no checkpoint yet.
     Nothing,
     /// The log extends the checkpoint over so many records that it keeps.
     Extended(u64),
-    /// The record with this number overrides what it keeps.
+    /// The record with this number overrides the gateway's checkpoint.
     Adopted(u64),
 }
 
-/// Lets checkpoints be signed if the log extends what is known of it: what the gateway kept, else what the signer's own
-/// memory has shown (`own`). A log that does not extend what the gateway kept signs nothing, whatever else is known,
-/// unless the operator has decided so in a record that names exactly this memory.
+/// Allows signing checkpoints if the log extends the gateway's checkpoint, or without one the signer's own (`own`). If
+/// the log does not extend the gateway's, nothing is signed, unless the operator has decided so in a record that names
+/// exactly this checkpoint.
 pub(super) fn confirm(
     log: &Log<Ticket>,
     own: &Mutex<Option<Continuity>>,
@@ -199,7 +198,7 @@ pub(super) fn confirm(
     if log.continuity().is_some() { Ok(basis) } else { Err(unknown(memory)) }
 }
 
-/// The newest checkpoint, with what shows a gateway that it goes on from there.
+/// The newest checkpoint, with the proof for the gateway.
 pub(super) fn shown(
     log: &Log<Ticket>,
     newest: &Published,

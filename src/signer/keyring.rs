@@ -1,5 +1,5 @@
-//! The keys by purpose and algorithm. The newest generation of a series signs; the earlier ones are published and verified
-//! with, whether the token still holds them or not: tokens and answers that they signed live on.
+//! The keys by purpose and algorithm. The newest generation of a series signs. Earlier ones are published and verified
+//! with, even if the token has lost them, since their tokens and answers stay in use.
 
 use super::calls::{Caller, Doing};
 use super::content::{Typ, encoded_header};
@@ -13,7 +13,7 @@ use crate::hsm::{ErrorClass, FindError, Hsm, HsmError, Key, KeyLabel, SignError}
 use crate::jose::{Algorithm, PublicKey};
 use std::path::PathBuf;
 
-/// Why the keys of the configuration cannot be used.
+/// Why the configured keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// A series without a key.
@@ -24,7 +24,7 @@ pub enum KeyringError {
         /// Label of the first generation.
         label: String,
     },
-    /// The generation that signed last is not in the token.
+    /// The token lacks the generation that signed last.
     #[error(
         "the token has no key {label}, which has signed since {since}, and no earlier key signs in its place: look at the token (a replica may be behind), or put the key back from its backup; if it is lost for good, run: chancery key generate --after {label} (it makes {next}; what {label} signed stays verified by its public half)"
     )]
@@ -33,10 +33,10 @@ pub enum KeyringError {
         label: String,
         /// When it was first activated.
         since: String,
-        /// Label of the generation after it.
+        /// Label of the next generation.
         next: String,
     },
-    /// Another key has the label of one that was in use.
+    /// The label of a used key names another key.
     #[error(
         "the key {label} was replaced: the token holds one with kid {found}, expected {expected}; it must not sign: delete both its halves with the token's own tool and put the key back from its backup, or give the new key the label of the next generation"
     )]
@@ -56,12 +56,12 @@ pub enum KeyringError {
     Unproved {
         /// Its label.
         label: String,
-        /// What the earlier run said.
+        /// The reason of the earlier run.
         why: String,
-        /// Where that stands.
+        /// File with that reason.
         file: PathBuf,
     },
-    /// A key that is not as it must be.
+    /// A key that must not be used.
     #[error(transparent)]
     Find(#[from] FindError),
     /// The token.
@@ -70,7 +70,7 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// The key that it is about, if it is about one.
+    /// The label of the affected key, if any.
     fn label(&self) -> Option<&str> {
         match self {
             Self::Missing { label }
@@ -82,7 +82,7 @@ impl KeyringError {
         }
     }
 
-    /// Whether the token's state may be another one after a while.
+    /// Whether the state of the token may change by itself.
     const fn may_pass(&self) -> bool {
         match self {
             Self::Missing { .. } | Self::Lost { .. } | Self::Replaced { .. } | Self::Unproved { .. } => false,
@@ -107,13 +107,13 @@ impl SigningKey {
             Purpose::Introspection => encoded_header(Typ::Introspection, key.public()),
             Purpose::AccessToken => encoded_header(Typ::AccessToken, key.public()),
             Purpose::Metadata => encoded_header(Typ::Metadata, key.public()),
-            // Signs notes, never a JWS: it has no header.
+            // Signs notes, not JWSs: it has no header.
             Purpose::AuditCheckpoint => String::new(),
         };
         Self { purpose, key, header, pace: Pace::default(), trouble: Trouble::default() }
     }
 
-    /// What it signs.
+    /// Its purpose.
     pub(super) const fn purpose(&self) -> Purpose {
         self.purpose
     }
@@ -123,17 +123,17 @@ impl SigningKey {
         &self.key
     }
 
-    /// How long the token takes for it.
+    /// Measured durations of its signatures.
     pub(super) const fn pace(&self) -> &Pace {
         &self.pace
     }
 
-    /// Whether its signatures fail.
+    /// State of its failures.
     pub(super) const fn trouble(&self) -> &Trouble {
         &self.trouble
     }
 
-    /// Notes how a signature came out, and passes it on.
+    /// Notes the result of a signature, and returns it.
     pub(super) fn note<T>(&self, signed: Result<T, SignError>) -> Result<T, SignError> {
         match &signed {
             Ok(_) => self.trouble.signed(),
@@ -153,23 +153,23 @@ struct Series {
     named: KeySeries,
     /// The newest generation: the only one that signs.
     signing: SigningKey,
-    /// What earlier generations signed is still about: they are published and verified with. Newest first.
+    /// Earlier generations, for publishing and verifying. Newest first.
     earlier: Vec<Key>,
 }
 
-/// A generation in the token that is not used, because it did not pass its proof.
+/// A generation in the token that did not pass its proof.
 pub(super) struct RefusedKey {
     pub purpose: Purpose,
     pub error: KeyringError,
 }
 
-/// A generation that was in use and is not held now.
+/// A used generation that is not held now.
 pub(super) struct RememberedKey {
     pub known: KnownKey,
     pub why: &'static str,
 }
 
-/// All keys of the configuration, proved; and the public halves of all others that were ever in use.
+/// All configured keys, proved; and the public keys of all others that were ever used.
 pub(super) struct Keyring {
     series: Vec<Series>,
     refused: Vec<RefusedKey>,
@@ -179,8 +179,8 @@ pub(super) struct Keyring {
 impl Keyring {
     /// Finds every generation of each series and proves it (invariant 3).
     ///
-    /// The newest one has to pass, and none that signed later may be `known`. Of an earlier one that does not pass only what
-    /// is known of it is used; what passes by itself is an error here as well.
+    /// The newest one must pass, and `known` must have no later one. Of an earlier one that does not pass only the
+    /// known public key is used; a temporary failure is an error here as well.
     pub(super) fn load(
         config: &Config,
         hsm: &Hsm,
@@ -215,7 +215,7 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// Compares what the token holds with all that is known. Done once more when the log has told of keys that were not.
+    /// Compares the token's keys with the known ones. Repeated when the log has shown further keys.
     pub(super) fn compare(&mut self, known: &KnownKeys) -> Result<(), KeyringError> {
         for series in &mut self.series {
             known.check_newest(&series.named, series.signing.key.label().parse().ok().as_ref())?;
@@ -237,7 +237,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// Why a generation that was in use is not held.
+    /// Why a used generation is not held.
     fn why_not(&self, known: &KnownKey) -> &'static str {
         let same = |series: &Series| {
             (series.named.purpose, series.named.algorithm) == (known.purpose, known.label.algorithm())
@@ -264,7 +264,7 @@ impl Keyring {
         self.signing().find(|k| k.purpose == purpose)
     }
 
-    /// Those that sign, in the order of the configuration.
+    /// The signing keys, in the order of the configuration.
     pub(super) fn signing(&self) -> impl Iterator<Item = &SigningKey> {
         self.series.iter().map(|series| &series.signing)
     }
@@ -283,17 +283,17 @@ impl Keyring {
         })
     }
 
-    /// Generations that are left out.
+    /// Refused generations.
     pub(super) fn refused(&self) -> &[RefusedKey] {
         &self.refused
     }
 
-    /// Generations of which only the public half is there.
+    /// Generations with only the public key.
     pub(super) fn remembered(&self) -> &[RememberedKey] {
         &self.remembered
     }
 
-    /// The public half of every key that is in use or ever was, with its purpose.
+    /// The public key of every key that is or was used, with its purpose.
     pub(super) fn public(&self) -> impl Iterator<Item = (Purpose, &PublicKey)> {
         let held = self.all().map(|(purpose, key)| (purpose, &**key.public()));
         held.chain(self.remembered.iter().map(|key| (key.known.purpose, &key.known.public)))
@@ -311,7 +311,7 @@ pub(super) fn find_key(
     if let Some(why) = unproved.why(&text) {
         return Err(KeyringError::Unproved { why: why.to_owned(), label: text, file: unproved.path() });
     }
-    // The search for both halves, their attributes and a signature.
+    // Search for both objects, their attributes, and a signature.
     let doing = Doing::with("C_FindObjects, C_GetAttributeValue or C_Sign", &text.as_str().into());
     Ok(caller.run(2, doing, || hsm.find(&text, label.algorithm()))?)
 }

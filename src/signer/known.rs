@@ -1,10 +1,10 @@
-//! Every generation of a key that was ever in use (invariant 7). What a token shows at one start is not all that there is: a
-//! replica may be behind, an older copy may have come back, a search may find nothing for a moment.
+//! Every generation of a key that was ever used (invariant 7). The token alone is no proof of completeness: a replica
+//! may be behind, an older copy may have been restored, a search may briefly find nothing.
 //!
-//! The facts are the log's own key records. The file `keys-known` in the signer's state directory holds them, so that a start
-//! need not read the whole log: a key is entered before its first record, and so before its first use. A start reads the log
-//! from the signer's own memory of it on (the file `checkpoint` beside this one, which is no newer), and from its beginning
-//! when either file is missing.
+//! The log's key records are the source. The file `keys-known` in the signer's state directory has them too, so that a
+//! start need not read the whole log: a key is entered before its first record, and so before its first use. A start
+//! reads the log from the signer's checkpoint on (the file `checkpoint` beside this one, which is no newer), and from
+//! its beginning if either file is missing.
 
 use super::keyring::{Keyring, KeyringError};
 use super::start::StartError;
@@ -22,22 +22,22 @@ use std::io;
 /// Name of the file: one JSON object.
 const FILE: &str = "keys-known";
 
-/// A generation by its public half.
+/// A generation by its public key.
 #[derive(Clone)]
 pub(super) struct KnownKey {
     pub(super) purpose: Purpose,
     pub(super) label: KeyLabel,
     pub(super) public: PublicKey,
-    /// When it was first activated (RFC 3339); `None` if it never signed for callers.
+    /// When it was first used (RFC 3339); `None` if it never signed for callers.
     activated: Option<String>,
 }
 
 /// See the file.
 pub(super) struct KnownKeys {
     state: StateDirectory,
-    /// Whether nothing is missing of what the log names up to the signer's own memory of it.
+    /// Whether the file has everything in the log up to the signer's checkpoint.
     complete: bool,
-    /// Where a label was given to two keys, the last one has it.
+    /// If two keys had one label, the last one has it.
     keys: Vec<KnownKey>,
 }
 
@@ -58,7 +58,7 @@ struct Entry {
 }
 
 impl KnownKeys {
-    /// As they were kept.
+    /// Reads the file.
     pub(super) fn read(state: StateDirectory) -> Result<Self, StartError> {
         let path = state.path(FILE);
         let mut known = Self { state, complete: false, keys: Vec::new() };
@@ -76,12 +76,12 @@ impl KnownKeys {
         Ok(known)
     }
 
-    /// From which record on the log has to be read: the signer's own memory is of so many records.
+    /// The record from which the log must be read, given the size of the signer's checkpoint.
     pub(super) fn missing_from(&self, remembered: Option<u64>) -> u64 {
         if self.complete { remembered.unwrap_or(0) } else { 0 }
     }
 
-    /// Takes over what the log says. A label or a public half that this program cannot read is none that it uses.
+    /// Enters a key record of the log. Skips a label or public key that this program cannot read and so does not use.
     pub(super) fn learn(&mut self, RecordedKey { label, spki, activated }: RecordedKey) {
         let Ok(label) = label.parse::<KeyLabel>() else { return };
         let Some(purpose) = Purpose::ALL.into_iter().find(|purpose| purpose.name() == label.purpose()) else {
@@ -100,19 +100,19 @@ impl KnownKeys {
         }
     }
 
-    /// Enters a key of the token; `activated` is now, if it is to sign.
+    /// Enters a key of the token; `activated` is the current time if it will sign.
     pub(super) fn enter(&mut self, key: &Key, activated: Option<&str>) {
         let (label, spki) = (key.label().to_owned(), key.public().spki().to_vec());
         self.learn(RecordedKey { label, spki, activated: activated.map(str::to_owned) });
     }
 
-    /// Keeps them, durably, if they are others than before.
+    /// Stores them durably if they changed.
     pub(super) fn keep(&mut self) -> Result<(), StartError> {
         self.complete = true;
         self.write()
     }
 
-    /// What comes next is another history of the log, as after `audit adopt`: its keys are known once it has been read.
+    /// Marks the file as incomplete before another history of the log, as after `audit adopt`, is read.
     pub(super) fn doubt(state: StateDirectory) -> Result<(), StartError> {
         Self { complete: false, ..Self::read(state)? }.write()
     }
@@ -143,8 +143,8 @@ impl KnownKeys {
         self.iter().filter(move |known| known.purpose == purpose && known.label.algorithm() == algorithm)
     }
 
-    /// The generation that signed last must be there: an earlier one never signs in its place. `newest` is the newest one
-    /// of the series that the token holds.
+    /// The generation that signed last must exist: an earlier one never signs in its place. `newest` is the newest one
+    /// of the series in the token.
     pub(super) fn check_newest(
         &self,
         series: &KeySeries,
@@ -161,7 +161,7 @@ impl KnownKeys {
         }
     }
 
-    /// A key under a known label must be the one that had it.
+    /// A key under a known label must be the known one.
     pub(super) fn check_same(&self, key: &Key) -> Result<(), KeyringError> {
         let known = self.iter().filter(|known| known.label.to_string() == key.label()).last();
         match known.filter(|known| known.public.kid() != key.public().kid()) {
@@ -174,7 +174,7 @@ impl KnownKeys {
         }
     }
 
-    /// Enters all that the token holds.
+    /// Enters all keys of the token.
     pub(super) fn enter_all(&mut self, keys: &Keyring, now: &str) {
         for key in keys.signing() {
             self.enter(key.key(), Some(now));

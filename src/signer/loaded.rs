@@ -1,4 +1,4 @@
-//! Which configuration the gateway has: the log says so before the first answer that is made with it, once for each change.
+//! Records each change of the gateway's configuration before the first answer that uses it.
 
 use super::record::{self, RecordError};
 use crate::audit::Entry;
@@ -7,10 +7,10 @@ use crate::config::ConfigDigest;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Changes that may come one after the other: operators try things.
+/// Changes in a row, for operators who try settings.
 const MOST: u32 = 20;
 
-/// After this time one more may come. A gateway that is not itself thus adds 1,440 records a day, about 1 MB.
+/// Time until one more change is allowed: a compromised gateway adds at most 1,440 records a day, about 1 MB.
 const EACH: Duration = Duration::from_secs(60);
 
 /// The gateway's configuration changes too often for the log.
@@ -25,10 +25,10 @@ pub(super) struct TooOften;
 pub(super) struct Loaded(Mutex<State>);
 
 struct State {
-    /// What the newest record says; `None` before the first gateway of this process, so that any part of the log that
-    /// begins with a start names the configurations of both processes.
+    /// The configuration in the newest record; `None` before the first gateway of this process, so that any part of the
+    /// log from a start on names the configurations of both processes.
     recorded: Option<ConfigDigest>,
-    /// How many changes may come, as of `counted`.
+    /// Number of allowed changes, as of `counted`.
     left: u32,
     counted: u64,
 }
@@ -40,14 +40,14 @@ impl Default for Loaded {
 }
 
 impl Loaded {
-    /// Lets `append` put the record of a change into the log, before this returns; `None` when nothing has changed.
+    /// Lets `append` put the record of a change into the log, before this returns; `None` without a change.
     pub(super) fn record<T, E: From<TooOften> + From<RecordError>>(
         &self,
         gateway: ConfigDigest,
         signer: ConfigDigest,
         append: impl FnOnce(Entry) -> Result<T, E>,
     ) -> Result<Option<T>, E> {
-        // Held until the record is queued: two gateways that change at once are recorded one after the other.
+        // Held until the record is queued: the changes of two gateways are recorded one after the other.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.recorded == Some(gateway) {
             return Ok(None);

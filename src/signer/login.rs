@@ -1,13 +1,11 @@
-//! From the configuration to a token that is logged in, and the mark of a PIN that the token refused.
+//! Logs in to the token of the configuration, and remembers a PIN that the token refused.
 //!
-//! Every process that logs in comes through [`open_token`]: the signer, and each command that needs a key. A PIN that was
-//! refused leaves the file `pin-refused` in the signer's state directory. As long as it lies there the same PIN is not
-//! given to the token again, whatever is started how often. The mark goes when another PIN was accepted, or by
-//! `chancery pin clear`.
+//! Every process that logs in calls [`open_token`]: the signer, and each command that needs a key. A refused PIN leaves
+//! the file `pin-refused` in the signer's state directory. While it exists no start gives the same PIN to the token. It
+//! is removed when another PIN was accepted, or by `chancery pin clear`.
 //!
-//! The place of the mark is reserved on the disk before the PIN is given to the token: a full disk refuses the start, not
-//! the mark. The reservation is a lock too, so that of two processes that start at once one tries the PIN and the other
-//! finds the mark.
+//! Its space on the disk is reserved before the PIN is given to the token: a full disk refuses the start, not the file.
+//! The reservation is a lock too: of two processes that start at once one tries the PIN and the other finds the file.
 
 use super::calls::{Caller, Doing};
 use super::start::StartError;
@@ -20,24 +18,24 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Name of the mark.
+/// The file of a refused PIN.
 const MARK: &str = "pin-refused";
 
-/// Its place on the disk until a PIN is refused.
+/// Its reserved space until a PIN is refused.
 const PLACE: &str = "pin-place";
 
-/// How long another process's login is waited for. Longer than a login may take, since a login that hangs ends its process.
+/// How long to wait for another process's login: longer than a login may take, since a hanging login ends its process.
 const OTHERS: Duration = Duration::from_secs(60);
 
-/// Deadlines that opening a token has: it initializes the module, looks at every slot and logs in.
+/// Deadlines for opening a token: initialize the module, read every slot, log in.
 const CALLS_TO_OPEN: u32 = 3;
 
-/// What is kept of a PIN that was refused. It tells a changed PIN from the same one and, because it is stretched and
-/// salted, costs an attacker a good part of a second for each guess; what could be guessed is a PIN that is wrong.
+/// Facts about a refused PIN. They tell a changed PIN from the same one. Stretched and salted: each guess costs an
+/// attacker a good part of a second, and yields only a wrong PIN.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Mark {
-    /// When, in RFC 3339.
+struct RefusedPin {
+    /// Time in RFC 3339.
     time: String,
     /// What the token said.
     problem: String,
@@ -47,7 +45,7 @@ struct Mark {
     stretched: String,
 }
 
-impl Mark {
+impl RefusedPin {
     fn new(pin: &Pin, problem: PinProblem) -> Self {
         let salt = crate::random::bytes::<16>();
         Self {
@@ -58,7 +56,7 @@ impl Mark {
         }
     }
 
-    /// Whether it was left for this PIN. One that cannot be read counts for every PIN.
+    /// Whether it is about this PIN. An unreadable file counts for every PIN.
     fn is_of(&self, pin: &Pin) -> bool {
         let mut salt = [0; 16];
         hex::decode_to_slice(&self.salt, &mut salt).is_err()
@@ -66,8 +64,8 @@ impl Mark {
     }
 }
 
-/// The mark as it lies there; a text for one that cannot be read.
-fn read_mark(state: &StateDirectory) -> Result<Option<Mark>, String> {
+/// The file; a text if it cannot be read.
+fn read_mark(state: &StateDirectory) -> Result<Option<RefusedPin>, String> {
     match state.read(MARK) {
         Ok(None) => Ok(None),
         Ok(Some(bytes)) => serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string()),
@@ -75,7 +73,7 @@ fn read_mark(state: &StateDirectory) -> Result<Option<Mark>, String> {
     }
 }
 
-/// Whether this PIN may be given to the token; `true` when there is a mark of another one.
+/// Whether this PIN may be given to the token; `true` if another PIN was refused.
 fn may_be_tried(state: &StateDirectory, pin: &Pin) -> Result<bool, StartError> {
     let refused = |why: String| StartError::PinRefused { why, mark: state.path(MARK) };
     match read_mark(state) {
@@ -88,11 +86,11 @@ fn may_be_tried(state: &StateDirectory, pin: &Pin) -> Result<bool, StartError> {
     }
 }
 
-/// Leaves the mark: durable when it comes back. From the first step on there is one, which counts for every PIN as long as
-/// it cannot be read: to stretch the PIN takes a while.
+/// Writes the file durably. It exists from the first step on, and counts for every PIN while it cannot be read:
+/// stretching the PIN takes a while.
 fn leave_mark(state: &StateDirectory, pin: &Pin, problem: PinProblem) {
     let written = state.take_place(PLACE, MARK).and_then(|()| {
-        let mark = serde_json::to_vec(&Mark::new(pin, problem)).map_err(std::io::Error::other)?;
+        let mark = serde_json::to_vec(&RefusedPin::new(pin, problem)).map_err(std::io::Error::other)?;
         state.fill_place(MARK, &mark)
     });
     if let Err(error) = written {
@@ -101,7 +99,7 @@ fn leave_mark(state: &StateDirectory, pin: &Pin, problem: PinProblem) {
     }
 }
 
-/// `chancery pin clear`: forgets the mark. What it said; `None` when there was none.
+/// `chancery pin clear`: removes the file. Returns its content; `None` without one.
 pub fn clear_refused_pin(config: &Config) -> std::io::Result<Option<String>> {
     let state = StateDirectory::of(config);
     let said = match read_mark(&state) {
@@ -113,7 +111,7 @@ pub fn clear_refused_pin(config: &Config) -> std::io::Result<Option<String>> {
     Ok(Some(said))
 }
 
-/// Reserves the place of the mark, once no other process is about to log in.
+/// Reserves the file's space, once no other process is about to log in.
 fn reserve(state: &StateDirectory) -> Result<Reservation, StartError> {
     let begin = Instant::now();
     loop {
@@ -128,7 +126,7 @@ fn reserve(state: &StateDirectory) -> Result<Reservation, StartError> {
     }
 }
 
-/// The token alone, logged in.
+/// The token, logged in.
 pub(super) fn open_token(config: &Config, caller: &Caller) -> Result<Hsm, StartError> {
     let pin = match &config.hsm.pin {
         PinSource::File(path) => Pin::from_file(path)?,
@@ -142,7 +140,7 @@ pub(super) fn open_token(config: &Config, caller: &Caller) -> Result<Hsm, StartE
     let state = StateDirectory::of(config);
     may_be_tried(&state, &pin)?;
     let _alone = reserve(&state)?;
-    // Once more: the process that was waited for may have left the mark.
+    // Again: the other process may have left the file.
     let another_was_refused = may_be_tried(&state, &pin)?;
     let refused: PinRefused = {
         let (state, pin) = (state.clone(), pin.share());

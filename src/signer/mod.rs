@@ -1,4 +1,4 @@
-//! The process that signs: what it allows, what it makes of an ask, and what it keeps.
+//! The process that signs: its rules, the processing of an ask, and its state.
 //!
 //! ```text
 //! gateway ──ask──► service ─► rules ─► content ─► hsm ─► Sealed ─► audit ─► Released ──answer──► gateway
@@ -7,25 +7,25 @@
 //! | file | holds |
 //! |---|---|
 //! | `release` | [`Sealed`] (signed, unreadable) and [`Released`]; what happens when a batch is durable |
-//! | `rules` | what may be said, from the signer's own reading of the configuration |
+//! | `rules` | the rules for every ask, from the signer's own configuration |
 //! | `content` | header and payload of each JWT |
-//! | `record`, `disclosed` | the audit record of each act, and what it commits to |
-//! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the one that signs checkpoints, and those that did |
-//! | `known`, `generate` | every generation that was ever in use, whatever the token shows; making keys |
-//! | `turn`, `trouble` | threads that take turns for short calls; faults of a key that go on |
-//! | `login`, `unproved` | a logged-in token, unless its PIN was refused before; keys that no run has proved yet |
-//! | `start` | from a configuration to an open token and an open log |
-//! | `service`, `inbox`, `connection` | the signer's side: gateways and their sockets |
-//! | `worker`, `answer`, `pace` | the signing threads; from an ask to its answer; which of them calls the token when |
-//! | `loaded` | which configuration the gateway has, for the record |
-//! | `calls`, `round` | calls into the module that hang, and the asks that do not wait for them |
-//! | `kept` | what gateway and signer remember of the log, compared with it |
+//! | `record`, `disclosed` | the audit record of each act, and its commitments |
+//! | `keyring`, `checkpoint_key` | keys by purpose and algorithm; the keys that sign or signed checkpoints |
+//! | `known`, `generate` | every generation that was ever used; making keys |
+//! | `turn`, `trouble` | turns of the signing threads for short calls; lasting faults of a key |
+//! | `login`, `unproved` | login, unless the PIN was refused before; keys without a proof |
+//! | `start` | opens token and log; creates the log |
+//! | `service`, `inbox`, `connection` | gateways, their sockets and their asks |
+//! | `worker`, `answer`, `pace` | the signing threads; processing of an ask; scheduling of calls by their duration |
+//! | `loaded` | records the gateway's configuration |
+//! | `calls`, `round` | calls into the module that hang, and the transfer of other asks to other threads |
+//! | `kept` | the checkpoints outside the log, compared with it |
 //! | `offline` | the log while no signer runs, without the token |
 //! | `admin` | commands of the operator on the same machine |
-//! | `auditors`, `bounds` | exports for members of a group, over a socket of their own; what one of them may cost |
-//! | `status` | what the signer says of itself each second |
-//! | `watch` | the guarded clock: what is told of it, and the operator's word that a new time is right |
-//! | `state` | what the signer keeps outside the log: its memory of it, and marks for later processes |
+//! | `auditors`, `bounds` | exports for members of a group, over a socket of their own; their limits |
+//! | `status` | the signer's status each second |
+//! | `watch` | changes of the clock, and their acceptance by the operator |
+//! | `state` | the signer's files outside the log |
 
 mod admin;
 mod answer;

@@ -1,5 +1,5 @@
-//! The log while no signer runs, without the token: what a command appends then is covered by no checkpoint before the
-//! next start, and nothing is signed.
+//! The log while no signer runs, opened without the token: a command appends records that no checkpoint covers before
+//! the next start, and signs nothing.
 
 use super::checkpoint_key::{known_log_keys, log_keys_path};
 use super::kept::Memory;
@@ -27,16 +27,16 @@ pub struct Offline {
     _owner: AsOwner,
 }
 
-/// A memory of the log, compared with it.
+/// A checkpoint outside the log, compared with the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// Whose, and which checkpoint.
+    /// Its owner and the checkpoint.
     pub known: Known,
-    /// Why the log does not extend it, if it does not.
+    /// Why the log does not extend it, if so.
     pub standing: Result<(), String>,
 }
 
-/// Opens a log that signs nothing: the next start has compared it with what the gateway knows of it.
+/// Opens a log that signs nothing. The next start compares it with the gateway's checkpoint.
 pub(super) fn open_without_token(
     config: &Config,
     lock: LogLock,
@@ -59,12 +59,12 @@ impl Offline {
         Ok(Self { log, identity, memory: Memory::of(state.clone()), state, _owner: owner })
     }
 
-    /// Records an export; the number of the record.
+    /// Records an export; returns the number of the record.
     pub fn record_export(&self, directory: &str, operator: &str) -> Result<u64, StartError> {
         self.record_copy(Event::Export, directory, operator)
     }
 
-    /// Records a backup; the number of the record.
+    /// Records a backup; returns the number of the record.
     pub fn record_backup(&self, directory: &str, operator: &str) -> Result<u64, StartError> {
         self.record_copy(Event::Backup, directory, operator)
     }
@@ -79,8 +79,8 @@ impl Offline {
         watch::accept(&self.log, reason, operator)
     }
 
-    /// What is remembered of the log outside its directory: the signer's memory, and the gateway's, as it was shown at its
-    /// last refusal or as the caller found it in the state.
+    /// The checkpoints outside the log: the signer's, and the gateway's, from its last refusal or from the caller, who
+    /// read the state.
     pub fn memories(&self, of_gateway: Option<String>) -> Result<Vec<Remembered>, StartError> {
         let mut found = Vec::new();
         if let Some(note) = self.memory.read()? {
@@ -97,7 +97,7 @@ impl Offline {
     }
 
     fn look(&self, by: &str, note: &[u8]) -> Remembered {
-        // What is no checkpoint has no size; its digest names it all the same.
+        // A malformed note has no size, but a digest.
         let read = Checkpoint::from_note_unverified(note).ok();
         let (size, root) = read.map_or((0, [0; 32]), |read| (read.size, read.root));
         let sha256 = Digest(crate::jose::sha256(note));
@@ -111,13 +111,13 @@ impl Offline {
         self.log.newest()
     }
 
-    /// Records the operator's decision that the log goes on although it does not extend these memories; then the signer
-    /// remembers the log as it is. The number of the record.
+    /// Records the operator's decision that the log goes on although it does not extend these checkpoints; then stores
+    /// the log's checkpoint as the signer's. Returns the number of the record.
     pub fn adopt(mut self, operator: &str, reason: &str, known: &[Known]) -> Result<u64, StartError> {
         let newest = self.log.newest().ok_or(LogError::Closed)?;
         let (sequence, shown) = self.log.adopt(&Adoption { operator, reason, known })?;
-        // The point of no return: the decision is durable. Before it nothing has changed; after a crash between these two
-        // the memories are as before, and the command can be given again.
+        // The point of no return: the decision is durable. Before it nothing has changed; after a crash behind it the
+        // signer's checkpoint is unchanged, and the command can be repeated.
         self.memory.keep_decision(sequence)?;
         KnownKeys::doubt(self.state)?;
         self.memory.keep(&newest, &shown)?;

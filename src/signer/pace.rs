@@ -1,50 +1,49 @@
-//! How long the token takes for a signature, measured, and what follows from it for the threads that sign.
+//! Measured durations of signatures in the token, and the scheduling of the signing threads that follows from them.
 //!
-//! A call that is short is computed in this process. Two of them at once wait for each other's locks for longer than
-//! they gain: `SoftHSM` makes 20,000 ES256 signatures a second with one thread and 19,000 to 25,000 with two, and each
-//! costs 50 µs of processor time with one and 70 to 80 with two. So threads take turns for short calls, and verify and write meanwhile. Calls
-//! that are not short, over a network or of RSA, go side by side.
+//! Short calls are computed in this process. Two of them at once lose more by waiting for each other's locks than they
+//! gain: `SoftHSM` makes 20,000 ES256 signatures a second with one thread and 19,000 to 25,000 with two, and each costs
+//! 50 µs of processor time with one and 70 to 80 with two. So threads take turns for short calls, and verify and write
+//! meanwhile. Longer calls, over a network or of RSA, run in parallel.
 //!
-//! Taking turns is cheap only when they are seldom: a thread signs several of the asks that wait, one after the other,
-//! as long as that takes little time in all.
+//! Taking turns is cheap only if it is rare: a thread signs several of the waiting asks in a row while that takes
+//! little time in all.
 //!
-//! RSA in software goes side by side, but begins with what other threads wait for: it finds the key, decrypts it and
-//! takes memory that is locked. Two threads that begin together stay together and get in each other's way in every
-//! call; so calls begin [`Apart`].
+//! RSA in software runs in parallel, but each call begins with work under a lock: it finds the key, decrypts it and
+//! locks memory. Two threads that begin together stay together and block each other in every call; so calls begin
+//! [`Apart`].
 
 use crate::clock::{self, Quickest};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A call over a network, or of RSA in software, takes longer.
+/// Calls over a network, or of RSA in software, take longer.
 const SHORT: Duration = Duration::from_micros(200);
 
-/// How long a thread may call the token, one call after the other, before it hands over what it has: none of those
-/// answers leaves before all are signed.
+/// Limit of time for the calls of one round: its answers are released only after all of them are signed.
 pub(super) const ROUND: Duration = Duration::from_millis(10);
 
-/// The most asks of one round.
+/// Limit of asks in one round.
 const MOST: u64 = 16;
 
-/// The longest that calls begin apart: a module that computes in this process needs no more for what it locks.
+/// Longest distance between the starts of two calls: the locked work of a module in this process takes less.
 const APART: Duration = Duration::from_micros(100);
 
-/// What the token takes for a signature with one key.
+/// Durations of signatures with one key.
 #[derive(Default)]
 pub(super) struct Pace(Quickest);
 
 impl Pace {
-    /// One call took that long.
+    /// Enters the duration of one call.
     pub(super) fn took(&self, time: Duration) {
         self.0.took(time);
     }
 
-    /// Whether threads should take turns; also before anything is known.
+    /// Whether threads take turns; true before the first call.
     pub(super) fn is_short(&self) -> bool {
         self.0.get() < SHORT
     }
 
-    /// How many asks like this one thread takes at once when they wait: 1 before anything is known.
+    /// Number of such asks that one thread takes at once: 1 before the first call.
     pub(super) fn round(&self) -> usize {
         let most = match self.0.get().as_nanos() {
             0 => 1,
@@ -54,14 +53,14 @@ impl Pace {
     }
 }
 
-/// When the last call began that does not take turns.
+/// Start of the last call that does not take turns.
 #[derive(Default)]
 pub(super) struct Apart(AtomicU64);
 
 impl Apart {
-    /// Comes back when the call may begin: a quarter of the time behind the last that even distances between so many
-    /// threads would be. It waits only where two begin together, once for many calls, since they stay apart then; and
-    /// not for long where many begin all the time.
+    /// Waits until the call may begin: a quarter of the even distance between `threads` calls after the last one began.
+    /// It waits only if two begin together, which separates them for many calls, and not for long if many begin all the
+    /// time.
     pub(super) fn begin(&self, pace: &Pace, threads: usize) {
         let even = pace.0.get() / u32::try_from(threads.max(1)).unwrap_or(u32::MAX);
         let gap = (even / 4).min(APART);
@@ -80,7 +79,7 @@ impl Apart {
     }
 }
 
-/// Whether a call may begin that long after the last one, when it has waited for that long.
+/// Whether a call may begin `after_last`, when it has waited for `waited`.
 fn may_begin(gap: Duration, after_last: Duration, waited: Duration) -> bool {
     after_last >= gap || waited >= 2 * gap
 }

@@ -1,7 +1,7 @@
-//! The audit record of each act: which fields it has, and which of them are committed rather than shown.
+//! The audit record of each act: its fields, shown or committed.
 //!
-//! Everything but the signature is decided before the token is called: [`Prepared`] knows how much room its entry
-//! needs, so that a full log refuses a request before anything is signed.
+//! Everything but the signature is decided before the token is called: [`Prepared`] knows the size of its entry, so
+//! that a full log refuses a request before anything is signed.
 
 use super::content::{Typ, answer_audience};
 use super::disclosed::Disclosed;
@@ -12,7 +12,7 @@ use crate::audit::{
     Withheld,
 };
 use crate::claims::{Acr, Grant, Issuer, Resource};
-use crate::clock::Change;
+use crate::clock::ClockChange;
 use crate::config::{ConfigDigest, ResourceServer};
 use crate::door::message::{Context, IntrospectionAsk, RefusalAsk, RevocationAsk, TokenAsk};
 use crate::hsm::{Key, TokenInfo};
@@ -23,15 +23,15 @@ use serde_json::value::RawValue;
 /// Why an act cannot be recorded, and so cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// More than a record holds.
+    /// Larger than a record may be.
     #[error(transparent)]
     TooLong(#[from] TooLong),
-    /// Something that is no JSON: a defect of ours.
+    /// Not serializable: a defect.
     #[error("a record cannot be written: {0}")]
     Json(#[from] serde_json::Error),
 }
 
-/// A record that waits for nothing but its bytes.
+/// A record that needs only its released bytes.
 pub(super) struct Prepared {
     members: Members,
     disclosed: Disclosed,
@@ -42,7 +42,7 @@ impl Prepared {
         Ok(Self { members: draft.encode()?, disclosed })
     }
 
-    /// Bytes to reserve when `released` bytes will leave.
+    /// Bytes to reserve in the log for `released` released bytes.
     pub(super) fn room(&self, released: usize) -> u64 {
         Entry::size_of(self.members.as_bytes().len(), self.disclosed.bound() + 2 * released + 64)
     }
@@ -63,7 +63,7 @@ impl Prepared {
         Ok(Entry::new(self.members, Payload::clear(serde_json::to_vec(&opened)?)))
     }
 
-    /// The entry of an act that releases nothing but the word that it was done.
+    /// The entry of an act that releases nothing but its success.
     pub(super) fn with_nothing(self) -> Result<Entry, RecordError> {
         let payload = if self.disclosed.is_empty() {
             Payload::none()
@@ -74,7 +74,7 @@ impl Prepared {
     }
 }
 
-/// What is the same in every record of one caller's act.
+/// The common fields of the records of one caller's act.
 fn of_context(event: Event, context: &Context) -> Draft<'_> {
     Draft {
         request_id: Some(context.request_id.as_str()),
@@ -95,9 +95,9 @@ fn json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
     serde_json::to_string(value)
 }
 
-/// Who signs, for records of something signed.
+/// The signing key's fields of a record.
 pub(super) struct Signer<'a> {
-    /// The key; `None` for what leaves unsigned.
+    /// The key; `None` for unsigned answers.
     pub key: Option<&'a SigningKey>,
     /// Serial number of the token.
     pub serial: &'a str,
@@ -133,7 +133,7 @@ pub(super) fn introspection(
         committed.body = Some(body);
     }
     if !ask.known {
-        // A stranger chose this text, or another system issued it: it may be short, or hold a name.
+        // An unknown text from a caller, or a token of another system: it may be short, or contain a name.
         committed.token = disclosed.commit("token", hex::encode(ask.token.0))?;
     }
     let withheld: Vec<Withheld<'_>> = ask
@@ -170,7 +170,7 @@ pub(super) fn introspection(
     Prepared::new(&draft, disclosed)
 }
 
-/// What of a grant stands in clear.
+/// The fields of a grant in clear.
 struct Granted<'a> {
     scope: Option<String>,
     acr: Option<&'a str>,
@@ -193,7 +193,7 @@ impl<'a> Granted<'a> {
     }
 }
 
-/// Commits to what of a grant may not stand in clear; to further claims only where they are told.
+/// Commits to the other fields of a grant; to further claims only where they are shown.
 fn commit(
     grant: &Grant,
     claims: bool,
@@ -259,7 +259,7 @@ pub(super) fn refusal(ask: &RefusalAsk) -> Result<Prepared, RecordError> {
     let mut disclosed = Disclosed::default();
     let mut committed = Committed { from: from(&ask.context, &mut disclosed)?, ..Committed::default() };
     if let Some(jti) = &ask.jti {
-        // Chosen by a front server: it may count, or hold a name.
+        // The front server chose it: it may be a counter, or contain a name.
         committed.jti = disclosed.commit("jti", jti.as_str().to_owned())?;
     }
     let event = if ask.rule == "assertion-replayed" { Event::ReplayRejected } else { Event::Denied };
@@ -292,7 +292,7 @@ pub(super) fn metadata(signer: &Signer<'_>, iat: i64) -> Result<Prepared, Record
     Prepared::new(&draft, Disclosed::default())
 }
 
-/// A key with its attributes and public half: what makes its `kid` known to verifiers of the log.
+/// A key with its attributes and public key, which makes its `kid` known to verifiers of the log.
 pub(super) fn key(
     event: Event,
     purpose: &str,
@@ -317,7 +317,7 @@ pub(super) fn key(
     Ok(Entry::plain(&draft)?)
 }
 
-/// A generation that is not held; its public half is one that an earlier record named.
+/// A generation that is not held, with its public key from an earlier record.
 pub(super) fn remembered(key: &RememberedKey, token: &TokenInfo) -> Result<Entry, RecordError> {
     let RememberedKey { known, why } = key;
     let (label, spki) = (known.label.to_string(), STANDARD.encode(known.public.spki()));
@@ -339,15 +339,15 @@ pub(super) fn recovered(what: &str) -> Result<Entry, RecordError> {
     Ok(Entry::plain(&Draft { reason: Some(what), ..Draft::new(Event::TokenRecovered, Outcome::Success) })?)
 }
 
-/// What the process is and what it was given.
+/// Program and configuration of this process.
 pub struct Identity {
-    /// Of the configuration.
+    /// Digest of the configuration.
     pub config: ConfigDigest,
     /// SHA-256 of the executable.
     pub program: [u8; 32],
 }
 
-/// A gateway has another configuration than `before`, the last that was recorded, if any was.
+/// A gateway's configuration that differs from `before`, the last recorded one, if any.
 pub(super) fn configuration(
     gateway: ConfigDigest,
     before: Option<ConfigDigest>,
@@ -362,18 +362,18 @@ pub(super) fn configuration(
     Ok(Entry::plain(&draft)?)
 }
 
-/// What the watch over the clock found; the record's head has the times themselves.
-pub(super) fn clock(change: &Change) -> Result<Entry, RecordError> {
+/// A change of the clock; the record's head has the times.
+pub(super) fn clock(change: &ClockChange) -> Result<Entry, RecordError> {
     let (event, outcome) = match change {
-        Change::Lost(_) => (Event::ClockLost, Outcome::Failure),
-        Change::Restored { .. } => (Event::ClockRestored, Outcome::Success),
-        Change::Stepped(_) => (Event::ClockStepped, Outcome::Success),
+        ClockChange::Lost(_) => (Event::ClockLost, Outcome::Failure),
+        ClockChange::Restored { .. } => (Event::ClockRestored, Outcome::Success),
+        ClockChange::Stepped(_) => (Event::ClockStepped, Outcome::Success),
     };
     let reason = change.to_string();
     Ok(Entry::plain(&Draft { reason: Some(&reason), ..Draft::new(event, outcome) })?)
 }
 
-/// An operator said that the clock's new time is right. The record's head has the time before (`clock_expected`) and after
+/// An operator confirmed the clock's new time. The record's head has the time before (`clock_expected`) and after
 /// (`clock_raw`).
 pub(super) fn clock_accepted(reason: &str, operator: &str) -> Result<Entry, RecordError> {
     let draft = Draft {
@@ -384,7 +384,7 @@ pub(super) fn clock_accepted(reason: &str, operator: &str) -> Result<Entry, Reco
     Ok(Entry::plain(&draft)?)
 }
 
-/// That an operator copied records, or the log with the state, to this directory.
+/// An operator copied records, or the log with the state, to this directory.
 pub(super) fn copied(
     event: Event,
     directory: &str,
@@ -394,7 +394,7 @@ pub(super) fn copied(
     system(event, Outcome::Success, Some(directory), Some(operator), identity, None)
 }
 
-/// Created, opened, started, stopped, copied, lost: events of the system itself.
+/// Events of the system: created, opened, started, stopped, copied, lost.
 pub(super) fn system(
     event: Event,
     outcome: Outcome,
@@ -423,7 +423,7 @@ mod tests {
     use crate::protocol::view;
 
     #[test]
-    fn a_record_holds_what_its_answer_shows_and_no_more() {
+    fn a_record_holds_exactly_what_its_answer_shows() {
         let config = bank();
         for (name, shown) in [
             ("payments-api", &["auth_time", "authorization_details", "claims", "sub"][..]),

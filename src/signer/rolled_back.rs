@@ -1,5 +1,5 @@
-//! The published log beside the signer's memory, for commands that open no log: what a rolled-back log says must not pass
-//! for the state of things.
+//! Compares the published log with the signer's checkpoint, for commands that open no log and must not show a
+//! rolled-back one.
 
 use super::checkpoint_key::{known_log_keys, log_keys_path};
 use super::kept::Memory;
@@ -10,8 +10,8 @@ use crate::audit::tiles::{TileError, TileReader};
 use crate::audit::{LogError, NotExtended};
 use crate::config::Config;
 
-/// An error when the published log does not extend what the signer remembers of it. The memory is kept after the
-/// publication, so it is never ahead of a log that is whole.
+/// An error if the published log does not extend the signer's checkpoint. The checkpoint is stored after the
+/// publication, so it is never ahead of a complete log.
 pub fn compare_published(config: &Config) -> Result<(), StartError> {
     let memory = Memory::of(StateDirectory::of(config));
     let Some(note) = memory.read()? else { return Ok(()) };
@@ -21,7 +21,7 @@ pub fn compare_published(config: &Config) -> Result<(), StartError> {
     let keys = known_log_keys(&log_keys_path(config));
     let open = |note: &[u8]| VerifierKey::open(&keys, note).map_err(|why| not_extended(why.into()));
     let tiles = TileReader::open(config.audit.directory.join("published"));
-    // A log that came back from a backup is published at its first start, which compares it too.
+    // The first start publishes and compares a restored log.
     let Some(newest) = tiles.checkpoint().map_err(unreadable)? else { return Ok(()) };
     let newest = open(&newest)?;
     let known = open(&note)?;

@@ -1,16 +1,16 @@
-//! The asks of one round while the token is called for them: what of them another thread gets when a call is late.
+//! The asks of one round while the token is called, and their transfer to other threads when a call is late.
 
 use super::inbox::{Asks, Inbox};
 use std::sync::Arc;
 
-/// Asks that came together and are not finished.
+/// Unfinished asks that one thread took together.
 pub(super) struct Round {
     asks: Asks,
-    /// The number in `asks` of each, in the order in which they are done.
+    /// The indexes in `asks`, in the order of processing.
     order: Vec<usize>,
-    /// How many of them are finished.
+    /// Number of finished ones.
     finished: usize,
-    /// Where the others go.
+    /// Where the others are handed over.
     inbox: Arc<Inbox>,
 }
 
@@ -19,13 +19,13 @@ impl Round {
         Self { asks, order, finished: 0, inbox }
     }
 
-    /// The next of them are finished; whether none is left.
+    /// Marks the next asks as finished; returns whether none is left.
     pub(super) fn finish(&mut self, asks: usize) -> bool {
         self.finished += asks;
         self.finished >= self.order.len()
     }
 
-    /// Hands over those that are not finished but for the one with this place among them; how many. Each goes alone, so
+    /// Hands over the unfinished asks except the one at this index among them; returns their count. Each goes alone, so
     /// that none is handed over twice.
     pub(super) fn hand_over(self, but: usize) -> usize {
         let left = self.order.iter().skip(self.finished).enumerate().filter(|(place, _)| *place != but);

@@ -1,7 +1,7 @@
-//! What may be said: the signer's own reading of the configuration, deaf to what the gateway believes.
+//! The signer's rules: checks every ask against the signer's own configuration, without trust in the gateway.
 //!
-//! Each function takes one ask and the signer's clock, and names the rule that is broken. A broken rule means that
-//! the gateway has a defect or is not itself: nothing is signed, and a record says so.
+//! Each function takes one ask and the signer's clock, and returns the broken rule. A broken rule means that the
+//! gateway has a defect or an attacker controls it: nothing is signed, and a record says so.
 
 use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClaimKind, ClaimValue, ClientId,
@@ -11,7 +11,7 @@ use crate::config::{Client, Config, GrantType, ResourceServer};
 use crate::door::message::{Context, IntrospectionAsk, TokenAsk};
 use std::collections::BTreeSet;
 
-/// Seconds that `iat` may be away from the signer's clock: reading state, waiting in a queue.
+/// Limit of the difference between `iat` and the signer's clock in seconds, for reading the state and waiting.
 const SKEW: u64 = 30;
 
 /// The name of a broken rule.
@@ -24,25 +24,25 @@ fn rule(holds: bool, name: Broken) -> Verdict {
 }
 
 fn fresh(iat: NumericDate, now: NumericDate) -> Verdict {
-    // A gateway may say any number: the distance of two of them is no signed one.
+    // A hostile `iat` may be any number: a signed difference could overflow.
     rule(iat.0.abs_diff(now.0) <= SKEW, "iat-away-from-clock")
 }
 
-/// The resource server that asks.
+/// The resource server of the ask.
 pub(super) fn resource_server<'a>(config: &'a Config, context: &Context) -> Verdict<&'a ResourceServer> {
     let rs = config.resource_server(&context.caller).ok_or("caller-is-no-resource-server")?;
     rule(rs.authentication.method == context.method, "method-not-registered")?;
     Ok(rs)
 }
 
-/// The client that asks.
+/// The client of the ask.
 pub(super) fn client<'a>(config: &'a Config, context: &Context) -> Verdict<&'a Client> {
     let client = config.client(&context.caller).ok_or("caller-is-no-client")?;
     rule(client.authentication.method == context.method, "method-not-registered")?;
     Ok(client)
 }
 
-/// Invariants 2 and 5: the right form, and of an active token nothing beyond what this resource server may see.
+/// Invariants 2 and 5: the right format, and of an active token only members that this resource server may see.
 pub(super) fn introspection<'a>(
     config: &'a Config,
     ask: &IntrospectionAsk,
@@ -73,7 +73,7 @@ fn active(config: &Config, rs: &ResourceServer, token: &ActiveToken, iat: Numeri
     narrowed(rs, grant)
 }
 
-/// A grant with nothing in it that `rs` may not see, its subject and its client excepted.
+/// A grant with only members that `rs` may see, except its subject and client.
 fn narrowed(rs: &ResourceServer, grant: &Grant) -> Verdict {
     rule(grant.scope.iter().all(|s| rs.scopes.contains(s)), "scope-of-another")?;
     rule(
@@ -90,7 +90,7 @@ fn narrowed(rs: &ResourceServer, grant: &Grant) -> Verdict {
     valid(grant)
 }
 
-/// A grant that is right in itself: details of its own audience, claims that a JWT can hold.
+/// A grant that is consistent in itself: details for its audience, claims that a JWT can hold.
 fn valid(grant: &Grant) -> Verdict {
     let details = &grant.authorization_details;
     rule(
@@ -98,19 +98,20 @@ fn valid(grant: &Grant) -> Verdict {
         "location-of-another",
     )?;
     rule(details.is_empty() || check_authorization_details(details).is_ok(), "details-not-valid")?;
-    // `sub` may be configured and still be no further claim: it would stand in the JWT twice, and readers take either.
+    // `sub` may be configured, but is no further claim: the JWT would hold it twice, and readers differ on which one
+    // counts.
     rule(grant.extra.keys().all(|name| name.kind() == ClaimKind::Further), "claim-reserved")?;
     rule(grant.authentication.amr.len() <= Authentication::MAX_AMR, "claims-too-large")?;
     rule(grant.extra.len() <= ClaimValue::MOST, "claims-too-large")
 }
 
-/// A token lives for some time, and no longer than the entry of its own client says.
+/// The lifetime is positive, and within the limit of the client's entry.
 fn lifetime(client: &Client, iat: NumericDate, exp: NumericDate) -> Verdict {
     let most = i64::try_from(client.access_token_lifetime.as_secs()).unwrap_or(i64::MAX);
     rule((1..=most).contains(&exp.0.saturating_sub(iat.0)), "lifetime-too-long")
 }
 
-/// Invariant 5: a resource server sees a token only if a scope or a detail of it is its own.
+/// Invariant 5: a resource server sees a token only if it owns one of its scopes or details.
 fn has_part(rs: &ResourceServer, grant: &Grant) -> Verdict {
     let is_meant = |detail: &AuthorizationDetail| {
         rs.authorization_details_types.contains(&detail.detail_type())
@@ -123,7 +124,7 @@ fn has_part(rs: &ResourceServer, grant: &Grant) -> Verdict {
     )
 }
 
-/// What every new token keeps to, whatever its form.
+/// Rules for every new token, of either format.
 fn new_token(config: &Config, ask: &TokenAsk, now: NumericDate) -> Verdict {
     let grant = &ask.grant;
     let client = client(config, &ask.context)?;
@@ -154,8 +155,8 @@ fn new_token(config: &Config, ask: &TokenAsk, now: NumericDate) -> Verdict {
     }
 }
 
-/// RFC 9068, [D20](crate::manual::decisions#d20), [D27](crate::manual::decisions#d27): one audience that takes
-/// `at+jwt`, and nothing in it that this audience may not see.
+/// RFC 9068, [D20](crate::manual::decisions#d20), [D27](crate::manual::decisions#d27): one audience that accepts
+/// `at+jwt`, and only members that this audience may see.
 pub(super) fn access_token<'a>(
     config: &'a Config,
     ask: &TokenAsk,
@@ -169,8 +170,8 @@ pub(super) fn access_token<'a>(
     Ok(rs)
 }
 
-/// An opaque token: each scope, type and further claim belongs to one of its audience, and each of those has a part and
-/// takes this form.
+/// An opaque token: each scope, type and further claim belongs to a member of the audience, and each member has a part
+/// and accepts the format.
 pub(super) fn opaque_token(config: &Config, ask: &TokenAsk, now: NumericDate) -> Verdict {
     new_token(config, ask, now)?;
     let grant = &ask.grant;
@@ -192,12 +193,12 @@ pub(super) fn opaque_token(config: &Config, ask: &TokenAsk, now: NumericDate) ->
     valid(grant)
 }
 
-/// Whether a name in a refusal or a rule list is one of ours: short, lower case, with hyphens.
+/// Whether a name in a refusal or a rule list has the form of a rule's name: short, lower case, with hyphens.
 pub(super) fn is_rule_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
-/// Who is named in a context is somebody that the configuration knows.
+/// The caller of a context is configured.
 pub(super) fn known_caller(config: &Config, caller: &ClientId) -> Verdict {
     rule(config.client(caller).is_some() || config.resource_server(caller).is_some(), "unknown-caller")
 }

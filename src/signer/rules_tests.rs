@@ -1,4 +1,4 @@
-//! What a gateway that is not itself asks for, and does not get.
+//! Asks of a hostile gateway, which the rules refuse.
 
 use super::*;
 use crate::claims::{ExtraClaims, Scope, TokenHash};
@@ -16,7 +16,7 @@ fn context(caller: &str) -> Context {
     }
 }
 
-/// What `payments-api` may be told of a token of the shop.
+/// The part of the shop's token that `payments-api` may see.
 fn answer(change: impl Fn(&mut IntrospectionAsk, &mut ActiveToken)) -> Verdict {
     let mut ask = asked("payments-api");
     let mut token = *ask.active.take().unwrap();
@@ -80,7 +80,7 @@ fn extra(name: &str) -> ExtraClaims {
 }
 
 #[test]
-fn an_answer_holds_what_its_resource_server_may_see_and_nothing_else() {
+fn an_answer_holds_only_members_that_its_resource_server_may_see() {
     type Change = fn(&mut IntrospectionAsk, &mut ActiveToken);
     assert_eq!(answer(|_, _| ()), Ok(()));
     let table: [(Change, Broken); 23] = [
@@ -123,7 +123,7 @@ fn an_answer_holds_what_its_resource_server_may_see_and_nothing_else() {
         ),
         (|_, t| t.grant.authentication.amr = vec!["pwd".parse().unwrap()], "claim-not-configured"),
         (|_, t| t.grant.extra = extra("given_name"), "claim-not-configured"),
-        // Configured for this resource server, and still no further claims: the JWT would hold them twice.
+        // Configured for this resource server, but no further claims: the JWT would hold them twice.
         (|_, t| t.grant.extra = extra("sub"), "claim-reserved"),
         (|_, t| t.grant.extra = extra("client_id"), "claim-reserved"),
     ];
@@ -172,7 +172,7 @@ fn an_answer_shows_subject_and_client_only_to_a_resource_server_whose_entry_name
 }
 
 #[test]
-fn iat_is_near_the_clock_whatever_number_the_gateway_says() {
+fn iat_must_be_near_the_clock_for_every_number() {
     for iat in [NOW.0 - 31, NOW.0 + 31, i64::MIN, i64::MIN + NOW.0, i64::MAX, 0, -1] {
         let iat = NumericDate(iat);
         assert_eq!(answer(|a, _| a.iat = iat), Err("iat-away-from-clock"), "{iat:?}");
@@ -183,7 +183,7 @@ fn iat_is_near_the_clock_whatever_number_the_gateway_says() {
 }
 
 #[test]
-fn a_client_that_speaks_for_itself_is_nobody_else() {
+fn a_client_in_its_own_right_has_no_other_subject() {
     type Change = fn(&mut TokenAsk);
     assert_eq!(own_token(|_| ()), Ok(()));
     let table: [(Change, Broken); 17] = [
@@ -284,7 +284,7 @@ fn an_opaque_token_keeps_to_its_audience() {
 }
 
 #[test]
-fn an_ask_that_says_more_than_its_type_is_no_ask() {
+fn an_ask_with_unknown_members_is_refused() {
     let mut ask = json!({"token": "0".repeat(64), "format": "opaque", "jti": "t-1",
         "context": {"request_id": "r", "caller": "shop", "method": "client_secret_basic", "peer": null}});
     assert!(serde_json::from_value::<crate::door::message::RevocationAsk>(ask.clone()).is_ok());

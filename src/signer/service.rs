@@ -1,4 +1,4 @@
-//! The signer's side of the door: gateways and their sockets, signing threads, how all of it ends.
+//! The running signer: gateways and their sockets, signing threads, and its end.
 
 use super::calls::{Calls, Doing};
 use super::connection::Connection;
@@ -30,54 +30,55 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Gateways at once: one, and for a moment the next one beside it. Each costs two threads and some buffers.
+/// Limit of gateways: one, and briefly its successor. Each costs two threads and some buffers.
 const MAX_GATEWAYS: usize = 8;
 
-/// How often the sizes of the log's files are asked for: there may be thousands of them.
+/// Interval for reading the sizes of the log's files: there may be thousands.
 const SIZES: Duration = Duration::from_secs(10);
 
-/// How long other threads have to finish beside one that hangs.
+/// Time for other threads to finish beside one that hangs.
 const FINISH: Duration = Duration::from_secs(2);
 
-/// Why the signer ends.
+/// Reasons for the end of the signer.
 #[derive(Debug)]
 pub enum Ending {
-    /// The gateway that started it has gone, or an operator says so: in order.
-    Asked,
-    /// The token does not sign any more; a new process has to find it again.
+    /// The gateway that started it has gone, or an operator stops it: an end in order.
+    Requested,
+    /// The token does not sign any more; a new process must find it again.
     TokenLost {
         /// For the operator.
         reason: String,
-        /// The PIN was refused: nobody may try again.
+        /// Whether the PIN was refused: it must not be tried again.
         pin: bool,
     },
-    /// A call into the module hangs, whose thread only the end of the process ends: what else is under way is finished.
+    /// A call into the module hangs, which only the end of the process ends: other requests are finished first.
     Hung(String),
-    /// The log failed: at once, without writing anything more.
+    /// The log failed: the process ends at once, without writing more.
     LogFailed(String),
-    /// A gateway holds a signed checkpoint that the log does not extend: at once, so that nothing is built on it.
+    /// A gateway holds a signed checkpoint that the log does not extend: the process ends at once, so that nothing is
+    /// appended.
     RolledBack(String),
 }
 
 impl Ending {
-    /// What a signature that the token did not make means for the process. One request that the token cannot do says
-    /// nothing of the token; everything else needs a new process.
+    /// The reason for an end in a failed signature. A single request that the token cannot do is none; everything else
+    /// needs a new process.
     pub(super) fn after(error: &SignError) -> Option<Self> {
         let (pin, reason) = (error.class() == ErrorClass::Pin, error.to_string());
         (error.is_alarm() || error.class() != ErrorClass::Request).then_some(Self::TokenLost { reason, pin })
     }
 }
 
-/// What all threads of the signer share.
+/// State that all threads of the signer share.
 pub(super) struct Shared {
     pub config: Arc<Config>,
     pub keys: Keyring,
     pub serial: String,
     pub log: Log<Ticket>,
     pub inbox: Arc<Inbox>,
-    /// Of the thread that makes short calls into the token, one after the other, for asks.
+    /// Serializes the short calls into the token.
     pub turn: Turn,
-    /// When others begin.
+    /// Spaces the starts of other calls.
     pub apart: Apart,
     pub signed_metadata: String,
     pub loaded: Loaded,
@@ -85,7 +86,7 @@ pub(super) struct Shared {
     log_keys: Vec<String>,
     own: Mutex<Option<Continuity>>,
     memory: Mutex<Memory>,
-    /// Of that memory, to be read while a write to it hangs.
+    /// The lag of that memory, readable while a write to it hangs.
     memory_lag: Lag,
     ending: Mutex<Sender<Ending>>,
 }
@@ -93,7 +94,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Asks the main thread to end the process.
     pub(super) fn end(&self, why: Ending) {
-        // Nobody listens any more when the process is ending already.
+        // The receiver is gone when the process is ending already.
         let _ = self.ending.lock().unwrap_or_else(PoisonError::into_inner).send(why);
     }
 }
@@ -117,13 +118,13 @@ pub struct Service {
     gateways: AtomicUsize,
     stopping: AtomicBool,
     beat: Mutex<Beat>,
-    /// What the log takes on the disk, as the thread found it that asks the disk.
+    /// Disk usage of the log, as last read by the thread that reads the disk.
     on_disk: Mutex<OnDisk>,
     calls: Calls,
 }
 
 impl Service {
-    /// Starts the signing threads of an open appliance. What has to end the process is sent to `ending`.
+    /// Starts the signing threads of an open appliance. Reasons to end the process are sent to `ending`.
     pub fn start(appliance: Appliance, ending: Sender<Ending>) -> Result<Arc<Self>, StartError> {
         let calls = appliance.calls;
         let sessions: Vec<_> = (0..appliance.config.hsm.sessions)
@@ -219,8 +220,7 @@ impl Service {
             tracing::error!(%reason, "a gateway was refused");
             return frame::write_one(&stream, &Welcome::Refused { reason });
         }
-        // The first checkpoint covers all that was recorded until now, so that what the gateway keeps leaves no room for
-        // a rollback.
+        // The first checkpoint covers all records so far, so that the gateway's memory allows no rollback of them.
         let (told, checkpoint) = match self.welcome(&basis) {
             Ok(shown) => shown,
             Err(reason) => {
@@ -243,8 +243,8 @@ impl Service {
             Err(error) => Err(error.into()),
         };
         if !self.stopping.load(Ordering::Acquire) {
-            // The gateway has said its last word. It reads on for the checkpoint that covers its answers; one that died
-            // reads nothing, and what other threads are still signing for it is recorded all the same.
+            // The gateway sends no more. It reads on for the checkpoint that covers its answers; a dead one reads
+            // nothing, and asks that other threads are still signing are recorded all the same.
             self.send_last_checkpoint(&connection);
             connection.close();
         }
@@ -257,15 +257,15 @@ impl Service {
         outcome
     }
 
-    /// Keeps a gateway that cannot be served until the operator has decided: were the connection closed, a child would
-    /// end and be started again for nothing.
+    /// Keeps the connection of a gateway that cannot be served until the operator decides: a child would otherwise end
+    /// and be restarted in vain.
     fn hold(&self, stream: &UnixStream, reason: String) -> Result<(), frame::FrameError> {
         frame::write_one(stream, &Welcome::Unconfirmed { reason })?;
         stream.set_read_timeout(Some(Duration::from_millis(500)))?;
         while !self.stopping.load(Ordering::Acquire) {
             match std::io::Read::read(&mut &*stream, &mut [0]) {
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                // The end, or words where none belong.
+                // The end of the connection, or an unexpected message.
                 ended => return ended.map(drop).map_err(Into::into),
             }
         }
@@ -276,7 +276,7 @@ impl Service {
         self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest checkpoint for a gateway that connects, and over how many records it is.
+    /// The newest checkpoint for a gateway that connects, and its size.
     fn welcome(&self, basis: &Basis) -> Result<(u64, ShownCheckpoint), String> {
         let failed = |error: &dyn std::fmt::Display| format!("no checkpoint for the gateway: {error}");
         let newest = self.shared.log.checkpoint().map_err(|error| failed(&error))?;
@@ -291,7 +291,7 @@ impl Service {
         }
     }
 
-    /// Compares version and log with what the gateway has.
+    /// Compares version and log with the gateway's.
     fn check(&self, hello: &Hello) -> Result<Basis, Refused> {
         if hello.version != PROTOCOL_VERSION {
             return Err(format!(
@@ -317,7 +317,7 @@ impl Service {
         &self.shared.log
     }
 
-    /// Says why the signer ends: its last word on each connection, for the operators of the gateway.
+    /// Sends the reason for the end on each connection, for the operators of the gateway.
     pub fn say_why(&self, reason: &str) {
         let status = SignerStatus { trouble: Some(reason.to_owned()), ..self.status() };
         self.say(&status);
@@ -338,8 +338,8 @@ impl Service {
         }
     }
 
-    /// What an end in order is while a thread hangs in the module: no more asks are read, and those of the other threads
-    /// are finished. The log is not closed, which would wait for that thread; all that was answered is durable.
+    /// An end in order while a thread hangs in the module: reads no more asks, and finishes those of the other threads.
+    /// The log is not closed, which would wait for that thread; every released answer is durable.
     pub fn finish_beside_hung_calls(&self) {
         self.stopping.store(true, Ordering::Release);
         self.shared.inbox.close();
@@ -353,7 +353,7 @@ impl Service {
         }
     }
 
-    /// Records of each key that signs again.
+    /// Records each key that signs again.
     fn tell_recoveries(&self) {
         for key in self.shared.keys.signing() {
             let Some(told) = key.trouble().look(key.key().label()) else { continue };
@@ -365,15 +365,15 @@ impl Service {
         }
     }
 
-    /// Called every second: watches the clock, and tells the gateways how the signer is. It waits for no disk.
+    /// Called every second: watches the clock, and sends the status to the gateways. Waits for no disk.
     pub fn tick(&self) {
         watch::watch(&self.shared.log);
         self.tell_recoveries();
         self.say(&self.status());
     }
 
-    /// What asks the disk each second, on a thread of its own that may hang with it: keeps a new checkpoint, sends it to the
-    /// gateways, and looks at sizes now and then.
+    /// Work on the disk each second, on a thread of its own that may hang with it: stores a new checkpoint, sends it to
+    /// the gateways, and sometimes reads the sizes of files.
     fn keep(&self, told: &mut u64, sized: &mut Option<u64>) {
         if self.stopping.load(Ordering::Acquire) {
             return;
@@ -397,15 +397,15 @@ impl Service {
         }
     }
 
-    /// Reads no more asks, finishes those that are queued, answers them, and closes the log; whether all of it was done
-    /// and the log has a record of the end.
+    /// Reads no more asks, finishes and answers the queued ones, and closes the log; returns whether all of it was done
+    /// and the end is recorded.
     pub fn finish(self: Arc<Self>, identity: &Identity) -> bool {
         self.stopping.store(true, Ordering::Release);
         self.shared.inbox.close();
-        // First those who sign: whoever serves a gateway waits until they have read all that it sent, and a slow token
-        // takes its time for that. The watchdog and the end's own deadline see to one that hangs.
+        // First the signing threads: the gateways' threads wait until they have read everything. A slow token takes
+        // time; the watchdog and the deadline of the end handle one that hangs.
         for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // A worker that panicked has aborted the process before this.
+            // A worker's panic would have aborted the process.
             let _ = worker.join();
         }
         let Some(service) = last(self) else { return false };
@@ -436,7 +436,7 @@ impl Service {
     }
 }
 
-/// Answers the [`Hello`] of one gateway, if one comes within two seconds, with the reason why there is no service.
+/// Answers the [`Hello`] of one gateway, if it comes within two seconds, with the reason why the signer does not serve.
 pub fn refuse(stream: &UnixStream, reason: &str) {
     let told = stream
         .set_read_timeout(Some(Duration::from_secs(2)))
@@ -449,7 +449,7 @@ pub fn refuse(stream: &UnixStream, reason: &str) {
     }
 }
 
-/// Shows a gateway a checkpoint that it was not shown before, with the proof from the one before.
+/// Sends a gateway a checkpoint that it has not seen, with the proof from its last one.
 fn tell_checkpoint(log: &Log<Ticket>, connection: &Connection, newest: &Published) {
     let mut told = connection.told.lock().unwrap_or_else(PoisonError::into_inner);
     if newest.size <= *told {
@@ -464,7 +464,7 @@ fn tell_checkpoint(log: &Log<Ticket>, connection: &Connection, newest: &Publishe
     }
 }
 
-/// The value, once every other thread has let it go; none that hangs is waited for longer than ten seconds.
+/// The value, once every other thread has dropped it; waits ten seconds for threads that hang.
 fn last<T>(mut shared: Arc<T>) -> Option<T> {
     for _ in 0..1000 {
         match Arc::try_unwrap(shared) {

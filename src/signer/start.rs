@@ -1,4 +1,4 @@
-//! From a configuration to an open token and an open log; and the separate act that creates the log.
+//! Opens token and log of a configuration; and, as a separate act, creates the log.
 
 use super::calls::{Calls, Doing};
 use super::checkpoint_key::{CheckpointKeys, keep_log_keys, likely_log_keys, log_keys_path};
@@ -17,7 +17,7 @@ use crate::audit::{
     LogSettings, NewLog, NotExtended, OpenError, Outcome, Recovery,
 };
 use crate::claims::{Issuer, Purpose};
-use crate::clock::{Sources, Trusted};
+use crate::clock::{TimeSource, Trusted};
 use crate::config::Config;
 use crate::hsm::{
     self, ErrorClass, FindError, GenerateError, Hsm, HsmError, PinFileError, SignError, TokenInfo,
@@ -39,26 +39,26 @@ pub enum StartError {
         "pin_credential is configured, but $CREDENTIALS_DIRECTORY is not set: start under systemd with LoadCredential, or use pin_file"
     )]
     NoCredentials,
-    /// The token refused this PIN before, so it was not touched.
+    /// The token refused this PIN before, so it was not used.
     #[error(
         "{why}; it is not given to the token again: put the right PIN in place, or run chancery pin clear to have this one tried once more ({})",
         mark.display()
     )]
     PinRefused {
-        /// When, and what the token said.
+        /// Time, and the token's error.
         why: String,
-        /// The mark.
+        /// The file `pin-refused`.
         mark: PathBuf,
     },
-    /// What the signer keeps outside the log.
+    /// A file of the signer's state directory.
     #[error("{}: {error}", path.display())]
     State {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         error: std::io::Error,
     },
-    /// `[hsm] token` is no token URI.
+    /// `[hsm] token` is not a token URI.
     #[error("[hsm] token: {0}")]
     TokenUri(#[from] hsm::TokenUriError),
     /// No token, or no login.
@@ -67,7 +67,7 @@ pub enum StartError {
     /// The token failed.
     #[error(transparent)]
     Token(#[from] HsmError),
-    /// A key is missing or not as it must be.
+    /// A key is missing or refused.
     #[error(transparent)]
     Keys(#[from] KeyringError),
     /// A key was not made.
@@ -90,7 +90,7 @@ pub enum StartError {
     /// The first records cannot be written.
     #[error("the start cannot be recorded: {0}")]
     Record(#[from] LogError),
-    /// A record that cannot be made: a defect of ours.
+    /// A record that cannot be serialized: a defect.
     #[error("the start cannot be recorded: {0}")]
     Prepare(#[from] RecordError),
     /// The register of checkpoint keys beside the published log.
@@ -98,7 +98,7 @@ pub enum StartError {
     Register {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
     /// The signer's own memory of the log cannot be read or written.
@@ -106,7 +106,7 @@ pub enum StartError {
     Memory {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The log does not extend what the signer remembers of it.
@@ -117,10 +117,10 @@ pub enum StartError {
     NotExtended {
         /// The signer's memory.
         path: PathBuf,
-        /// How they differ.
+        /// The difference.
         why: NotExtended,
     },
-    /// A log is to be created where one is remembered.
+    /// A log is to be created, but a checkpoint of it is known.
     #[error(
         "{} remembers a log that is not in its place: put it back, or restore its newest copy; a log that is lost for good \
          keeps its name, so give the new one another audit.origin and another state_directory",
@@ -130,7 +130,7 @@ pub enum StartError {
     /// The metadata was not signed.
     #[error("signed_metadata: {0}")]
     Metadata(SignError),
-    /// A public key that no note can name: a defect of ours.
+    /// A public key that has no verifier key: a defect.
     #[error("the checkpoint key: {0}")]
     NoteKey(String),
     /// The system gave no thread.
@@ -142,11 +142,10 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit status by sysexits: 64 for a wrong argument, 77 for a PIN that the token refused (nothing may try it again), 78 for what the
-    /// configuration or the PIN's file says, 65 for a damaged log, 74 for its disk, 75 for what may pass by itself:
-    /// every other state of the token.
+    /// The exit status (sysexits): 64 for a wrong argument, 77 for a refused PIN, 78 for the configuration or the PIN's
+    /// file, 65 for a damaged log, 74 for its disk, 75 for every other state of the token, which may change by itself.
     pub const fn exit_status(&self) -> u8 {
-        // Wherever the token refused the PIN: its mark keeps every later start from trying it again.
+        // Every refusal of the PIN: its file `pin-refused` keeps later starts from trying the PIN again.
         if self.is_pin() {
             return 77;
         }
@@ -171,7 +170,7 @@ impl StartError {
         }
     }
 
-    /// Whether it is about the token.
+    /// Whether the token is the reason.
     pub const fn is_token(&self) -> bool {
         matches!(
             self,
@@ -204,7 +203,7 @@ pub struct Appliance {
     pub(super) log: Log<Ticket>,
     pub(super) signed_metadata: String,
     pub(super) calls: Calls,
-    /// What the signer's own memory has shown; it counts once a gateway has shown its memory, or that it has none.
+    /// The proof by the signer's own memory; used once a gateway has shown its checkpoint, or that it has none.
     pub(super) own: Mutex<Option<Continuity>>,
     pub(super) memory: Memory,
     /// Verifier keys of the log.
@@ -212,26 +211,26 @@ pub struct Appliance {
     identity: Identity,
 }
 
-/// What this process is and what it was given.
+/// Program and configuration of this process.
 pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
     let program = std::fs::read("/proc/self/exe").map_err(StartError::Program)?;
     Ok(Identity { config: config.digest(), program: crate::jose::sha256(&program) })
 }
 
-/// Settings of the log as the configuration has them.
+/// Settings of the log from the configuration.
 pub(super) fn log_settings(config: &Config) -> LogSettings {
     LogSettings {
         directory: config.audit.directory.clone(),
         origin: config.audit.origin.clone(),
         node: config.audit.node.clone(),
         segment_bytes: config.audit.segment_bytes,
-        sources: Sources::system(),
+        sources: TimeSource::system(),
     }
 }
 
-/// `chancery audit init`: the log with its first records, among them every configured key with its public half.
+/// `chancery audit init`: creates the log with its first records, among them every configured key with its public key.
 pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), StartError> {
-    // Before the token is touched: a signer may be at work here.
+    // Before the token is used: a signer may be running.
     let place = NewLog::prepare(log_settings(config))?;
     let state = StateDirectory::of(config);
     let mut memory = Memory::of(state.clone());
@@ -243,7 +242,7 @@ pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), St
     let mut unproved = unproved(config)?;
     let mut known = KnownKeys::read(state)?;
     let keys = Keyring::load(config, &hsm, &caller, &unproved, &known).inspect_err(|error| {
-        // Nothing was signed with these keys yet. What this run refuses the next one must not take without a word.
+        // Nothing was signed with these keys yet. The next run must not accept a key that this run refused.
         if let KeyringError::Find(FindError::Refused { label, reason }) = error
             && let Err(unwritten) = unproved.add(label, &reason.to_string())
         {
@@ -260,7 +259,8 @@ pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), St
     let verifiers = signing.verifiers();
     let sign = signing.signer(&hsm, caller, |_| ())?;
     let (newest, shown) = Log::<Ticket>::create(place, &first, sign)?;
-    // Not before: until there is a log, a key may be made anew. Not after the memory: what it covers is known.
+    // Not before: until there is a log, a key may be made again. Not after the memory: keys under its checkpoint are
+    // known.
     for (_, key) in keys.all() {
         known.enter(key, None);
     }
@@ -269,7 +269,7 @@ pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), St
     keep_log_keys(&log_keys_path(config), &verifiers)
 }
 
-/// What earlier runs left unproved.
+/// Keys that earlier runs left unproved.
 pub(super) fn unproved(config: &Config) -> Result<Unproved, StartError> {
     let state = StateDirectory::of(config);
     let path = state.path("keys-unproved");
@@ -277,12 +277,12 @@ pub(super) fn unproved(config: &Config) -> Result<Unproved, StartError> {
 }
 
 impl Appliance {
-    /// Opens token and log, proves every key, and records the start. A failure of the log later on is sent to `ending`.
+    /// Opens token and log, proves every key, and records the start. A later failure of the log is sent to `ending`.
     ///
-    /// `calls` tells whoever watches of a call into the module that hangs. No checkpoint is signed before
-    /// [`Log::sign_checkpoints`].
+    /// `calls` reports a call into the module that hangs. No checkpoint is signed before [`Log::sign_checkpoints`].
     pub fn open(config: Arc<Config>, ending: &Sender<Ending>, calls: Calls) -> Result<Self, StartError> {
-        // First of all: a second signer touches neither token nor log. A missing log is an error, never a fresh start.
+        // First of all: a second signer touches neither token nor log. A missing log is an error; it is never created
+        // here.
         let lock = LogLock::take(log_settings(&config))?;
         let identity = identity(&config)?;
         let caller = calls.caller();
@@ -309,7 +309,7 @@ impl Appliance {
         };
         let sign = signing.signer(&hsm, calls.caller(), lost)?;
         let (log, recovery) = Log::open(lock, &likely, sign, handlers)?;
-        // Before anything is added to a log that is not the one that was known.
+        // Before anything is appended to a log that may not extend the known checkpoint.
         let own = Mutex::new(memory.compare(&log)?);
         for key in &recovery.recorded_keys {
             known.learn(key.clone());
@@ -329,13 +329,13 @@ impl Appliance {
         Ok(Self { config, hsm, keys, log, signed_metadata, calls, own, memory, log_keys, identity })
     }
 
-    /// What this process is.
+    /// Program and configuration of this process.
     pub fn identity(&self) -> Identity {
         Identity { config: self.identity.config, program: self.identity.program }
     }
 }
 
-/// What recovery found, with the checkpoint before.
+/// Records the result of recovery, with the checkpoint before.
 fn record_start(log: &Log<Ticket>, recovery: &Recovery, identity: &Identity) -> Result<(), StartError> {
     let checkpoint = log.newest().map(|p| CheckpointRef {
         size: p.size,
@@ -355,8 +355,8 @@ fn record_start(log: &Log<Ticket>, recovery: &Recovery, identity: &Identity) -> 
     Ok(())
 }
 
-/// Recorded at each start, before their first use: any part of the log that begins with a start holds the public half
-/// of every `kid` in it.
+/// Records all keys at each start, before their first use: any part of the log from a start on has the public key of
+/// every `kid` in it.
 fn record_keys(
     log: &Log<Ticket>,
     keys: &Keyring,
@@ -383,14 +383,14 @@ fn record_keys(
     Ok(())
 }
 
-/// Name of the word that a process leaves that lost the token.
+/// File that a process leaves when it loses the token.
 const TOKEN_LOST: &str = "token-lost";
 
-/// Bytes of that word: what goes on and on says nothing new in the end.
+/// Limit of its bytes.
 const TOKEN_LOST_MAX: usize = 4096;
 
-/// Leaves word that the token is lost, for the start that finds it again. What earlier runs left stays: a key that one of
-/// them refused is not taken without a word because the next one failed for another reason.
+/// Leaves the reason for the lost token to the start that finds it again. Reasons of earlier runs stay: a key that one
+/// of them refused is not accepted silently because the next run failed for another reason.
 pub fn remember_lost_token(config: &Config, reason: &str) {
     let state = StateDirectory::of(config);
     let kept = state.read(TOKEN_LOST).and_then(|before| {
@@ -414,7 +414,7 @@ fn record_recovery(log: &Log<Ticket>, state: &StateDirectory) -> Result<(), Star
     state.remove(TOKEN_LOST).map_err(unreadable)
 }
 
-/// Claims of `signed_metadata` (RFC 8414 §2.1): every member of the plain document, `iss`, and when it was signed.
+/// Claims of `signed_metadata` (RFC 8414 §2.1): every member of the plain document, `iss`, and `iat`.
 #[derive(Serialize)]
 struct MetadataClaims<'a> {
     iss: &'a Issuer,
@@ -423,8 +423,8 @@ struct MetadataClaims<'a> {
     members: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Signed once a start, recorded before anybody has it, and served from memory: an unauthenticated caller never makes
-/// the token sign.
+/// Signed once at each start, recorded before its release, and served from memory: no unauthenticated caller makes the
+/// token sign.
 fn sign_metadata(
     config: &Config,
     hsm: &Hsm,
@@ -432,7 +432,7 @@ fn sign_metadata(
     log: &Log<Ticket>,
 ) -> Result<String, StartError> {
     let Some(key) = keys.only(Purpose::Metadata) else { return Ok(String::new()) };
-    // In doubt as well: a start must not fail for it, and nothing ends with this time.
+    // In doubt too: a start must not fail for it, and this time is no expiry.
     let time = log.clock().now().map_or_else(|_| log.clock().reading().time, Trusted::timestamp);
     let iat = time.unix_seconds();
     let serial = hsm.token_info().serial;
@@ -446,12 +446,12 @@ fn sign_metadata(
     let receipt = log.record(prepared.with_jws(&sealed)?)?;
     match sealed.release(receipt) {
         Ok(released) => Ok(released.into_string()),
-        // The log gave a receipt for other bytes: nothing leaves.
+        // The receipt is for other bytes: nothing is released.
         Err(error) => Err(StartError::Record(LogError::Poisoned(error.to_string().into()))),
     }
 }
 
-/// Records an event of the system while the signer runs; a failure is told and changes nothing.
+/// Records an event of the running system; logs a failure, which changes nothing else.
 pub fn record_event(log: &Log<Ticket>, event: Event, outcome: Outcome, reason: &str, identity: &Identity) {
     let recorded = record::system(event, outcome, Some(reason), None, identity, None)
         .map_err(|e| e.to_string())

@@ -1,7 +1,7 @@
-//! What the signer keeps outside the audit directory, so that a copy of the log that comes back does not bring it back
-//! as well: its own memory of the log, and marks that later processes must respect.
+//! The signer's files outside the audit directory, so that a restored log does not bring them back: the signer's
+//! checkpoint, and facts for later processes.
 //!
-//! One small file a fact, each replaced atomically and durably. The directory belongs to the signer's user alone.
+//! Each file holds one fact and is replaced atomically and durably. The directory belongs to the signer's user alone.
 
 use crate::config::Config;
 use crate::durable;
@@ -11,13 +11,13 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-/// The most that is read from one of its files, in bytes.
+/// Limit of bytes that are read from one file.
 const MOST: u64 = 1 << 20;
 
-/// What is reserved for a fact, in bytes: one block of the disk.
+/// Bytes reserved for a fact: one block of the disk.
 const RESERVED: usize = 4096;
 
-/// The place of a fact, and the right to be the one process that keeps it.
+/// Reserved space of a fact, and a lock on it.
 #[derive(Debug)]
 pub struct Reservation(#[expect(dead_code, reason = "its drop unlocks the file")] Flock<File>);
 
@@ -31,18 +31,18 @@ impl StateDirectory {
         Self(config.signer_state.clone())
     }
 
-    /// A directory of a test.
+    /// A directory for a test.
     #[cfg(test)]
     pub(super) const fn at(path: PathBuf) -> Self {
         Self(path)
     }
 
-    /// Where a fact is kept, for messages to the operator.
+    /// Path of a fact, for messages to the operator.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// What was kept under this name; `None` when nothing was, or when the directory was never made.
+    /// The fact of this name; `None` if there is none, or no directory.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let file = match File::open(self.path(name)) {
             Ok(file) => file,
@@ -57,15 +57,15 @@ impl StateDirectory {
         Ok(Some(bytes))
     }
 
-    /// Keeps `contents` under this name, durably; makes the directory (mode 0700) when it is missing.
+    /// Stores `contents` under this name, durably; makes the directory (mode 0700) if it is missing.
     pub fn write(&self, name: &str, contents: &[u8]) -> io::Result<()> {
         durable::own(&self.0)?;
         durable::create_dir(&self.0, 0o700)?;
         durable::write(&self.path(name), contents, 0o600)
     }
 
-    /// Reserves the place on the disk of a fact that must be kept however full the disk is by then, and keeps every
-    /// other process out that reserves the same, as long as the result lives. `WouldBlock` when one is at work.
+    /// Reserves disk space for a fact that must be stored even on a full disk, and locks out every other process with
+    /// the same reservation while the result lives. `WouldBlock` if another process holds it.
     pub fn reserve(&self, name: &str) -> io::Result<Reservation> {
         durable::own(&self.0)?;
         durable::create_dir(&self.0, 0o700)?;
@@ -81,12 +81,12 @@ impl StateDirectory {
         Ok(Reservation(file))
     }
 
-    /// Gives a reserved place the name of its fact, which takes no room on the disk; what it holds is blank.
+    /// Renames reserved space to its fact, which takes no further space; the content is blank.
     pub fn take_place(&self, reserved: &str, name: &str) -> io::Result<()> {
         durable::rename(&self.path(reserved), &self.path(name))
     }
 
-    /// Writes a fact over the blanks of its place, durably.
+    /// Writes a fact over its blank space, durably.
     pub fn fill_place(&self, name: &str, contents: &[u8]) -> io::Result<()> {
         let mut padded = [b' '; RESERVED];
         let begin = padded.get_mut(..contents.len()).ok_or(ErrorKind::FileTooLarge)?;
@@ -96,7 +96,7 @@ impl StateDirectory {
         file.sync_all()
     }
 
-    /// Forgets a fact, durably; nothing happens when there is none.
+    /// Removes a fact, durably, if there is one.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         match std::fs::remove_file(self.path(name)) {
             Ok(()) => durable::sync_dir(&self.0),

@@ -1,7 +1,7 @@
-//! How the signer is, each second and unasked: its sign of life, and what only it can know about the log.
+//! The status that the signer sends each second: its sign of life, and facts about the log.
 //!
-//! To tell the gateway one thing more, add a field to [`SignerStatus`], fill it in [`Beat::status`], and show it where
-//! `http` makes its metrics.
+//! To report one more value to the gateway, add a field to [`SignerStatus`], fill it in [`Beat::status`], and show it
+//! in the metrics of `http`.
 
 use super::release::Ticket;
 use crate::audit::{Log, OnDisk};
@@ -10,15 +10,15 @@ use crate::door::message::SignerStatus;
 use crate::memory::Lag;
 use std::time::Duration;
 
-/// What has to be remembered from one second to the next.
+/// State between two statuses.
 #[derive(Default)]
 pub(super) struct Beat {
-    /// Records under the newest checkpoint, and when that was first seen.
+    /// Size of the newest checkpoint, and when it was first seen.
     checkpoint: (u64, u64),
 }
 
 impl Beat {
-    /// As things are now. It asks the disk nothing: a disk that hangs must not keep the signer from saying so.
+    /// The current status. Does not read the disk: a hanging disk must not delay it.
     pub(super) fn status(&mut self, log: &Log<Ticket>, on_disk: OnDisk, memory: &Lag) -> SignerStatus {
         let now = clock::monotonic_nanos();
         let size = log.newest().map_or(0, |newest| newest.size);

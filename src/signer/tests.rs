@@ -1,4 +1,4 @@
-//! Token and log together, against a real SoftHSM: one process and one token for each test.
+//! Token and log together, with a real SoftHSM: one process and one token for each test.
 
 use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
@@ -14,7 +14,7 @@ use crate::audit::{
 use crate::claims::{NumericDate, Purpose, TokenHash};
 use crate::config::{self, Config, PinSource};
 use crate::door::frame;
-use crate::door::message::{self, Hello, Outcome as Told, PROTOCOL_VERSION, Welcome};
+use crate::door::message::{self, Hello, Outcome, PROTOCOL_VERSION, Welcome};
 use crate::hsm::tests::fixture::{self, Token, test};
 use crate::hsm::{FindError, HsmError, PinProblem};
 use crate::jose::{Algorithm, PublicKey};
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// The shipped example on the token of the test, with keys and log.
+/// The shipped example with the test's token, keys and log.
 fn made(token: &Token) -> Arc<Config> {
     let config = configured(token);
     generate_keys(&config, None, "operator", &calls(), &mut |_, _, new| assert!(new)).unwrap();
@@ -55,7 +55,7 @@ fn open(config: &Arc<Config>) -> Result<Appliance, StartError> {
     Appliance::open(Arc::clone(config), &ending, calls())
 }
 
-/// What a gateway that keeps this checkpoint makes of it.
+/// The result for a gateway with this checkpoint.
 fn confirm(appliance: &Appliance, kept: Option<&str>) -> Result<Basis, Refused> {
     kept::confirm(&appliance.log, &appliance.own, &appliance.memory, kept)
 }
@@ -91,7 +91,7 @@ fn a_new_generation_of_a_key_has_its_record_before_its_first_use(token) {
     close(appliance);
     let before = published(&config).len();
 
-    // Made while the signer is stopped, by whatever tool. A crash had left records that no checkpoint covers.
+    // Made by any tool while the signer is stopped. A crash has left records that no checkpoint covers.
     for label in ["audit-checkpoint-es256-2", "metadata-es256-2"] {
         token.open().generate(&fixture::spec(label, Algorithm::ES256)).unwrap();
     }
@@ -111,7 +111,7 @@ fn a_new_generation_of_a_key_has_its_record_before_its_first_use(token) {
     assert!(place("key-activated", "audit-checkpoint-es256-2") > before);
     assert_eq!(read_log_keys(&log_keys_path(&config)).unwrap().len(), 2);
 
-    // Nothing beside the segments is needed to verify what both generations signed.
+    // The segments suffice to verify the signatures of both generations.
     std::fs::remove_dir_all(config.audit.directory.join("published")).unwrap();
     close(open(&config).unwrap());
     assert_eq!(read_log_keys(&log_keys_path(&config)).unwrap().len(), 2);
@@ -122,7 +122,7 @@ fn a_new_generation_of_a_key_has_its_record_before_its_first_use(token) {
 }
 
 test! {
-fn nothing_is_signed_over_a_log_that_does_not_extend_what_is_remembered(token) {
+fn nothing_is_signed_over_a_log_that_does_not_extend_a_memory(token) {
     let config = made(token);
     let copy = |from: &Path, to: &Path| {
         let _ = std::fs::remove_dir_all(to);
@@ -141,7 +141,7 @@ fn nothing_is_signed_over_a_log_that_does_not_extend_what_is_remembered(token) {
     confirm(&appliance, Some(&kept.note)).unwrap();
     close(appliance);
 
-    // The log alone comes back: the signer's own memory finds it, before anything is added.
+    // Only the log is restored: the signer's own memory detects it before anything is appended.
     copy(&old_audit, &audit);
     let refused = open(&config).err().unwrap();
     assert!(matches!(refused, StartError::NotExtended { .. }), "{refused}");
@@ -149,13 +149,13 @@ fn nothing_is_signed_over_a_log_that_does_not_extend_what_is_remembered(token) {
     let size = |audit: &Path| std::fs::read(audit.join("segments/00000000000000000000.seg")).unwrap();
     assert!(size(&audit) == size(&old_audit));
 
-    // The log comes back with the signer's memory: the gateway's finds it.
+    // The log is restored with the signer's memory: the gateway's detects it.
     copy(&old_state, &state);
     let appliance = open(&config).unwrap();
     let refused = confirm(&appliance, Some(&kept.note)).unwrap_err();
     assert_eq!(refused.why, Why::RolledBack, "{refused}");
     assert!(matches!(appliance.log.checkpoint(), Err(LogError::Unconfirmed)));
-    // As many records as were lost make it no better.
+    // Appending as many records as were lost does not help.
     for _ in 0..3 {
         let _ = appliance.log.record(super::record::system(
             Event::SelfTest, Outcome::Success, None, None, &appliance.identity(), None,
@@ -165,7 +165,7 @@ fn nothing_is_signed_over_a_log_that_does_not_extend_what_is_remembered(token) {
     let refused = confirm(&open(&config).unwrap(), Some(&kept.note)).unwrap_err();
     assert_eq!(refused.why, Why::RolledBack, "{refused}");
 
-    // Nothing remembers it any more: that is not as good as a match.
+    // Both memories are lost: that is not a match.
     std::fs::remove_dir_all(&state).unwrap();
     let appliance = open(&config).unwrap();
     let refused = confirm(&appliance, None).unwrap_err();
@@ -179,7 +179,7 @@ test! {
 fn a_second_signer_is_refused_before_it_touches_the_token(token) {
     let config = made(token);
     let running = open(&config).unwrap();
-    // Were it tried, this PIN would be refused.
+    // The token would refuse this PIN.
     let PinSource::File(pin) = &config.hsm.pin else { panic!("the PIN is a file") };
     std::fs::write(pin, "wrong-pin").unwrap();
     for refused in [open(&config).err().unwrap(), init_log(&config, "operator", &calls()).unwrap_err()] {
@@ -206,10 +206,10 @@ fn no_key_is_made_while_a_signer_holds_the_log(token) {
 }
 
 test! {
-fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
+fn a_log_whose_creation_was_interrupted_is_created_again_or_opened(token) {
     let config = made(token);
     let audit = config.audit.directory.clone();
-    // Cut off behind the point of no return: there is a log, without published files.
+    // A crash after the point of no return: a log without published files.
     std::fs::remove_dir_all(audit.join("published")).unwrap();
     assert_eq!(init_log(&config, "operator", &calls()).unwrap_err().exit_status(), 78);
     let appliance = open(&config).unwrap();
@@ -217,12 +217,12 @@ fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
     close(appliance);
     assert_eq!(published(&config)[0].0, "log-created");
 
-    // Cut off before it: the inscribed segment has no name yet.
+    // A crash before it: the prepared segment has no name yet.
     let segment = audit.join("segments/00000000000000000000.seg");
     std::fs::rename(segment, audit.join("segments/next")).unwrap();
     std::fs::remove_dir_all(audit.join("published")).unwrap();
     assert_eq!(open(&config).err().unwrap().exit_status(), 78);
-    // A memory tells that this is no beginning.
+    // A memory shows that this log is not new.
     assert!(matches!(init_log(&config, "operator", &calls()).unwrap_err(), StartError::Remembered(_)));
     std::fs::remove_dir_all(&config.signer_state).unwrap();
     init_log(&config, "operator", &calls()).unwrap();
@@ -231,7 +231,7 @@ fn a_log_whose_creation_was_cut_off_is_created_again_or_opened(token) {
 }
 
 test! {
-fn a_receipt_releases_exactly_what_its_record_covers(token) {
+fn a_receipt_releases_exactly_the_bytes_that_its_record_covers(token) {
     let config = made(token);
     let appliance = open(&config).unwrap();
     let body = |text: &str| Sealed::body(text.to_owned()).unwrap();
@@ -253,27 +253,27 @@ fn a_receipt_releases_exactly_what_its_record_covers(token) {
 }
 }
 
-/// What the gateway of these tests is told for each of these requests, which it sends in one piece.
-fn told(gateway: &mut UnixStream, asks: Vec<Value>) -> Vec<Told> {
+/// The answers of the signer to these requests, which the test sends in one piece.
+fn answers(gateway: &mut UnixStream, asks: Vec<Value>) -> Vec<Outcome> {
     let mut bytes = Vec::new();
     let count = asks.len();
     for (number, ask) in (1..).zip(asks) {
         frame::append(&mut bytes, &json!({"number": number, "ask": ask})).unwrap();
     }
     gateway.write_all(&bytes).unwrap();
-    let mut told: Vec<message::Response> = Vec::new();
-    while told.len() < count {
+    let mut responses: Vec<message::Response> = Vec::new();
+    while responses.len() < count {
         let mut head = [0; 4];
         gateway.read_exact(&mut head).unwrap();
         let mut frame = vec![0; frame::length(head).unwrap()];
         gateway.read_exact(&mut frame).unwrap();
         let response = message::Response::decode(&frame).unwrap();
-        // 0 is a checkpoint that nobody asked for.
-        told.extend((response.number > 0).then_some(response));
+        // 0 is an unsolicited checkpoint.
+        responses.extend((response.number > 0).then_some(response));
     }
-    told.sort_by_key(|response| response.number);
-    assert_eq!(told.iter().map(|r| r.number).collect::<Vec<_>>(), (1..=count as u64).collect::<Vec<_>>());
-    told.into_iter().map(|response| response.outcome).collect()
+    responses.sort_by_key(|response| response.number);
+    assert_eq!(responses.iter().map(|r| r.number).collect::<Vec<_>>(), (1..=count as u64).collect::<Vec<_>>());
+    responses.into_iter().map(|response| response.outcome).collect()
 }
 
 test! {
@@ -304,15 +304,15 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
     };
     let jwt = || inactive("payments-api", "jwt");
     let refusal = json!({"refusal": {"context": context("shop"), "rule": "assertion-replayed", "jti": "a-1"}});
-    // These tell how long the token takes, interruptions left out. Those behind are one round.
+    // These measure the token's duration. The following asks are one round.
     for _ in 0..10 {
-        assert!(matches!(told(&mut gateway, vec![jwt()])[0], Told::Done { .. }));
+        assert!(matches!(answers(&mut gateway, vec![jwt()])[0], Outcome::Done { .. }));
     }
-    let told = told(&mut gateway, vec![
+    let answered = answers(&mut gateway, vec![
         jwt(), inactive("nobody", "jwt"), refusal, json!("self-test"), inactive("payments-api", "json"), jwt(),
     ]);
-    let body = |n: usize| match &told[n] {
-        Told::Done { body } => body.as_str(),
+    let body = |n: usize| match &answered[n] {
+        Outcome::Done { body } => body.as_str(),
         other => panic!("{n}: {other:?}"),
     };
     for n in [0, 5] {
@@ -321,18 +321,18 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
         key.verify(parts[1].as_bytes(), &signature).unwrap();
     }
     assert_ne!(body(0), body(5), "each has its own signature");
-    assert!(matches!(&told[1], Told::Forbidden { .. }), "{:?}", told[1]);
+    assert!(matches!(&answered[1], Outcome::Forbidden { .. }), "{:?}", answered[1]);
     assert_eq!((body(2), body(3)), ("", ""));
     assert_eq!(body(4), r#"{"active":false}"#);
 
-    // What is no request ends the connection, and nothing else.
+    // A malformed request ends the connection, and nothing else.
     frame::write_one(&gateway, &"what").unwrap();
     serving.join().unwrap();
     assert!(ended.try_recv().is_err());
     assert!(service.finish(&identity));
     let mut records: Vec<String> = published(&config).into_iter().map(|(event, _)| event).collect();
     records.retain(|event| event != "checkpoint-signed");
-    // What needed no signature was recorded first: the two signatures were one round, whose records came together.
+    // Asks without a signature were recorded first: the two signatures were one round, whose records came together.
     let round = ["denied", "replay-rejected", "answered", "signed", "signed"];
     let begin = records.iter().position(|event| event == "denied").unwrap();
     assert_eq!(&records[begin..begin + round.len()], round, "{records:?}");
@@ -340,7 +340,7 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
 }
 
 #[test]
-fn exit_statuses_say_who_has_to_act() {
+fn exit_statuses_tell_operator_faults_from_temporary_ones() {
     let disk = || crate::audit::FileError {
         path: "segment".into(),
         did: "fdatasync",
@@ -352,13 +352,13 @@ fn exit_statuses_say_who_has_to_act() {
     assert_eq!(status(OpenError::from(disk()).into()), 74);
     assert_eq!(status(crate::audit::CreateError::from(disk()).into()), 74);
     assert_eq!(status(LogError::Closed.into()), 74);
-    // A PIN that was refused behind the first login must not be tried by the next process.
+    // The next process must not try a PIN that was refused after the first login.
     assert_eq!(status(super::KeyringError::from(find(pin())).into()), 77);
     assert_eq!(status(super::KeyringError::from(pin()).into()), 77);
     assert_eq!(status(pin().into()), 77);
     let refused =
         FindError::Refused { label: "key".to_owned(), reason: crate::hsm::Refusal::AlwaysAuthenticate };
-    // What a token says now it may not say any more in a while.
+    // This state of the token may change by itself.
     assert_eq!(status(super::KeyringError::from(refused).into()), 75);
     assert_eq!(status(crate::hsm::OpenError::Pin(PinProblem::CountLow).into()), 75);
     assert_eq!(status(crate::hsm::OpenError::Pin(PinProblem::Incorrect).into()), 77);

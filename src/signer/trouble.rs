@@ -1,5 +1,4 @@
-//! A fault of one key that goes on: told when it begins, when it becomes another one, and when it ends, with how often it
-//! came; not once a request.
+//! A lasting fault of one key: reported when it begins, changes and ends, with its count, not for every request.
 
 use crate::clock;
 use crate::hsm::SignError;
@@ -9,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Whether signatures with one key fail.
 #[derive(Default)]
 pub(super) struct Trouble {
-    /// So that a signature costs no lock when all is well.
+    /// Avoids the lock for successful signatures.
     on: AtomicBool,
     fault: Mutex<Option<Fault>>,
 }
@@ -18,14 +17,14 @@ struct Fault {
     reason: String,
     times: u64,
     began: u64,
-    /// Since it was told last.
+    /// Whether it has changed since the last report.
     changed: bool,
-    /// The key has signed since.
+    /// Whether the key has signed since.
     ended: bool,
 }
 
 impl Trouble {
-    /// A signature was not made.
+    /// Enters a failed signature.
     pub(super) fn came(&self, label: &str, error: &SignError) {
         let (reason, mut fault) = (error.to_string(), self.fault());
         self.on.store(true, Ordering::Relaxed);
@@ -44,7 +43,7 @@ impl Trouble {
         }
     }
 
-    /// A signature was made and verified.
+    /// Enters a verified signature.
     pub(super) fn signed(&self) {
         if self.on.load(Ordering::Relaxed)
             && let Some(fault) = &mut *self.fault()
@@ -54,7 +53,7 @@ impl Trouble {
         }
     }
 
-    /// Called every second: tells of a change, and of the end, whose text is returned for its record.
+    /// Called every second: reports a change, and the end, whose text is returned for its record.
     pub(super) fn look(&self, label: &str) -> Option<String> {
         let mut fault = self.fault();
         let Fault { reason, times, began, changed, ended } = fault.as_mut()?;

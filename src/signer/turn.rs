@@ -1,13 +1,13 @@
-//! Whose turn it is to make short calls into the token: [`Pace`](super::pace::Pace) says why threads take turns.
+//! Serializes short calls into the token: [`Pace`](super::pace::Pace) has the reason.
 //!
-//! A thread inside the module cannot be interrupted, so a turn that lasts too long is taken over: a call that hangs costs
-//! its own answer and its session, and the other threads go on taking turns.
+//! A thread inside the module cannot be interrupted, so a turn that lasts too long is taken over: a call that hangs
+//! costs its own answer and session, and the other threads continue.
 
 use super::pace::ROUND;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A turn takes twice [`ROUND`] and one call at most. One that has not ended by then is late, perhaps for ever.
+/// A turn takes twice [`ROUND`] and one call at most. A longer one may never end.
 const LATE: Duration = ROUND.saturating_mul(5);
 
 /// See the file.
@@ -25,20 +25,20 @@ impl Default for Turn {
 
 #[derive(Default)]
 struct State {
-    /// Number of the turn that is on; 0 when there is none.
+    /// Number of the current turn; 0 without one.
     on: u64,
     last: u64,
     waiting: usize,
 }
 
-/// A turn, until it is dropped.
+/// The current turn, until it is dropped.
 pub(super) struct Held<'a> {
     turn: &'a Turn,
     number: u64,
 }
 
 impl Turn {
-    /// Waits for the end of the turn that is on, or until it is late.
+    /// Waits for the end of the current turn, or until it is late.
     pub(super) fn take(&self) -> Held<'_> {
         let mut state = self.state();
         while state.on != 0 {
@@ -65,12 +65,12 @@ impl Turn {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut state = self.turn.state();
-        // One that was taken over ends without a word.
+        // A turn that was taken over has no effect any more.
         if state.on == self.number {
             state.on = 0;
             let waits = state.waiting > 0;
             drop(state);
-            // Waking costs a call to the system, also when no thread waits.
+            // Notifying costs a system call, even if no thread waits.
             if waits {
                 self.turn.free.notify_one();
             }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn one_thread_at_a_time_has_the_turn() {
-        // However long the machine lets a thread wait that has the turn.
+        // However long the machine delays the thread with the turn.
         let turn = Turn { late: Duration::from_secs(3600), ..Turn::default() };
         let (turn, inside) = (Arc::new(turn), Arc::new(AtomicUsize::new(0)));
         let threads = [(); 4].map(|()| {

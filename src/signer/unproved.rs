@@ -1,8 +1,8 @@
-//! Keys that `key generate` made and did not prove, or that `audit init` refused: what one run refused, the next one must
-//! not take without a word, because this time the proof happens to pass.
+//! Keys that `key generate` made and did not prove, or that `audit init` refused: the next run must not accept a
+//! refused key silently because its proof happens to pass.
 //!
-//! The file `keys-unproved` in the signer's state directory names their labels and why. A label is entered before its key
-//! is made, so that a run that dies or hangs in between leaves it there.
+//! The file `keys-unproved` in the signer's state directory has their labels and the reasons. A label is entered before
+//! its key is made, so that a run that dies or hangs in between leaves it there.
 
 use super::state::StateDirectory;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub(super) struct Unproved {
 }
 
 impl Unproved {
-    /// As it was left. A file that cannot be read is an error: it may name any key.
+    /// Reads the file. An unreadable file is an error: it may name any key.
     pub(super) fn read(state: StateDirectory) -> io::Result<Self> {
         let why = match state.read(FILE)? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other)?,
@@ -28,23 +28,23 @@ impl Unproved {
         Ok(Self { state, why })
     }
 
-    /// Where it lies, for the operator.
+    /// Path of the file, for the operator.
     pub(super) fn path(&self) -> PathBuf {
         self.state.path(FILE)
     }
 
-    /// Why this key must not be used, if it must not.
+    /// Why this key must not be used, if so.
     pub(super) fn why(&self, label: &str) -> Option<&str> {
         self.why.get(label).map(String::as_str)
     }
 
-    /// Durable when it comes back.
+    /// Adds a label, durably.
     pub(super) fn add(&mut self, label: &str, why: &str) -> io::Result<()> {
         self.why.insert(label.to_owned(), why.to_owned());
         self.keep()
     }
 
-    /// The key was proved, or was never made.
+    /// Removes the label of a key that was proved or never made.
     pub(super) fn remove(&mut self, label: &str) -> io::Result<()> {
         self.why.remove(label);
         if self.why.is_empty() { self.state.remove(FILE) } else { self.keep() }

@@ -1,11 +1,11 @@
-//! The watch over the signer's clock: what changed is told and recorded, and an operator may say that a new time is right.
+//! Watches the signer's clock: logs and records its changes, and accepts a new time for the operator.
 
 use super::record;
 use super::release::Ticket;
 use crate::audit::Log;
-use crate::clock::Change;
+use crate::clock::ClockChange;
 
-/// Bytes of the longest reason that an operator may give.
+/// Limit of bytes of the operator's reason.
 const REASON_MAX: usize = 512;
 
 /// Called every second.
@@ -16,8 +16,8 @@ pub(super) fn watch(log: &Log<Ticket>) {
 }
 
 /// One log line and one record for each change of the clock.
-fn tell(log: &Log<Ticket>, change: &Change) {
-    if let Change::Lost(_) = change {
+fn tell(log: &Log<Ticket>, change: &ClockChange) {
+    if let ClockChange::Lost(_) = change {
         tracing::error!("{change}; until then nothing that ends at a time is signed");
     } else {
         tracing::warn!("{change}");
@@ -28,8 +28,8 @@ fn tell(log: &Log<Ticket>, change: &Change) {
     }
 }
 
-/// `chancery clock accept`: trusts the time to which the clock was set, once the record of it is durable. A crash before
-/// that leaves the clock in doubt.
+/// `chancery clock accept`: trusts the time to which the clock was set, after the record of it is durable. A crash
+/// before that leaves the clock in doubt.
 pub(super) fn accept(log: &Log<Ticket>, reason: &str, operator: &str) -> Result<(), String> {
     if reason.is_empty() || reason.len() > REASON_MAX || reason.chars().any(char::is_control) {
         return Err(format!("expected a reason of 1 to {REASON_MAX} bytes without control characters"));
@@ -44,7 +44,7 @@ pub(super) fn accept(log: &Log<Ticket>, reason: &str, operator: &str) -> Result<
     if !clock.accept(distance) {
         return Err("the clock was set once more meanwhile; look at it, and accept again".to_owned());
     }
-    // The record that it is trusted again is what the next start finds.
+    // The next start reads the record that the clock is trusted again.
     while let Some(change) = clock.look() {
         tell(log, &change);
     }

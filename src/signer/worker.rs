@@ -1,17 +1,17 @@
-//! One signing thread: takes asks from the sockets, decides, signs, and hands the sealed answers to the log.
+//! One signing thread: takes asks from the sockets, checks them, signs, and appends the sealed answers to the log.
 //!
-//! It does its share of the asks that wait in one round, so that whatever costs something each time is done once: rules
-//! and room in the log for each → signatures → each verified → records → (whoever writes them, after the sync) release.
-//! Nothing waits for a round to fill: it holds what was there when the thread came. A call that hangs costs its own ask:
-//! the others of its round go to other threads ([`Round`]), and this one finishes only what it claims.
+//! It processes its share of the waiting asks as one round, so that fixed costs occur once: rules and reserved space
+//! for each → signatures → verification → records → release by the writer, after the sync. A round is never delayed to
+//! fill up: it holds the asks that were waiting. A call that hangs costs its own ask: the others of its round go to
+//! other threads ([`Round`]), and this thread finishes only asks that it claims.
 //!
-//! A thread writes what it has appended by itself when the disk is quick, or when it finds nothing to sign; else the log
-//! thread does it.
+//! A thread writes its own appended records if the disk is quick, or if it has nothing to sign; else the log thread
+//! writes them.
 
 use super::answer::{Act, Appended, Step, Unsigned};
 use super::calls::{Caller, Claimed, Doing};
 use super::connection::Share;
-use super::inbox::{Asks, Found, Patience};
+use super::inbox::{Asks, TakeMode, Taken};
 use super::keyring::SigningKey;
 use super::pace::ROUND;
 use super::round::Round;
@@ -23,13 +23,13 @@ use crate::hsm::{SignError, SigningSession, UnverifiedSignature, VerifiedSignatu
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Signed and verified in health probes: no JWS (it has no dots and begins with a NUL) and no note.
+/// Signed and verified in self-tests: neither a JWS (it has no dots and begins with a NUL) nor a note.
 const SELF_TEST: &[u8] = b"\0chancery self-test: no token, no answer, no checkpoint";
 
-/// A disk that takes longer would keep a thread from signing for a good part of its time.
+/// A slower disk would keep a thread from signing for too long.
 const QUICK: Duration = Duration::from_micros(500);
 
-/// One thread with a session of its own.
+/// One thread with its own session.
 pub(super) struct Worker {
     session: SigningSession,
     caller: Caller,
@@ -37,29 +37,29 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// One of so many threads.
+    /// `threads`: size of the pool.
     pub(super) const fn new(session: SigningSession, caller: Caller, threads: usize) -> Self {
         Self { session, caller, share: Share { most: 1, threads } }
     }
 
-    /// Until nothing more can come.
+    /// Runs until the inbox is closed and empty.
     pub(super) fn run(mut self, shared: &Shared) {
         let mut appended = None;
         loop {
-            let patience = if appended.is_some() { Patience::Look } else { Patience::Wait };
-            match shared.inbox.take(patience, self.share) {
-                Found::Asks(asks) => {
-                    // There is something better to do than to wait for this disk: the log thread does it.
+            let mode = if appended.is_some() { TakeMode::Poll } else { TakeMode::Block };
+            match shared.inbox.take(mode, self.share) {
+                Taken::Asks(asks) => {
+                    // The log thread writes to the slow disk, and this thread signs.
                     drop(appended.take());
                     appended = self.round(shared, asks);
                     if shared.log.quickest() < QUICK {
                         appended = appended.and_then(Queued::commit);
                     }
                 }
-                Found::Nothing => appended = appended.and_then(Queued::commit),
-                Found::End => return,
-                Found::Broken(error) => {
-                    // None that an epoll of ours can have; a thread must neither spin on it nor be missing in silence.
+                Taken::Nothing => appended = appended.and_then(Queued::commit),
+                Taken::End => return,
+                Taken::Broken(error) => {
+                    // Not an error of a working epoll; the thread must neither spin nor end silently.
                     let reason = format!("a signing thread cannot wait for requests: {error}");
                     return shared.end(Ending::TokenLost { reason, pin: false });
                 }
@@ -90,7 +90,7 @@ impl Worker {
         if let Some(most) = unsigned.iter().map(|waits| waits.key().pace().round()).min() {
             self.share.most = most;
         }
-        // Those that take turns first: they do not wait for calls that are not short.
+        // Asks that take turns first: they do not wait for longer calls.
         unsigned.sort_by_cached_key(|waits| !waits.key().pace().is_short());
         if unsigned.len() + tests.len() > 1 {
             let order =
@@ -99,7 +99,7 @@ impl Worker {
         }
         let mut lost = None;
         while !unsigned.is_empty() {
-            // What is appended already does not wait for the token: the log thread writes it.
+            // Appended records do not wait for the token: the log thread writes them.
             drop(appended.take());
             let mut signatures = self.sign(shared, &unsigned, &mut lost);
             if let Claimed::Only(ask) = self.caller.claim(signatures.len()) {
@@ -128,7 +128,7 @@ impl Worker {
         appended
     }
 
-    /// A verified signature for each of the first of these: as many as the token makes in about [`ROUND`], and at least one.
+    /// Verified signatures for the first of these: as many as the token makes in about [`ROUND`], and at least one.
     ///
     /// Once the token is `lost` it is not called again: the process ends, and each call may take as long as the first.
     fn sign(
@@ -174,8 +174,8 @@ impl Worker {
         signed.into_iter().enumerate().map(verify).zip(keys).map(|(signed, key)| key.note(signed)).collect()
     }
 
-    /// Lets the token sign for the ask with this place; the watch sees how long it takes. Whether the other asks were
-    /// handed over meanwhile.
+    /// Lets the token sign for the ask at this index; the watch sees its duration. Returns also whether the other asks
+    /// were handed over meanwhile.
     fn call<'a>(
         &mut self,
         ask: usize,
@@ -200,9 +200,9 @@ impl Worker {
     }
 }
 
-/// An ask of a round that waits for its signature.
+/// An ask of a round that needs its signature.
 struct Waits<'s, 'r> {
-    /// Among the asks of the round as they came.
+    /// Its index in the round.
     number: usize,
     act: Act<'s, 'r>,
     unsigned: Unsigned<'s>,
@@ -214,7 +214,7 @@ impl<'s> Waits<'s, '_> {
     }
 }
 
-/// What two acts have appended.
+/// Joins two appended entries.
 fn both<'s>(one: Appended<'s>, other: Appended<'s>) -> Appended<'s> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.and(other)),

@@ -1,4 +1,4 @@
-//! Members of the auditors' group: what they get over a socket of their own, and what they do not.
+//! Members of the auditors' group: their requests over a socket of their own.
 
 use crate::harness::{Appliance, CHANCERY, Settings, Way, until, verify};
 use nix::unistd::{Group, User, getegid, geteuid};
@@ -16,7 +16,7 @@ use std::time::Duration;
 const EXPORTS_OF_ONE: usize = 12;
 const CONNECTIONS_OF_ONE: usize = 2;
 
-/// An appliance whose auditors are the members of the group of this process: it asks as one of them without privileges.
+/// An appliance whose auditors are the members of this process's group: it asks as an unprivileged member.
 fn with_own_group(way: Way) -> Appliance {
     let mut settings = Settings::new(way);
     settings.auditors = Some(Group::from_gid(getegid()).unwrap().unwrap().name);
@@ -92,7 +92,7 @@ fn an_auditor_cannot_reach_a_call_of_the_operator() {
 }
 
 #[test]
-fn a_greedy_auditor_is_bounded_and_the_service_goes_on() {
+fn a_greedy_auditor_is_limited_and_the_service_continues() {
     let appliance = with_own_group(Way::Separate);
     let token = appliance.token_of_the_case();
     let answers: Vec<Value> = (0..EXPORTS_OF_ONE + 20).map(|_| asked(&appliance, "\"export\"")).collect();
@@ -125,7 +125,7 @@ fn a_greedy_auditor_is_bounded_and_the_service_goes_on() {
 }
 
 #[test]
-fn while_the_auditors_directory_is_open_to_others_no_auditor_is_answered_and_the_service_goes_on() {
+fn while_the_auditors_directory_is_open_to_others_no_auditor_is_answered_and_the_service_continues() {
     let mut appliance = with_own_group(Way::Separate);
     let directory = appliance.path("auditors");
     fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
@@ -137,7 +137,7 @@ fn while_the_auditors_directory_is_open_to_others_no_auditor_is_answered_and_the
     fs::set_permissions(&directory, Permissions::from_mode(0o710)).unwrap();
     assert!(asked(&appliance, "\"export\"")["checkpoint"].is_object(), "mended without a restart");
 
-    // A directory that is missing costs the auditors their socket, and nobody else anything.
+    // A missing directory disables the auditors' socket, and nothing else.
     appliance.stop();
     fs::remove_dir_all(&directory).unwrap();
     appliance.run();
@@ -183,14 +183,14 @@ impl Account {
         self.run(&[arguments, &["--config", self.config.to_str().unwrap()]].concat())
     }
 
-    /// An export must end with this status and say these words, and leave nothing.
+    /// Asserts that an export ends with this status and message, and leaves no directory.
     fn exports_nothing(&self, status: i32, words: &str) {
         let out = self.home.join("refused");
         self.is_refused(&["audit", "export", "--out", out.to_str().unwrap()], status, words);
         assert!(!out.exists());
     }
 
-    /// The command must end with this status, and say these words.
+    /// Asserts that the command ends with this status and message.
     fn is_refused(&self, arguments: &[&str], status: i32, words: &str) {
         let output = self.with_config(arguments);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -254,7 +254,7 @@ fn a_member_of_the_group_makes_an_export_that_verifies_and_other_accounts_make_n
         auditor.is_refused(&["clock", "accept", "--reason", "I am an operator"], 77, "may not reach");
         stranger.exports_nothing(77, "a member of the group games (auditors.group), found nobody");
         stranger.is_refused(&["audit", "status"], 77, "usermod -aG games nobody");
-        // A process of the group whose account is not: the directory lets it in, the signer does not.
+        // A process of the group whose account is no member: the directory admits it, the signer refuses it.
         let other = Account { gid: auditor.gid, ..stranger };
         other.exports_nothing(77, "expected a member of the group games (auditors.group), found nobody");
         appliance.keep_checkpoint();
@@ -268,7 +268,7 @@ fn a_member_of_the_group_makes_an_export_that_verifies_and_other_accounts_make_n
 }
 
 #[test]
-fn without_an_auditors_group_other_accounts_are_told_that_there_is_none() {
+fn without_an_auditors_group_other_accounts_get_that_reason() {
     if !geteuid().is_root() {
         eprintln!("skipped: expected root, who alone can become another account");
         return;

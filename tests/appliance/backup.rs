@@ -1,4 +1,4 @@
-//! Backups: made while the service answers, whole or refused, and enough to come back from.
+//! Backups: made under load, complete or refused, and restored.
 
 use crate::harness::{Appliance, Settings, Way, copy, send, sha256_hex, unique, until, verify};
 use nix::sys::signal::Signal;
@@ -48,7 +48,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Takes away what the service had, the signer's state only when the host is lost as well, and puts the backup there.
+/// Moves the service's state away, the signer's only if the host is lost as well, and restores the backup.
 fn come_back(appliance: &Appliance, backup: &Path, host_is_lost: bool) {
     std::fs::remove_dir_all(appliance.audit()).unwrap();
     for name in ["state.db", "state.db-wal", "state.db-shm"] {
@@ -62,7 +62,7 @@ fn come_back(appliance: &Appliance, backup: &Path, host_is_lost: bool) {
 }
 
 #[test]
-fn a_service_comes_back_on_a_new_host_from_a_backup_that_was_made_while_it_answered() {
+fn a_backup_made_under_load_restores_the_service_on_a_new_host() {
     for way in [Way::Child, Way::Separate] {
         let mut appliance = Appliance::start(Settings::new(way));
         let (token, revoked) = (appliance.token_of_the_case(), appliance.token_of_the_case());
@@ -219,7 +219,7 @@ fn a_backup_beside_a_stopped_service_needs_no_token_and_signs_nothing() {
 }
 
 #[test]
-fn a_backup_that_was_broken_off_is_never_taken_for_a_whole_one() {
+fn an_interrupted_backup_never_verifies() {
     let mut appliance = Appliance::start(Settings::new(Way::Separate));
     appliance.token_of_the_case();
     let (out, unfinished) = (appliance.path("backup"), appliance.path("backup.unfinished"));

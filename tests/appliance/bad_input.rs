@@ -16,7 +16,7 @@ fn connect(appliance: &Appliance) -> TcpStream {
 /// Sends bytes as they are, and reads until the other side closes or says nothing more.
 fn say(appliance: &Appliance, bytes: &[u8]) -> String {
     let mut stream = connect(appliance);
-    // A server that has heard enough may close before all is written.
+    // A server may close before the whole request is written.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     rest(&mut stream)
@@ -41,7 +41,7 @@ fn bodies_heads_and_parameters_have_limits() {
         let answer = post(endpoint, "shop").form("token", &filler(65_536)).send();
         answer.is_refused(413, "invalid_request", endpoint);
     }
-    // 256 KiB for /introspect, whose oversized tokens are simply inactive.
+    // 256 KiB for /introspect, where oversized tokens are inactive.
     for bytes in [70_000, 200_000, 260_000] {
         let jwt = appliance.introspect("payments-api", &filler(bytes));
         assert_eq!(*jwt.inner(), json!({"active": false}), "{bytes}");
@@ -64,7 +64,7 @@ fn bodies_heads_and_parameters_have_limits() {
     };
     assert_eq!(head(15_000).status, 200);
     head(17_000).is_refused(431, "invalid_request", "a head of 17,000 bytes");
-    // JSON 32 deep is read and refused for what it says, 33 for its depth; neither is granted.
+    // JSON 32 deep is parsed and refused for its content, 33 for its depth; neither is granted.
     for depth in [32, 33, 5_000] {
         let details = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let answer = appliance.client_credentials("shop", &[("authorization_details", &details)]);
@@ -106,7 +106,7 @@ fn forms_that_two_readers_could_read_in_two_ways_are_refused() {
 }
 
 #[test]
-fn what_is_no_http_gets_a_refusal_or_nothing_and_harms_nobody() {
+fn malformed_http_gets_a_refusal_or_nothing_without_effect_on_others() {
     let appliance = Appliance::start(Settings::new(Way::Child).limit("request_time", "\"2s\""));
     let token = appliance.token_of_the_case();
     let post = |head: &str| format!("POST /introspect HTTP/1.1\r\nHost: x\r\n{head}\r\ntoken=x");

@@ -88,7 +88,7 @@ impl Hands {
     }
 }
 
-/// Nothing is decided, and operators are told why.
+/// Requests that depend on time get 503, and operators see the reason.
 fn is_in_doubt(appliance: &Appliance, token: &str, side: &str) {
     appliance.introspection("payments-api", token).send().is_unavailable();
     appliance.client_credentials("shop", &[("scope", "payments:status")]).is_unavailable();

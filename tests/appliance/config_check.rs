@@ -150,7 +150,7 @@ fn root_checks_each_file_as_the_user_of_the_service_that_needs_it() {
     assert_eq!(wrong(home), [format!("{} signer.signer_user no-such-user", line("signer_user"))]);
 }
 
-/// As [`machine`], over what an earlier part of the test left.
+/// As [`machine`], after an earlier part of the test.
 fn machine_again(home: &Path) {
     for name in ["tls", "run", "run-auditors", "state"] {
         fs::remove_dir_all(home.join(name)).unwrap();

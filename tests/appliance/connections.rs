@@ -1,4 +1,4 @@
-//! Open connections: no source takes the places of others, and what is idle makes room.
+//! Open connections: limits for each source, and closing of idle ones.
 
 use crate::harness::{Appliance, Settings, Way, send, until};
 use nix::sys::signal::Signal;
@@ -202,7 +202,7 @@ fn a_request_at_the_signer_keeps_its_connection_and_a_full_pool_is_not_ready() {
 }
 
 #[test]
-fn a_gateway_without_open_files_says_so_once_and_accepts_again_when_there_are_some() {
+fn a_gateway_without_open_files_logs_it_once_and_accepts_again_later() {
     let mut appliance = Appliance::prepare(Settings::new(Way::Child));
     let command = appliance.command(&["serve"]);
     let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const ROUNDS: u64 = 10;
 
-/// What callers were told before the crash and must find true after it.
+/// Results that callers got before the crash, which must hold after it.
 #[derive(Default)]
 struct Told {
     active: Vec<String>,
@@ -16,7 +16,7 @@ struct Told {
     used: Vec<String>,
 }
 
-/// One caller: asks, and keeps what it was told, until the other side has vanished.
+/// One caller: sends requests and keeps the results, until the server is gone.
 struct Caller<'a> {
     appliance: &'a Appliance,
     told: &'a Mutex<Told>,

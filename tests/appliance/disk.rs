@@ -111,7 +111,7 @@ fn a_full_disk_stops_every_answer_and_service_returns_by_itself_when_there_is_sp
 }
 
 #[test]
-fn a_disk_that_hangs_is_told_at_once_and_ends_the_signer_and_nothing_released_is_missing() {
+fn a_hanging_disk_is_reported_at_once_and_ends_the_signer_without_loss_of_released_answers() {
     // The log and the signer's memory of it.
     let disk = tempfile::Builder::new().prefix("chancery-disk-").tempdir().unwrap();
     let mut settings = Settings::new(Way::Separate);
@@ -221,7 +221,7 @@ fn a_pin_is_given_to_the_token_only_where_its_refusal_can_be_kept_however_full_t
 }
 
 #[test]
-fn memories_of_the_log_that_cannot_be_kept_are_told_and_end_the_answers_when_neither_is() {
+fn memories_that_cannot_be_stored_are_reported_and_stop_the_answers_when_both_fail() {
     let disk = SmallDisk::of_megabytes(2);
     let mut settings = Settings::new(Way::Separate);
     settings.state = Some(disk.path().to_owned());

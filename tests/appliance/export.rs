@@ -109,7 +109,7 @@ fn whatever_is_changed_in_an_export_is_found_and_named() {
     std::fs::write(more.join("tile/entries/999"), "x").unwrap();
     assert_eq!(kind(&verify(&more, &key).stdout), "file-extra");
 
-    // In words, for a person: what and where.
+    // The message for a person: the defect and its place.
     let words = copy();
     let entries = words.join("tile/entries/000");
     let mut bytes = std::fs::read(&entries).unwrap();

@@ -1,4 +1,4 @@
-//! Faults of the token: what passes by itself, what needs the operator, and what is said of it.
+//! Faults of the token: temporary ones, those that need the operator, and their reports.
 
 use crate::harness::{Appliance, Process, Settings, Way, copy, until};
 
@@ -14,7 +14,7 @@ fn signer_ends(appliance: &mut Appliance) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_refused_pin_is_tried_once_whoever_starts_what_until_it_has_changed() {
+fn a_refused_pin_is_tried_once_by_all_processes_until_it_has_changed() {
     let mut appliance = Appliance::prepare(Settings::new(Way::Separate).with_faults(HSM));
     let right = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
     let (tokens, fresh) = (appliance.path("token/tokens"), appliance.path("token/fresh"));
@@ -41,7 +41,7 @@ fn a_refused_pin_is_tried_once_whoever_starts_what_until_it_has_changed() {
     assert_eq!((status, appliance.calls_of("C_Login") - before), (Some(77), 2));
     std::fs::remove_dir_all(&tokens).unwrap();
     copy(&fresh, &tokens);
-    // Another PIN needs nobody's word, and clears the mark.
+    // Another PIN needs no command, and removes the file.
     std::fs::write(appliance.path("token/pin"), right).unwrap();
     appliance.run();
     assert!(!appliance.path("signer/pin-refused").exists());
@@ -97,7 +97,7 @@ fn a_passing_fault_at_the_start_is_a_status_that_is_tried_again() {
 }
 
 #[test]
-fn arguments_that_a_module_wants_are_what_the_reader_is_sent_to() {
+fn a_module_that_needs_arguments_is_named_as_the_reason() {
     let mut appliance = Appliance::prepare(Settings::new(Way::Separate).with_faults(HSM));
     appliance.fault("C_Initialize", "fail 7");
     let (status, said) = signer_ends(&mut appliance);
@@ -110,7 +110,7 @@ fn arguments_that_a_module_wants_are_what_the_reader_is_sent_to() {
 }
 
 #[test]
-fn the_gateway_is_told_why_its_signer_does_not_start() {
+fn the_gateway_shows_why_its_signer_does_not_start() {
     for way in [Way::Child, Way::Separate] {
         let mut appliance = Appliance::prepare(Settings::new(way).with_faults(HSM));
         appliance.fault("C_OpenSession", "fail 30");
@@ -193,7 +193,7 @@ fn a_key_that_one_run_made_and_did_not_prove_is_not_taken_by_the_next() {
 fn a_command_that_holds_the_pin_leaves_no_core_file() {
     let appliance = Appliance::prepare(Settings::new(Way::Separate).with_faults(HSM));
     let aborted = |program: &str, arguments: &[&str]| {
-        // As if the machine let every process leave one.
+        // As if every process could dump core.
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh", program]).args(arguments);
         command.current_dir(appliance.path("")).env("SOFTHSM2_CONF", appliance.path("token/softhsm2.conf"));
@@ -308,7 +308,7 @@ fn a_call_that_hangs_costs_no_other_request_of_its_round() {
 }
 
 #[test]
-fn a_fault_that_goes_on_is_told_when_it_begins_and_ends_and_its_end_is_recorded() {
+fn a_lasting_fault_is_logged_when_it_begins_and_ends_and_its_end_is_recorded() {
     let mut appliance = Appliance::start(Settings::new(Way::Child).with_faults(HSM));
     let token = appliance.token_of_the_case();
     // CKR_KEY_FUNCTION_NOT_PERMITTED: a key that its owner has suspended.
@@ -321,7 +321,7 @@ fn a_fault_that_goes_on_is_told_when_it_begins_and_ends_and_its_end_is_recorded(
         (appliance.introspection("payments-api", &token).send().status == 200).then_some(())
     });
     appliance.wait_until_ready();
-    // The end is told within a second.
+    // The end is reported within a second.
     until("the word", || {
         let said = appliance.gateway.as_ref().unwrap().said();
         said.contains("the token signs again").then_some(())

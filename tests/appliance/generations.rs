@@ -1,4 +1,4 @@
-//! A second generation of a key: what the first one signed lives on.
+//! A second generation of a key: tokens of the first one stay valid.
 
 use crate::harness::{Appliance, Settings, Way};
 use chancery::hsm::{Hsm, KeyLabel, KeySpec, Pin};
@@ -60,7 +60,7 @@ pub(crate) fn kids(jwks: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn what_the_first_generation_signed_lives_on_and_the_second_one_signs() {
+fn tokens_of_the_first_generation_stay_valid_and_the_second_one_signs() {
     let mut appliance = Appliance::start(Settings::new(Way::Separate));
     let issue = |appliance: &Appliance| {
         appliance.client_credentials("shop-jwt", &[("scope", "payments:status")]).token()
@@ -90,7 +90,7 @@ fn what_the_first_generation_signed_lives_on_and_the_second_one_signs() {
     assert_eq!(appliance.revoke("shop-jwt", &old).status, 200);
     assert_eq!(appliance.introspect("payments-api", &old).inner()["active"], false, "it is revoked for real");
     assert_eq!(appliance.introspect("payments-api", &bystander).inner()["active"], true);
-    // Checkpoints of both generations stand in one log; an auditor who kept one of the first pins both keys.
+    // Checkpoints of both generations are in one log; an auditor with one of the first pins both keys.
     let pinned = appliance.path("pinned-keys");
     let keys = std::fs::read_to_string(appliance.audit().join("published/log-keys")).unwrap();
     assert!(keys.lines().count() == 2 && keys.starts_with(&appliance.log_key), "{keys}");
@@ -107,7 +107,7 @@ fn what_the_first_generation_signed_lives_on_and_the_second_one_signs() {
 fn an_earlier_generation_that_may_do_more_than_sign_is_not_published_and_the_newest_signs() {
     let mut appliance = Appliance::prepare(Settings::new(Way::Child));
     make(&appliance, "access-token-es256-3");
-    // As a tool makes it that is not told what a key may not do: it recovers and decrypts as well.
+    // As made by a tool without attributes that restrict the key: it recovers and decrypts as well.
     let pin = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
     let made = Command::new("pkcs11-tool")
         .args([
@@ -160,7 +160,7 @@ fn a_gateway_that_runs_follows_the_checkpoint_key_to_its_next_generation_and_pas
     let keys = std::fs::read_to_string(appliance.audit().join("published/log-keys")).unwrap();
     let pinned = appliance.path("pinned-keys");
     std::fs::write(&pinned, &keys).unwrap();
-    // The first generation goes: the new one alone signs what the gateway believes.
+    // The first generation is deleted: the gateway accepts signatures of the new one alone.
     restart(&mut appliance, &|appliance| forget(appliance, "audit-checkpoint-es256-1"));
     appliance.log_key = pinned.to_str().unwrap().to_owned();
     let said = appliance.finish().said;

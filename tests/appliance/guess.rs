@@ -8,7 +8,7 @@ const STRANGERS_TOKEN: &str = "customer-4711";
 const FRONTS_JTI: &str = "4711/2026-11-27/1";
 
 #[test]
-fn who_reads_an_export_and_guesses_every_value_right_finds_none_of_them() {
+fn correct_guesses_of_personal_values_are_not_found_in_an_export() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let endpoint = appliance.endpoint("introspect");
     let unsigned = |token: &str| {
@@ -50,7 +50,7 @@ fn who_reads_an_export_and_guesses_every_value_right_finds_none_of_them() {
             assert_eq!(found, None, "{what}: {tried}");
         }
     }
-    // They are there all the same, for whoever has the payloads.
+    // The payloads disclose them.
     let committed = |event: &str, name: &str| {
         evidence.events(event).filter(|record| record["committed"][name].is_string()).count()
     };

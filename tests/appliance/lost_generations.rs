@@ -34,7 +34,7 @@ fn does_not_start(appliance: &mut Appliance, words: &[&str]) {
 }
 
 #[test]
-fn a_token_whose_earlier_generation_is_missing_at_a_start_stays_active_and_is_revoked_for_real() {
+fn a_token_of_a_missing_earlier_generation_stays_active_and_can_be_revoked() {
     let mut appliance = Appliance::start(Settings::new(Way::Separate));
     let (first, second, bystander) = (issue(&appliance), issue(&appliance), issue(&appliance));
     appliance.stop();
@@ -46,7 +46,7 @@ fn a_token_whose_earlier_generation_is_missing_at_a_start_stays_active_and_is_re
         copy(&appliance, "token/tokens", "token/whole");
         forget(&appliance, "access-token-es256-1");
         if round == 1 {
-            // As after an update, or when all that the signer keeps outside the log was lost: the log itself knows.
+            // As after an update, or when the signer's state directory was lost: the log has the keys.
             std::fs::remove_file(appliance.path("signer/keys-known")).unwrap();
         }
         appliance.run();

@@ -10,7 +10,7 @@ fn find(appliance: &Appliance) {
     std::fs::rename(appliance.path("token/elsewhere"), appliance.path("token/tokens")).unwrap();
 }
 
-/// Until nothing is signed any more; before that answers are whole.
+/// Asks until nothing is signed any more; earlier answers are complete.
 fn until_nothing_is_signed(appliance: &Appliance, token: &str) {
     until("the token's loss", || {
         let answer = appliance.introspection("payments-api", token).send();

@@ -4,7 +4,7 @@ use crate::harness::{Appliance, Jwt, Settings, Way, members};
 use serde_json::{Value, json};
 
 #[test]
-fn the_metadata_says_what_is_here_and_signs_it() {
+fn the_metadata_is_true_and_signed() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let answer = appliance.metadata();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "row 80");
@@ -46,7 +46,7 @@ fn the_metadata_says_what_is_here_and_signs_it() {
     let mut public = metadata.clone();
     public.as_object_mut().unwrap().remove("signed_metadata");
     assert_eq!(claims, public, "row 79: what is signed is what is said");
-    // It is signed when it changes, not when somebody asks.
+    // It is signed when it changes, not for each request.
     for _ in 0..20 {
         assert_eq!(appliance.metadata().body, answer.body);
     }

@@ -1,4 +1,4 @@
-//! The operations listener, log lines, and the words with the service manager.
+//! The operations listener, log lines, and the messages to the service manager.
 
 use crate::harness::{Appliance, Settings, Way, send, until};
 use nix::sys::signal::Signal;
@@ -62,7 +62,7 @@ fn a_request_is_one_line_of_json_with_its_name_in_the_record() {
 }
 
 #[test]
-fn the_service_manager_is_told_when_the_service_is_ready_alive_and_stopping() {
+fn the_service_manager_gets_ready_watchdog_and_stopping() {
     for way in [Way::Child, Way::Separate] {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("notify");

@@ -1,4 +1,4 @@
-//! Outages that callers do not feel, and those that they hear of in time.
+//! Outages without effect for callers, and outages that they are told of in time.
 
 use crate::harness::{Appliance, Process, Settings, Way, copy, send, until};
 use nix::sys::signal::Signal;
@@ -13,7 +13,7 @@ fn patient(way: Way) -> Settings {
     Settings::new(way).limit("signer_wait", "\"1m\"").limit("answer_time", "\"1m\"")
 }
 
-/// Says that it is over when it is dropped: a failed assertion must not leave callers asking for ever.
+/// Sets its flag on drop: after a failed assertion callers must not ask for ever.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -114,7 +114,7 @@ fn a_stopped_signer_is_seen_and_requests_get_their_503_in_time() {
     let signer = appliance.signer_id().unwrap();
     assert_eq!(appliance.metric("chancery_signer_up"), 1);
     send(signer, Signal::SIGSTOP);
-    // Before anybody knows: the request's own time ends it.
+    // Before the outage is detected: the request's own deadline ends it.
     appliance.introspection("payments-api", &token).send().is_unavailable();
     appliance.client_credentials("shop", &[]).is_unavailable();
     appliance.wait_until_unready_because("the signer says nothing");
@@ -144,7 +144,7 @@ fn with_socket(appliance: &Appliance, socket: &TcpListener) -> Process {
 }
 
 #[test]
-fn a_gateway_whose_socket_is_passed_on_is_restarted_under_load_without_one_failed_request() {
+fn a_gateway_with_socket_activation_is_restarted_under_load_without_a_failed_request() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
     let mut settings = patient(Way::Separate);
@@ -169,7 +169,7 @@ fn a_gateway_whose_socket_is_passed_on_is_restarted_under_load_without_one_faile
 }
 
 #[test]
-fn a_refused_pin_leaves_the_gateway_up_which_goes_on_when_another_is_there() {
+fn a_refused_pin_leaves_the_gateway_up_which_recovers_with_the_right_pin() {
     let mut appliance = Appliance::prepare(Settings::new(Way::Child));
     let right = std::fs::read_to_string(appliance.path("token/pin")).unwrap();
     let (tokens, fresh) = (appliance.path("token/tokens"), appliance.path("token/fresh"));
@@ -178,7 +178,7 @@ fn a_refused_pin_leaves_the_gateway_up_which_goes_on_when_another_is_there() {
     appliance.run_gateway();
     appliance.wait_until_unready_because("PIN");
     appliance.client_credentials("shop", &[]).is_unavailable();
-    // On a token whose officer has looked after it.
+    // On a token whose warning the security officer has cleared.
     std::fs::remove_dir_all(&tokens).unwrap();
     std::fs::rename(&fresh, &tokens).unwrap();
     std::fs::write(appliance.path("token/pin"), right).unwrap();

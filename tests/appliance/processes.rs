@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Asks until the answer is "not now"; whatever comes before is a whole answer.
+/// Asks until the answer is 503; earlier answers are complete.
 fn until_unavailable(appliance: &Appliance, token: &str) {
     until("a 503", || {
         let answer = appliance.introspection("payments-api", token).send();
@@ -33,13 +33,13 @@ fn nothing_is_served(appliance: &Appliance, token: &str) {
 }
 
 #[test]
-fn a_signer_that_dies_as_a_child_is_replaced_and_meanwhile_callers_are_told_to_come_again() {
+fn a_child_signer_that_dies_is_replaced_and_callers_get_503_meanwhile() {
     let mut appliance = Appliance::start(Settings::new(Way::Child));
     let token = appliance.token_of_the_case();
     let jwks = appliance.jwks();
     for _ in 0..3 {
         let signer = appliance.signer_id().unwrap();
-        // Stopped first, so that nobody answers between the signal and the question.
+        // Stopped first, so that no answer comes between the signal and the request.
         crate::harness::send(signer, Signal::SIGKILL);
         until_unavailable(&appliance, &token);
         assert_eq!(appliance.jwks(), jwks, "keys do not vanish with the signer");
@@ -120,7 +120,7 @@ fn a_gateway_with_another_configuration_is_refused() {
     appliance.run_gateway();
     appliance.wait_until_unready_because("other rules");
     nothing_is_served(&appliance, &unique());
-    // When the file says again what the signer has, the gateway follows by itself.
+    // When the file equals the signer's again, the gateway follows by itself.
     let gateway = appliance.gateway.as_ref().unwrap().id();
     appliance.write_config();
     appliance.wait_until_ready();
@@ -284,7 +284,7 @@ fn why_a_signer_did_not_start_stays_the_reason_until_one_serves() {
             let mut next = appliance.process("signer");
             assert_eq!(next.wait_all().code(), Some(78), "{}", next.said());
             appliance.ended(&next);
-            // The system's own words come each time that the gateway tries again.
+            // The system's error is logged at each try of the gateway.
             appliance.wait_until_unready_because("since then");
         }
         appliance.wait_until_unready_because("token/pin");
@@ -348,7 +348,7 @@ fn stop(id: u32) {
 }
 
 #[test]
-fn a_stopped_signer_is_told_in_words_and_neither_outlives_its_gateway_nor_keeps_it_from_ending() {
+fn a_stopped_signer_is_reported_and_neither_outlives_nor_delays_its_gateway() {
     for way in [Way::Child, Way::Separate] {
         let mut appliance = Appliance::start(Settings::new(way));
         let signer = appliance.signer_id().unwrap();

@@ -169,7 +169,7 @@ fn inactive_answers_take_no_more_of_the_log_in_a_day_than_their_budget() {
     let answers: Vec<Answer> =
         (0..300).map(|_| appliance.introspection("payments-api", &unique()).send()).collect();
     assert!(answers[..256].iter().all(|answer| answer.status == 200), "4,096 bytes each");
-    // What is charged is no less than what they take: segments grow by one MiB each here.
+    // The charge covers the used space: segments grow by one MiB each here.
     let grown = on_disk(&appliance.audit()) - before;
     assert!(grown <= 2 << 20, "256 answers took {grown} bytes");
     for answer in &answers[256..] {

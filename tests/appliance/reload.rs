@@ -75,7 +75,7 @@ fn sighup_takes_over_secrets_and_key_sets_and_leaves_a_broken_file_alone() {
     };
     let new = appliance.settings.party("shop").clone();
     assert_eq!((with(&appliance, &old), with(&appliance, &new)), (200, 401));
-    // A file with mistakes: each is said, and nothing changes.
+    // A file with mistakes: each is logged, and nothing changes.
     let file = appliance.path("chancery.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("version = 1", "version = 7\nnonsense = 1")).unwrap();
@@ -98,7 +98,7 @@ fn sighup_takes_over_secrets_and_key_sets_and_leaves_a_broken_file_alone() {
     reload(&mut appliance, TAKEN);
     let token = appliance.token_of_the_case();
     assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
-    // The signer hears a SIGHUP too, of a whole group of processes: it says so and goes on.
+    // A SIGHUP to the whole process group reaches the signer too, which logs it and continues.
     send(signer, Signal::SIGHUP);
     let gateway = appliance.gateway.as_mut().unwrap();
     gateway.wait_for("a word of the signer", |line| line.to_string().contains("SIGHUP").then_some(()));
@@ -107,7 +107,7 @@ fn sighup_takes_over_secrets_and_key_sets_and_leaves_a_broken_file_alone() {
 }
 
 #[test]
-fn one_line_says_what_of_a_new_configuration_was_taken_over_and_what_was_not() {
+fn one_log_line_names_the_settings_that_a_reload_took_over_and_those_that_wait() {
     let mut appliance = Appliance::start(Settings::new(Way::Child));
     let (shop, hasty) = (appliance.settings.renew_secret("shop"), "client_id = \"hasty\"");
     assert_ne!(shop.secret, appliance.settings.party("shop").secret);
@@ -267,7 +267,7 @@ fn the_log_names_each_configuration_of_the_gateway_before_the_first_answer_that_
 }
 
 #[test]
-fn a_gateway_whose_configuration_changes_all_the_time_is_refused_and_the_log_does_not_grow() {
+fn a_gateway_whose_configuration_changes_constantly_is_refused_and_the_log_does_not_grow() {
     let mut appliance = Appliance::start(Settings::new(Way::Separate));
     // The first was that of the start.
     for change in 1..=20 {

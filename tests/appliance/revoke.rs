@@ -4,7 +4,7 @@ use crate::harness::{Appliance, Settings, Way, unique};
 use serde_json::json;
 
 #[test]
-fn a_revoked_token_of_either_form_is_inactive_at_once_for_everybody() {
+fn a_revoked_token_of_either_format_is_inactive_at_once_for_all_resource_servers() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let opaque = appliance.token_of_the_case();
     let at_jwt = appliance.client_credentials("shop-jwt", &[("scope", "payments:status")]).token();

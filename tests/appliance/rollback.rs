@@ -1,4 +1,4 @@
-//! The log's directory is replaced by an older copy of itself, or what is remembered of it is lost (invariant 8).
+//! The log's directory is replaced by an older copy, or a memory is lost (invariant 8).
 
 use crate::harness::{Appliance, Settings, Way, copy, unique, until, verify};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn copied_and_gone_on(appliance: &mut Appliance) -> Before {
     for _ in 0..30 {
         appliance.introspect("payments-api", &token);
     }
-    // However soon it stops, gateway and signer were told the checkpoint that covers its last answer.
+    // Even at an early end, gateway and signer store the checkpoint that covers the last answer.
     appliance.stop();
     appliance.keep_checkpoint();
     Before { token, ..before }
@@ -74,7 +74,7 @@ fn rolled_back(way: Way) {
     let mut appliance = Appliance::start(Settings::new(way));
     let before = copied_and_gone_on(&mut appliance);
     let (real, state) = (appliance.audit(), appliance.path("signer"));
-    // The whole machine of the signer came back from a copy: only the gateway knows better.
+    // The whole machine of the signer was restored from a copy: only the gateway's memory is newer.
     let (away, state_away) = (replace(&real, &before.audit), replace(&state, &before.state));
     let said = match way {
         Way::Child => {
@@ -100,7 +100,7 @@ fn rolled_back(way: Way) {
     assert!(said.contains("chancery audit adopt"), "operators are told why and what to do: {said}");
     assert_eq!(newest(&real), newest(&before.audit), "nothing was signed over a log that had lost records");
 
-    // The log that the gateway knows is welcome.
+    // The log that extends the gateway's memory is accepted.
     put_back(&real, &away);
     put_back(&state, &state_away);
     appliance.run();
@@ -255,7 +255,7 @@ fn a_log_that_nothing_remembers_signs_nothing_until_the_operator_decides() {
             std::thread::sleep(Duration::from_millis(100));
         }
         assert_eq!(appliance.signer_id(), signer, "it is not started again and again");
-        // An operator who only wants to look is served, and nothing is signed for it.
+        // `audit status` of an operator is answered, and nothing is signed for it.
         appliance.export(&format!("export-{way:?}"));
         appliance.stop();
         assert_eq!(newest(&appliance.audit()), known, "no checkpoint was signed");
@@ -266,7 +266,7 @@ fn a_log_that_nothing_remembers_signs_nothing_until_the_operator_decides() {
     }
 }
 
-/// What the process of the gateway said so far.
+/// Output of the gateway's process so far.
 fn gateway_said(appliance: &Appliance) -> String {
     appliance.gateway.as_ref().unwrap().said()
 }
@@ -281,7 +281,7 @@ fn adopted(way: Way) {
     let said = appliance.must(&adopt);
     assert!(said.contains("rolled back") && said.contains("adopted: record"), "{said}");
     appliance.run();
-    // The gateway was told why its memory is replaced, and keeps what it had.
+    // The gateway logged why its memory is replaced, and keeps the old one.
     until("a warning", || gateway_said(&appliance).contains("last night's copy").then_some(()));
     assert_eq!(appliance.introspect("payments-api", &before.token).inner()["active"], true);
     appliance.stop();
@@ -308,11 +308,11 @@ fn adopted(way: Way) {
 }
 
 #[test]
-fn a_log_that_was_restored_goes_on_by_a_recorded_decision_when_the_signer_is_a_child() {
+fn a_restored_log_continues_after_a_recorded_decision_with_a_child_signer() {
     adopted(Way::Child);
 }
 
 #[test]
-fn a_log_that_was_restored_goes_on_by_a_recorded_decision_when_the_signer_is_separate() {
+fn a_restored_log_continues_after_a_recorded_decision_with_a_separate_signer() {
     adopted(Way::Separate);
 }

@@ -25,7 +25,7 @@ fn tls_1_2_and_1_3_are_spoken_and_nothing_older_and_no_plain_http() {
             "-verify_return_error",
             "-CAfile",
         ]);
-        // OpenSSL itself must be willing to speak what the server must refuse.
+        // OpenSSL must offer the version that the server must refuse.
         command.arg(appliance.path("ca.pem")).args(["-cipher", "ALL:@SECLEVEL=0"]).args(options);
         let output = command.stdin(Stdio::null()).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())

@@ -144,7 +144,7 @@ fn citations(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_decision_and_row_that_is_cited_stands_in_the_project() {
+fn every_cited_decision_and_row_exists() {
     assert_eq!(
         citations("(D4, row 31); 503: rows 72 to 83, 85 and P4. 12 rows, \"row\" D, D800, xD4"),
         ["D4", "31", "72", "83", "85", "P4"]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How often something could be done, and what it took from the processor each time.
+/// Rate of an operation, and its processor time.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Cost {
     /// Operations of all threads together in a second.
@@ -16,7 +16,7 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// Of some measurements of the same thing, before, between and after what is compared with them.
+    /// Of several measurements of the same operation, before, between and after the compared ones.
     pub(crate) fn mean(of: &[Self]) -> Self {
         let mean = |part: fn(&Self) -> f64| of.iter().map(part).sum::<f64>() / float(of.len().max(1) as u64);
         Self { per_second: mean(|cost| cost.per_second), cpu_us: mean(|cost| cost.cpu_us) }

@@ -1,4 +1,4 @@
-//! What a run should reach, beside what it reached. Only ratios and differences of one run count.
+//! Goals of a run, beside its results. Only ratios and differences of one run count.
 
 use super::report::{Load, Report};
 use super::scenario::Scenario;

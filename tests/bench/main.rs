@@ -1,4 +1,4 @@
-//! Measures what one signed answer costs beside what its parts cost alone, in one run on one machine.
+//! Compares the cost of one signed answer with the cost of its parts, in one run on one machine.
 //!
 //! `tests/bench/run.sh` builds it as it is released and runs it. Everything is real: a SoftHSM token, the daemon as
 //! `chancery serve` with its own signer, its log and its store on the disk that holds the directory of the run. What
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What ends a run: a text for the person who started it.
+/// An error that ends a run, as a text for the user.
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Signed answers through the whole daemon beside `C_Sign`, verification and fdatasync alone.

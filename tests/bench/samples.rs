@@ -1,4 +1,4 @@
-//! Answers that were kept: are they what a resource server may rely on?
+//! Verifies kept answers as a resource server would.
 
 use super::Outcome;
 use super::scenario::Scenario;

@@ -1,4 +1,4 @@
-//! What stands in requests and grants: details, further claims, single words.
+//! Parts of requests and grants: details, further claims, single words.
 
 use chancery::claims::{
     Acr, ClaimName, ClaimValue, ClientId, Issuer, Jti, RequestId, Resource, Scope, ShownText, Subject,
@@ -18,7 +18,7 @@ pub fn details(bytes: &[u8]) {
     assert_eq!(serde_json::from_str::<Value>(&again).expect("JSON"), without_empty_lists(given));
 }
 
-/// `locations: []` says what no `locations` says; a member that is null says what its absence says.
+/// `locations: []` means no `locations`; a null member means an absent one.
 fn without_empty_lists(mut given: Value) -> Value {
     for detail in given.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
         detail.retain(|name, value| {

@@ -102,7 +102,7 @@ pub fn assertion(bytes: &[u8]) {
     narrowed(&issue.facts);
 }
 
-/// Invariant 5: each resource server is told nothing beyond its own entry.
+/// Invariant 5: a resource server sees nothing beyond its own entry.
 fn narrowed(facts: &TokenFacts) {
     drop(at_jwt_grant(&CONFIG, &facts.grant));
     for rs in &CONFIG.resource_servers {

@@ -203,7 +203,7 @@ fn member(text: &mut String, words: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use crate::audit::{Draft, Event, Outcome, RecordView};
-    use crate::clock::{Raw, Sources};
+    use crate::clock::{Raw, TimeSource};
     use std::sync::atomic::{AtomicI64, Ordering};
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
             || Raw { wall: WALL.load(Ordering::SeqCst) * SECOND, boot: BOOT.load(Ordering::SeqCst) * SECOND };
         let at = |seconds| Timestamp::from_unix_seconds(seconds).to_string();
         let mut times =
-            Times::new(Clock::start(Sources::of("boot", read), None), Timestamp::from_unix_seconds(0));
+            Times::new(Clock::start(TimeSource::of("boot", read), None), Timestamp::from_unix_seconds(0));
         times.advance();
         assert_eq!((times.text(), times.mono(), times.aside()), (at(100).as_str(), 10_000_000_000, ""));
         // Set back a little.

@@ -302,7 +302,7 @@ fn a_clock_that_jumps_moves_no_record_and_a_start_meanwhile_knows_it() {
         wall: hands.0.load(Ordering::SeqCst) * SECOND,
         boot: hands.1.load(Ordering::SeqCst) * SECOND,
     };
-    let sources = Sources::of("boot-a", read);
+    let sources = TimeSource::of("boot-a", read);
     let open = || {
         let handlers =
             Handlers { on_durable: Box::new(|_: &mut Vec<(u64, Receipt)>| ()), on_failure: Box::new(|_| ()) };

@@ -11,7 +11,7 @@ use super::note::VerifierKey;
 use super::*;
 use crate::audit::disk::frame::Frame;
 use crate::audit::read::reader::{Found, ReadError, Reader};
-use crate::clock::{Raw, Sources, Timestamp};
+use crate::clock::{Raw, TimeSource, Timestamp};
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
@@ -47,15 +47,15 @@ struct Opened {
 impl Bench {
     /// A log with one first record.
     fn new() -> Self {
-        Self::made_by(Sources::system())
+        Self::made_by(TimeSource::system())
     }
 
     /// The same in another time, given in seconds.
     fn new_at(seconds: i64) -> Self {
-        Self::made_by(Sources::of("boot", move || Raw { wall: seconds * 1_000_000_000, boot: 0 }))
+        Self::made_by(TimeSource::of("boot", move || Raw { wall: seconds * 1_000_000_000, boot: 0 }))
     }
 
-    fn made_by(sources: Sources) -> Self {
+    fn made_by(sources: TimeSource) -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let bench = Self {
             dir: directory(),
@@ -77,7 +77,7 @@ impl Bench {
             origin: ORIGIN.to_owned(),
             node: "node-a".to_owned(),
             segment_bytes: SEGMENT_MIN,
-            sources: Sources::system(),
+            sources: TimeSource::system(),
         }
     }
 

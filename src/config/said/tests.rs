@@ -1,4 +1,4 @@
-//! What changes a digest and what does not; what a reload takes.
+//! Which changes affect a digest, and what a reload takes over.
 
 use super::super::grant_keys::tests::KEYS;
 use super::super::tests::{GOOD, read_at};
@@ -27,8 +27,7 @@ fn comments_order_and_defaults_that_are_written_out_change_no_digest() {
     assert!(one.differences(&other).is_empty());
 }
 
-/// Another value for each key of the reference that can have one and is still without mistakes: the line as it stands,
-/// and as it is changed.
+/// Another valid value for each key of the reference that can have one: the line, and its replacement.
 const CHANGES: &[(&str, &str)] = &[
     ("issuer  = \"https://as.example\"", "issuer  = \"https://other.example\""),
     ("listen            = \"127.0.0.1:8443\"", "listen            = \"127.0.0.1:8444\""),
@@ -86,7 +85,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("access_token_lifetime       = \"5m\"", "access_token_lifetime       = \"6m\""),
 ];
 
-/// Keys that have one value, or whose other values need other entries too: each has its reason.
+/// Keys with a single value, or whose other values need other entries too, each with the reason.
 const NOT_CHANGED_ALONE: &[(&str, &str)] = &[
     ("version", "there is one"),
     ("profile", "there is one"),
@@ -116,7 +115,7 @@ fn every_key_of_the_reference_changes_the_digest() {
         assert!(!keys.is_empty(), "{line}");
         changed.extend(keys);
     }
-    // Numbers and times of limits: one more of each, wherever that is.
+    // Limits of numbers and times: one more of each.
     let limits = REFERENCE.split("[http.limits]\n").nth(1).unwrap().split("\n\n").next().unwrap();
     for line in limits.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase())) {
         let (key, value) = line.split_once('=').unwrap();
@@ -167,7 +166,7 @@ fn the_digest_covers_the_keys_of_front_servers_and_not_the_bytes_of_their_file()
 }
 
 #[test]
-fn the_rules_are_what_the_signer_enforces() {
+fn the_rules_are_the_settings_that_the_signer_enforces() {
     let rules = |line: &str, other: &str| {
         assert!(GOOD.contains(line));
         read(&GOOD.replacen(line, other, 1)).rules() != read(GOOD).rules()
@@ -180,7 +179,7 @@ fn the_rules_are_what_the_signer_enforces() {
 }
 
 #[test]
-fn a_reload_takes_exactly_what_the_list_says_and_a_signer_that_is_followed_gives_the_rules() {
+fn a_reload_takes_over_exactly_the_listed_settings_and_the_rules_of_a_followed_signer() {
     let old = read(GOOD);
     let text = GOOD
         .replace("client_secret_sha256 = \"1000", "client_secret_sha256 = \"f000")

@@ -1,4 +1,4 @@
-//! The same for the entries that name each other: keys, resource servers, front servers, clients.
+//! Mistakes of the entries that name each other: keys, resource servers, front servers, clients.
 
 use super::mistakes::check;
 use super::{GOOD, read};

@@ -1,4 +1,4 @@
-//! The files in `config/`: they are read, and the reference names every key with its real default.
+//! The files in `config/` are valid, and the reference has every key with its real default.
 
 use super::super::load::parse_all;
 use super::{KEYS, read_at};
@@ -17,7 +17,7 @@ fn every_example_is_without_mistakes() {
     }
 }
 
-/// Each line of a TOML text that gives a key a value, also as a comment: table, key, rest of the line.
+/// Each line of a TOML text that sets a key, also in a comment: table, key, rest of the line.
 fn lines(text: &str) -> Vec<(String, String, String)> {
     let mut table = String::new();
     let mut list = Vec::new();
@@ -64,7 +64,7 @@ fn the_reference_names_every_key_with_its_real_default() {
     }
 }
 
-/// Whether the comment at a key without a fixed default says what happens without it.
+/// Whether the comment of a key without a fixed default explains its absence.
 fn required_or_explained(table: &str, key: &str) -> bool {
     let mut current = "";
     let mut lines = REFERENCE.lines().peekable();

@@ -1,10 +1,10 @@
-//! One row for each kind of mistake; each is the only one and stands on its line.
+//! One row for each kind of mistake, which is reported alone and with its line.
 
 use super::{GOOD, read};
 use proptest::prelude::*;
 use std::fmt::Write;
 
-/// What is replaced in [`GOOD`] (once), by what; the key that is blamed; what the mistake says.
+/// Replaced text in [`GOOD`], replacement, reported key, message.
 pub(super) type Row = (&'static str, &'static str, &'static str, &'static str);
 
 pub(super) fn check(rows: &[Row]) {
@@ -244,7 +244,7 @@ fn every_mistake_comes_at_once_each_with_its_line() {
 }
 
 #[test]
-fn what_is_no_toml_is_named_with_its_line() {
+fn toml_syntax_errors_are_reported_with_their_line() {
     for (text, line) in [("version = 1\nx = \n", 2), ("[a\n", 1), ("a = 1\n\na = 2\n", 3)] {
         let mistakes = read(text).unwrap_err();
         assert_eq!(mistakes.list().len(), 1, "{mistakes}");
@@ -259,7 +259,7 @@ fn what_is_no_toml_is_named_with_its_line() {
 }
 
 #[test]
-fn no_message_repeats_what_could_be_a_secret() {
+fn no_message_repeats_a_possible_secret() {
     for (from, to) in [
         ("pkcs11:token=chancery", "pkcs11:token=a;pin-value=hunter2"),
         ("pin_file = \"pin\"", "pin_credential = \"hunter2!\""),

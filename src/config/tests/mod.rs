@@ -1,4 +1,4 @@
-//! What a configuration may say, as sentences.
+//! Valid and invalid configurations.
 
 mod entries;
 mod examples;
@@ -9,7 +9,7 @@ use super::{Config, Mistakes, load, parse};
 use std::io;
 use std::path::Path;
 
-/// A configuration without mistakes, each line of which a test may spoil.
+/// A valid configuration, whose lines tests replace.
 pub(super) const GOOD: &str = r#"version = 1
 issuer = "https://as.example"
 [http]
@@ -72,7 +72,7 @@ access_token_format = "opaque"
 access_token_lifetime = "90s"
 "#;
 
-/// Reads `text` as if it stood at `file`, with one set of keys for every front server.
+/// Parses `text` as the content of `file`, with one set of keys for every front server.
 pub(super) fn read_at(file: &Path, text: &str) -> Result<Config, Mistakes> {
     parse(file, text.as_bytes(), &|_| Ok(KEYS.as_bytes().to_vec()))
 }
@@ -113,7 +113,7 @@ fn defaults_are_filled_in_and_paths_start_at_the_file() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_from_one_with_mistakes() {
+fn an_unreadable_file_differs_from_one_with_mistakes() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path().join("chancery.toml");
     assert_eq!(load(&at).unwrap_err().exit_status(), 66);

@@ -7,8 +7,8 @@ use tlog_tiles::tlog;
 
 const MADE_AT: Timestamp = Timestamp::from_unix_seconds(1_790_000_200);
 
-fn source(published: &TempDir) -> Source<'static> {
-    Source::published(published.path()).unwrap()
+fn source(published: &TempDir) -> LogSource<'static> {
+    LogSource::published(published.path()).unwrap()
 }
 
 /// Tiles of a bundle, as the reference implementation reads them.
@@ -52,8 +52,8 @@ fn seventy_thousand_records_are_exported_and_verified_by_us_and_by_others() {
             .unwrap();
     assert_eq!((summary.size, told, summary.origin.as_str()), (70_000, 70_000, ORIGIN));
 
-    let asked = Asked { keys: vec![log.checkpoints.vkey()], ..Asked::default() };
-    let report = verify(&out, &asked, &mut |_, _| ()).unwrap();
+    let inputs = Inputs { keys: vec![log.checkpoints.vkey()], ..Inputs::default() };
+    let report = verify(&out, &inputs, &mut |_, _| ()).unwrap();
     assert_eq!((report.size, report.root, report.key_from_bundle), (70_000, summary.root, false));
     assert_eq!((report.events["checkpoint-signed"], report.signed_answers), (1_400, 70_000 - 1_403));
     assert_eq!(report.signing_keys, 2);
@@ -76,7 +76,7 @@ fn seventy_thousand_records_are_exported_and_verified_by_us_and_by_others() {
 }
 
 #[test]
-fn an_export_of_a_log_that_grew_meanwhile_holds_exactly_what_its_checkpoint_covers() {
+fn an_export_of_a_growing_log_holds_exactly_the_records_under_its_checkpoint() {
     let log = Log::new(600);
     for covered in [4, 255, 256, 257, 300, 512, 600] {
         let (published, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -84,7 +84,7 @@ fn an_export_of_a_log_that_grew_meanwhile_holds_exactly_what_its_checkpoint_cove
         log.publish(published.path(), 600, covered);
         let out = out.path().join("bundle");
         write(&out, source(&published), &[log.checkpoints.vkey()], MADE_AT, &mut |_, _| ()).unwrap();
-        let report = verify(&out, &Asked::default(), &mut |_, _| ()).unwrap();
+        let report = verify(&out, &Inputs::default(), &mut |_, _| ()).unwrap();
         assert_eq!((report.size, report.key_from_bundle), (covered as u64, true));
         for tile in Tile::all(covered as u64) {
             assert!(out.join(tile.path()).is_file(), "{tile:?} of {covered}");
@@ -97,7 +97,8 @@ fn an_export_is_refused_over_an_existing_directory_and_without_a_true_checkpoint
     let log = Log::new(300);
     let published = TempDir::new().unwrap();
     let export = |out: &Path, key| {
-        Source::published(published.path()).and_then(|log| write(out, log, &[key], MADE_AT, &mut |_, _| ()))
+        LogSource::published(published.path())
+            .and_then(|log| write(out, log, &[key], MADE_AT, &mut |_, _| ()))
     };
     let out = TempDir::new().unwrap();
     let new = out.path().join("bundle");
@@ -151,7 +152,7 @@ fn answers_are_found_by_the_digest_of_their_exact_bytes() {
     let expected = vec![Some(7), None, Some(3), None];
     assert_eq!(find(bundle.path(), &digests, &mut |_, _| ()).unwrap(), expected);
     let report =
-        verify(bundle.path(), &Asked { answers: digests, ..Asked::default() }, &mut |_, _| ()).unwrap();
+        verify(bundle.path(), &Inputs { answers: digests, ..Inputs::default() }, &mut |_, _| ()).unwrap();
     assert_eq!(report.answers, expected);
 }
 
@@ -161,8 +162,8 @@ fn a_log_that_extends_earlier_checkpoints_verifies_with_them() {
     let bundle = log.bundle();
     let earlier = [4, 255, 256, 300, 600]
         .map(|size| (size.to_string().into(), log.checkpoints.note(&log.records[..size])));
-    let asked = Asked { keys: vec![log.checkpoints.vkey()], earlier: earlier.into(), ..Asked::default() };
-    assert_eq!(verify(bundle.path(), &asked, &mut |_, _| ()).unwrap().earlier, 5);
+    let inputs = Inputs { keys: vec![log.checkpoints.vkey()], earlier: earlier.into(), ..Inputs::default() };
+    assert_eq!(verify(bundle.path(), &inputs, &mut |_, _| ()).unwrap().earlier, 5);
 }
 
 #[test]

@@ -8,8 +8,8 @@ mod tampered;
 
 use super::manifest::{Manifest, ManifestFile, expected};
 use super::{
-    Asked, ExportError, Finding, KEYS, KeyFile, Kind, MANIFEST, NewDirectory, Progress, Report, SigningKey,
-    Source, Summary, verify,
+    ExportError, Finding, Inputs, KEYS, KeyFile, Kind, LogSource, MANIFEST, NewDirectory, Progress, Report,
+    SigningKey, Summary, verify,
 };
 use crate::audit::note::{Checkpoint, VerifierKey};
 use crate::audit::tiles::{CHECKPOINT, TileWriter};
@@ -30,7 +30,7 @@ pub(crate) const ORIGIN: &str = "as.bank.example/audit/node-a";
 /// Writes a bundle into a new directory.
 fn write(
     out: &Path,
-    source: Source<'_>,
+    source: LogSource<'_>,
     log_keys: &[VerifierKey],
     made_at: Timestamp,
     progress: Progress<'_>,
@@ -191,7 +191,7 @@ fn list_again(directory: &Path, size: u64) {
 }
 
 fn check(bundle: &TempDir) -> Result<Report, Finding> {
-    verify(bundle.path(), &Asked::default(), &mut |_, _| ())
+    verify(bundle.path(), &Inputs::default(), &mut |_, _| ())
 }
 
 /// The finding of a defective bundle: its kind, its file and its record.

@@ -5,7 +5,7 @@ use crate::audit::{
     CheckpointRef, Digest, Draft, Entry, Event, Handlers, JwsDigest, LogLock, LogSettings, NewLog, Outcome,
     Payload, SEGMENT_MIN,
 };
-use crate::clock::{self, Sources};
+use crate::clock::{self, TimeSource};
 use std::sync::Arc;
 
 type AuditLog = crate::audit::Log<u64>;
@@ -68,7 +68,7 @@ fn a_log_that_was_opened_twice_is_exported_while_it_runs_and_verifies() {
         origin: ORIGIN.to_owned(),
         node: "node-a".to_owned(),
         segment_bytes: SEGMENT_MIN,
-        sources: Sources::system(),
+        sources: TimeSource::system(),
     };
     let checkpoints = Arc::new(Signer::new("audit-checkpoint"));
     let answers = Signer::new("introspection");
@@ -102,13 +102,13 @@ fn a_log_that_was_opened_twice_is_exported_while_it_runs_and_verifies() {
     record(&log, 450..460);
     let out = directory.path().join("export");
     let published = settings.directory.join("published");
-    let source = Source::published(&published).unwrap();
+    let source = LogSource::published(&published).unwrap();
     let summary =
         write(&out, source, &[checkpoints.vkey()], clock::wall_unchecked(), &mut |_, _| ()).unwrap();
     assert!(summary.size >= newest.size);
     log.close().unwrap();
 
-    let asked = Asked {
+    let inputs = Inputs {
         keys: vec![checkpoints.vkey()],
         earlier: vec![
             ("seen".into(), seen.note.clone().into_bytes()),
@@ -116,7 +116,7 @@ fn a_log_that_was_opened_twice_is_exported_while_it_runs_and_verifies() {
         ],
         answers: vec![sha256(answer(0).as_bytes()), sha256(answer(449).as_bytes()), [0; 32]],
     };
-    let report = verify(&out, &asked, &mut |_, _| ()).unwrap();
+    let report = verify(&out, &inputs, &mut |_, _| ()).unwrap();
     assert_eq!((report.size, report.root, report.earlier), (summary.size, summary.root, 2));
     assert!(report.signed_answers >= 450 && report.signing_keys == 2);
     assert!(report.events["checkpoint-signed"] >= 3 && report.events["log-opened"] == 1);

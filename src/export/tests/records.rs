@@ -54,7 +54,7 @@ fn a_log_without_its_beginning_is_refused() {
 }
 
 #[test]
-fn a_name_that_stands_twice_makes_a_record_ambiguous() {
+fn a_duplicate_member_makes_a_record_malformed() {
     let mut log = Log::new(300);
     let text = String::from_utf8(log.records[299].clone()).unwrap();
     log.records[299] = text.replacen('{', "{\"other\":1,\"other\":2,", 1).into_bytes();
@@ -88,7 +88,7 @@ fn a_signature_needs_a_key_record_before_it_with_its_algorithm_and_purpose() {
 }
 
 #[test]
-fn key_records_must_be_whole_true_and_the_same_each_time() {
+fn key_records_must_be_complete_true_and_consistent() {
     let other = Signer::new("introspection");
     let whole = || other.record("key-generated");
     let without = |member: &'static str| {

@@ -189,8 +189,8 @@ fn a_checkpoint_that_another_key_signed_is_refused() {
     let log = Log::new(300);
     let bundle = log.bundle();
     let stranger = Signer::new("audit-checkpoint");
-    let asked = Asked { keys: vec![stranger.vkey()], ..Asked::default() };
-    let found = verify(bundle.path(), &asked, &mut |_, _| ()).unwrap_err();
+    let inputs = Inputs { keys: vec![stranger.vkey()], ..Inputs::default() };
+    let found = verify(bundle.path(), &inputs, &mut |_, _| ()).unwrap_err();
     assert_eq!(place(found), (Kind::CheckpointInvalid, CHECKPOINT.to_owned(), None));
     // If the key in the bundle is replaced too, the key records or the given key reveal it.
     fs::write(bundle.path().join(CHECKPOINT), stranger.note(&log.records)).unwrap();
@@ -198,8 +198,8 @@ fn a_checkpoint_that_another_key_signed_is_refused() {
     fs::write(bundle.path().join(KEYS), forged.encode()).unwrap();
     list_again(bundle.path(), 300);
     assert_eq!(finding(&bundle), (Kind::KeyMismatch, KEYS.to_owned(), None));
-    let asked = Asked { keys: vec![log.checkpoints.vkey()], ..Asked::default() };
-    assert_eq!(verify(bundle.path(), &asked, &mut |_, _| ()).unwrap_err().kind, Kind::CheckpointInvalid);
+    let inputs = Inputs { keys: vec![log.checkpoints.vkey()], ..Inputs::default() };
+    assert_eq!(verify(bundle.path(), &inputs, &mut |_, _| ()).unwrap_err().kind, Kind::CheckpointInvalid);
 }
 
 #[test]
@@ -212,8 +212,8 @@ fn keys_of_checkpoints_are_exactly_those_that_the_log_records() {
         let forged = KeyFile { log_keys, ..log.key_file() };
         fs::write(bundle.path().join(KEYS), forged.encode()).unwrap();
         list_again(bundle.path(), 300);
-        let asked = Asked { keys: vec![key.clone()], ..Asked::default() };
-        let found = verify(bundle.path(), &asked, &mut |_, _| ()).unwrap_err();
+        let inputs = Inputs { keys: vec![key.clone()], ..Inputs::default() };
+        let found = verify(bundle.path(), &inputs, &mut |_, _| ()).unwrap_err();
         assert_eq!(place(found), (Kind::KeyMismatch, KEYS.to_owned(), None));
     }
 }
@@ -235,8 +235,8 @@ fn a_log_that_is_shorter_than_an_earlier_checkpoint_or_another_is_refused() {
     let (log, other) = (Log::new(300), Log::new(600));
     let bundle = log.bundle();
     let with = |note: Vec<u8>| {
-        let asked = Asked { earlier: vec![("old".into(), note)], ..Asked::default() };
-        place(verify(bundle.path(), &asked, &mut |_, _| ()).unwrap_err())
+        let inputs = Inputs { earlier: vec![("old".into(), note)], ..Inputs::default() };
+        place(verify(bundle.path(), &inputs, &mut |_, _| ()).unwrap_err())
     };
     let old = |kind| (kind, "old".to_owned(), None);
     let mut longer = log.records.clone();
@@ -279,7 +279,7 @@ fn a_key_file_that_differs_from_the_key_records_is_refused() {
 }
 
 #[test]
-fn a_manifest_that_was_changed_or_says_something_else_is_refused() {
+fn a_changed_or_contradicting_manifest_is_refused() {
     let log = Log::new(300);
     let bundle = log.bundle();
     let path = bundle.path().join(MANIFEST);
@@ -302,6 +302,6 @@ fn a_manifest_that_was_changed_or_says_something_else_is_refused() {
 
 #[test]
 fn no_directory_is_no_input() {
-    let found = verify(Path::new("/nonexistent/export"), &Asked::default(), &mut |_, _| ()).unwrap_err();
+    let found = verify(Path::new("/nonexistent/export"), &Inputs::default(), &mut |_, _| ()).unwrap_err();
     assert_eq!(found.kind, Kind::NoInput);
 }

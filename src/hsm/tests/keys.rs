@@ -76,7 +76,7 @@ test! {
 }
 
 test! {
-    fn what_strangers_write_under_a_label_without_a_login_does_not_hide_the_key(token) {
+    fn objects_written_without_a_login_do_not_hide_the_key_of_the_label(token) {
         let hsm = token.open();
         let key = hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
         let raw = token.raw(&hsm);
@@ -186,7 +186,7 @@ test! {
 }
 
 test! {
-    fn a_generation_whose_private_half_is_gone_is_no_generation(token) {
+    fn a_generation_without_its_private_key_does_not_count(token) {
         let hsm = token.open();
         hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
         let next = "introspection-es256-2";

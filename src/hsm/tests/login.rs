@@ -54,7 +54,7 @@ test! {
 }
 
 test! {
-    fn what_is_no_module_is_named(token) {
+    fn a_library_that_is_no_module_is_named(token) {
         for module in ["/nowhere/module.so", "/etc/passwd", "/usr/lib/x86_64-linux-gnu/libc.so.6"] {
             let settings = Settings { module: module.into(), ..token.settings() };
             let error = Hsm::open(&settings, &token.pin(), Box::new(|_| ())).err().unwrap();

@@ -32,7 +32,7 @@ test! {
 }
 
 test! {
-    fn a_logout_by_somebody_else_costs_one_login_and_no_signature(token) {
+    fn a_logout_by_another_component_costs_one_login_and_no_signature(token) {
         let hsm = token.open();
         let keys = [
             hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap(),
@@ -71,7 +71,7 @@ test! {
 }
 
 test! {
-    fn a_signature_of_another_key_is_destroyed_and_told_as_an_alarm(token) {
+    fn a_signature_of_another_key_is_destroyed_and_raises_an_alarm(token) {
         let hsm = token.open();
         let key = hsm.generate(&spec(LABEL, Algorithm::ES256)).unwrap();
         let other = hsm.generate(&spec("access-token-es256-1", Algorithm::ES256)).unwrap();

@@ -29,7 +29,7 @@ pub(crate) struct Appliance {
     /// The log's verifier key as `audit init` printed it, or a file of keys.
     pub(crate) log_key: String,
     kept: Mutex<Kept>,
-    /// What processes said that have ended.
+    /// Output of ended processes.
     said: String,
     /// Texts that no log line may hold.
     secrets: Mutex<Vec<String>>,
@@ -79,7 +79,7 @@ impl Appliance {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/token.sh");
         let output = Command::new(script).arg(self.path("token")).arg("chancery").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        // As root the check sees what the gateway's user sees, and the home of a test is closed to every other user.
+        // Root's check runs as the gateway's user, which cannot enter the home of a test.
         if self.settings.gateway_user.is_none() {
             self.must(&["config", "check"]);
         }
@@ -132,7 +132,7 @@ impl Appliance {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs a command that must succeed; what it prints.
+    /// Runs a command that must succeed; returns its output.
     pub(crate) fn must(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         let wrong = String::from_utf8_lossy(&output.stderr);
@@ -180,7 +180,7 @@ impl Appliance {
         self.gateway = Some(gateway);
     }
 
-    /// Waits until `/readyz` says no, with these words; all that it says.
+    /// Waits until `/readyz` fails with these words; returns its body.
     pub(crate) fn wait_until_unready_because(&self, words: &str) -> String {
         until(&format!("/readyz says: {words}"), || {
             let answer = self.operation("/readyz").send();
@@ -188,7 +188,7 @@ impl Appliance {
         })
     }
 
-    /// The value of a metric without labels, which is a whole number.
+    /// The value of a metric without labels, an integer.
     pub(crate) fn metric(&self, name: &str) -> i64 {
         let answer = self.operation("/metrics").send();
         let found = answer.text().lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
@@ -235,7 +235,7 @@ impl Appliance {
         }
     }
 
-    /// Ends all processes at once, without a word.
+    /// Kills all processes.
     pub(crate) fn kill(&mut self) {
         self.kill_now();
         self.buried();
@@ -258,7 +258,7 @@ impl Appliance {
         }
     }
 
-    /// Keeps what a process said that a test has ended by itself.
+    /// Keeps the output of a process that the test has ended.
     pub(crate) fn ended(&mut self, process: &Process) {
         self.said.push_str(&process.said());
     }
@@ -305,7 +305,7 @@ impl Appliance {
         }
     }
 
-    /// The log does not extend what was seen on the way, by the operator's decision.
+    /// The log does not extend earlier checkpoints, after the operator's decision.
     pub(crate) fn forget_checkpoints(&mut self) {
         self.checkpoints.clear();
     }
@@ -316,7 +316,7 @@ impl Appliance {
         self.finish()
     }
 
-    /// A list of what is never logged, held against everything that was.
+    /// Searches all output for values that must never be logged.
     fn says_nothing_secret(&self, kept: &Kept) {
         let secrets = self.secrets.lock().unwrap();
         let customer = [super::front::CUSTOMER.to_owned(), super::front::IBAN.to_owned()];
@@ -329,7 +329,7 @@ impl Appliance {
         &self.agent
     }
 
-    /// Notes what an answer gave away.
+    /// Keeps the tokens of an answer.
     pub(super) fn received(&self, path: &str, token: Option<&str>, answer: &Answer) {
         if answer.status != 200 || (answer.body.is_empty() && !path.ends_with("/revoke")) {
             return;
@@ -396,7 +396,7 @@ fn make_auditors_directory(directory: &Path, group: &str) {
 /// An appliance that has ended well.
 pub(crate) struct Finished {
     pub(crate) evidence: Evidence,
-    /// All that its processes said.
+    /// All output of its processes.
     pub(crate) said: String,
     pub(crate) log_key: String,
     /// Keeps the files.

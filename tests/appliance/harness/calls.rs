@@ -48,7 +48,7 @@ impl Answer {
         self.json()["access_token"].as_str().expect("access_token").to_owned()
     }
 
-    /// A refusal: status and error code; it is JSON that nobody stores, and holds nothing else (row 35).
+    /// A refusal: status and error code; it is JSON that is not cached, without other members (row 35).
     #[track_caller]
     pub(crate) fn refusal(&self) -> (u16, String) {
         assert!(self.status >= 400, "expected a refusal, found {self:?}");
@@ -127,7 +127,7 @@ impl<'a> Call<'a> {
         self.by_party(&party)
     }
 
-    /// Authenticated as whoever this is.
+    /// Authenticated as this caller.
     pub(crate) fn by_party(self, party: &Party) -> Self {
         if party.basic {
             self.header("authorization", &basic(party.id, &party.secret))

@@ -1,4 +1,4 @@
-//! A token whose functions fail as a test says: `faults.c` in front of the real module.
+//! A token whose functions fail on request: `faults.c` in front of the real module.
 
 use super::Appliance;
 use std::path::{Path, PathBuf};

@@ -46,7 +46,7 @@ impl FrontServer {
         ]})
     }
 
-    /// The modulus, for whoever mistakes it for a secret.
+    /// The modulus, for the attack that uses it as an HMAC secret.
     pub(crate) fn modulus(&self) -> Vec<u8> {
         self.rs256.public_key().modulus().big_endian_without_leading_zero().to_vec()
     }
@@ -64,7 +64,7 @@ impl FrontServer {
         }
     }
 
-    /// Signed by somebody whom nobody knows.
+    /// Signed with an unknown key.
     pub(crate) fn sign_as_stranger(&self, header: &Value, claims: &Value) -> String {
         let input = signing_input(header, claims);
         let signature = self.stranger.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
@@ -202,7 +202,7 @@ pub(crate) fn contract() -> Value {
     })
 }
 
-/// A payment for whoever owns the type at the accounts API.
+/// A payment for the owner of the type at the accounts API.
 pub(crate) fn payment_at_accounts() -> Value {
     let mut detail = payment();
     detail["locations"] = json!([ACCOUNTS]);

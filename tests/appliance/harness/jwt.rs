@@ -13,7 +13,7 @@ pub(crate) fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The bytes of what must be base64url.
+/// Decodes base64url; fails on other text.
 pub(crate) fn from_base64url(text: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text).unwrap_or_else(|why| panic!("no base64url ({why}): {text}"))
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What callers received and what was revoked for them.
+/// Answers and revocations that callers got.
 #[derive(Default)]
 pub(crate) struct Keep {
     /// JWTs, exactly as they came.

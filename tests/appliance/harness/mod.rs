@@ -1,4 +1,4 @@
-//! A whole appliance for one test: a token, a configuration, the real program, and callers that keep what they got.
+//! A whole appliance for one test: a token, a configuration, the real program, and callers that keep their results.
 //!
 //! Every test ends with [`Appliance::finish`]: it stops the service in order, exports the log, has it verified, and
 //! compares it with every answer that a caller received.
@@ -61,7 +61,7 @@ pub(crate) fn now() -> i64 {
     chancery::clock::wall_unchecked().unix_seconds()
 }
 
-/// A text that nobody has used before.
+/// A unique text.
 pub(crate) fn unique() -> String {
     base64url(chancery::random::bytes::<16>())
 }

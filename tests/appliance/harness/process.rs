@@ -1,4 +1,4 @@
-//! One process with what it says on standard error.
+//! One process with its standard error.
 
 use super::{PATIENCE, until};
 use nix::sys::signal::{Signal, kill};
@@ -14,7 +14,7 @@ use std::time::Instant;
 pub(crate) struct Process {
     child: Child,
     said: Arc<Mutex<String>>,
-    /// Ends when nobody holds standard error any more: neither this process nor its children.
+    /// Ends when standard error is closed by the process and its children.
     reader: Option<JoinHandle<()>>,
 }
 
@@ -36,7 +36,7 @@ impl Process {
         Self { child, said, reader: Some(reader) }
     }
 
-    /// All that it and its children said so far.
+    /// All output of it and its children so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
@@ -107,7 +107,7 @@ impl Process {
         }
     }
 
-    /// Waits a little for the end of what was killed, whatever comes of it.
+    /// Waits briefly for the end of a killed process, and ignores the result.
     pub(crate) fn let_go(&mut self) {
         let _ = self.child.wait();
         let ended = || self.reader.as_ref().is_none_or(JoinHandle::is_finished);
@@ -129,7 +129,7 @@ impl Process {
     }
 }
 
-/// Sends a process a signal; one that has ended already hears nothing.
+/// Sends a process a signal; one that has ended already ignores it.
 pub(crate) fn send(id: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(i32::try_from(id).unwrap()), signal);
 }

@@ -40,7 +40,7 @@ pub(crate) struct Settings {
     parties: Vec<Entry>,
     /// Where the log lies unless in the appliance's own directory.
     pub(crate) audit: Option<PathBuf>,
-    /// Where the state of tokens and, in the separate way, what the signer keeps lie, if not beside all else.
+    /// Directory of the state and, with a separate signer, of the signer's state, if it differs.
     pub(crate) state: Option<PathBuf>,
     pub(crate) gateway_user: Option<&'static str>,
     /// The group whose members may make exports; their socket lies in `auditors`.
@@ -147,7 +147,7 @@ impl Settings {
                     self.keys.push((purpose, algorithm));
                 }
             }
-            // RS256 is what whoever leaves it out gets (RFC 9701 §6).
+            // RS256 is the default (RFC 9701 §6).
             let alg = match algorithm {
                 "RS256" => String::new(),
                 other => format!("introspection_signed_response_alg = \"{other}\"\n"),

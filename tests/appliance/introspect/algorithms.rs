@@ -4,7 +4,7 @@ use crate::harness::{Appliance, Jwt, Settings, Way};
 use std::collections::HashMap;
 
 #[test]
-fn every_resource_server_gets_its_own_algorithm_and_three_libraries_verify_what_it_gets() {
+fn every_resource_server_gets_its_own_algorithm_and_three_libraries_verify_the_answers() {
     let settings = Settings::new(Way::Child).every_algorithm();
     let appliance = Appliance::start(settings);
     let jwks = appliance.jwks();

@@ -1,4 +1,4 @@
-//! What a resource server is told of a token that is its business: rows 5, 8 to 13, 15 to 19, 43, 44, 50.
+//! A resource server's part of a token: rows 5, 8 to 13, 15 to 19, 43, 44, 50.
 
 use crate::harness::{Appliance, Settings, Way, from_base64url, members, now};
 use serde_json::json;
@@ -61,7 +61,7 @@ fn two_resource_servers_get_two_signed_answers_from_one_token_each_with_its_own_
     for word in ["payment", "DE02", "123.50", "Merchant", "client_id", "\"shop\"", "shoe_size"] {
         assert!(!decoded(&signing.text).contains(word), "{word} is not the signing service's business");
     }
-    // The record's name is the answer's (row 37), and the token's own name is nobody's (D21).
+    // The answer has the record's `jti` (row 37), and never the token's own (D21).
     let evidence = appliance.finish().evidence;
     assert_eq!(evidence.record_of(&bank.text)["jti"], bank.claims["jti"]);
     let issued = evidence.events("issued").next().unwrap();
@@ -89,7 +89,7 @@ fn audience_and_jti_of_an_answer_are_as_its_resource_server_configured_them() {
     let jwt = appliance.introspect("accounts-api", &token);
     assert_eq!(members(&jwt.claims), ["aud", "iat", "iss", "token_introspection"], "D12");
     assert_eq!(jwt.claims["aud"], "https://accounts.bank.example", "D4");
-    // Nothing but what is always released: it may see no claim (D22).
+    // Only members that need no configuration: it may see no claim (D22).
     assert_eq!(members(jwt.inner()), ["active", "aud", "exp", "iat", "iss", "scope", "token_type"]);
 
     let call = appliance.introspection("accounts-api", &token).header("accept", "application/json;q=1");

@@ -3,7 +3,7 @@
 use crate::harness::{Appliance, Settings, Way};
 
 #[test]
-fn whoever_is_no_resource_server_learns_nothing_about_a_token() {
+fn callers_other_than_resource_servers_learn_nothing_about_a_token() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let token = appliance.token_of_the_case();
     let endpoint = appliance.endpoint("introspect");

@@ -1,10 +1,10 @@
-//! `{"active":false}` and no word more: rows 2, 14, 28, 40, 41, 45, 46, 49, 104; B1, B2, B4, B5, B7.
+//! `{"active":false}` without any other member: rows 2, 14, 28, 40, 41, 45, 46, 49, 104; B1, B2, B4, B5, B7.
 
 use crate::harness::{Appliance, Grant, Settings, Way, base64url, from_base64url, now, unique, until};
 use serde_json::{Value, json};
 
 #[test]
-fn whatever_is_no_active_token_of_the_caller_is_inactive_and_nothing_else_is_said() {
+fn every_token_that_is_not_active_for_the_caller_gets_the_same_inactive_answer() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let opaque = appliance.token_of_the_case();
     let at_jwt = appliance.client_credentials("shop-jwt", &[("scope", "payments:status")]).token();
@@ -72,7 +72,7 @@ fn whatever_is_no_active_token_of_the_caller_is_inactive_and_nothing_else_is_sai
         let jwt = appliance.introspect("payments-api", token);
         assert_eq!(*jwt.inner(), json!({"active": false}), "{what}");
     }
-    // Others are told of none of them, in JSON neither; its own at+jwt is another matter.
+    // Other resource servers see none of them, in JSON neither; an at+jwt of their own is the exception.
     for (what, token) in table.iter().filter(|(_, token)| *token != for_accounts) {
         let endpoint = appliance.endpoint("introspect");
         let answer = appliance.call("POST", &endpoint).by("accounts-api").form("token", token).send();
@@ -133,7 +133,7 @@ fn an_at_jwt_is_introspected_like_any_other_token() {
 }
 
 #[test]
-fn a_token_whose_state_cannot_be_read_is_called_neither_active_nor_inactive() {
+fn a_token_whose_state_cannot_be_read_gets_no_answer() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let (token, lost) = (appliance.token_of_the_case(), appliance.token_of_the_case());
     let state = rusqlite::Connection::open(appliance.path("state.db")).unwrap();

@@ -16,7 +16,7 @@ use Form::{Json, Jwt, Malformed, NotAcceptable};
 
 const JWT: &str = "application/token-introspection+jwt";
 
-/// `Accept` lines; what whoever takes both gets; what whoever takes signed answers alone gets.
+/// `Accept` lines; format for a resource server that accepts both; format for one that requires signed answers.
 const TABLE: &[(&[&str], Form, Form)] = &[
     (&[], Json, Jwt),
     (&[""], Json, Jwt),

@@ -6,7 +6,7 @@ use crate::harness::{
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
-/// The secret of which an HMAC is made by whoever confuses a public key with one.
+/// The HMAC secret of an attacker that uses a public key as one.
 fn with_hmac(appliance: &Appliance, secret: &[u8]) -> String {
     let grant = appliance.the_case().header("alg", json!("HS256"));
     let input = format!(

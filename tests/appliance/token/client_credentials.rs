@@ -27,7 +27,7 @@ fn a_client_gets_an_opaque_token_or_an_at_jwt_for_one_resource() {
     jwt.verify(&appliance.jwks());
     assert_eq!(members(&jwt.header), ["alg", "kid", "typ"]);
     assert_eq!(jwt.header["typ"], "at+jwt", "row 57");
-    // Row 58, and nothing of a person who is not there (rows 59, 60).
+    // Row 58, and no claims of a user (rows 59, 60).
     assert_eq!(members(&jwt.claims), ["aud", "client_id", "exp", "iat", "iss", "jti", "scope", "sub"]);
     assert_eq!(jwt.claims["aud"], PAYMENTS, "row 64");
     assert_eq!((&jwt.claims["sub"], &jwt.claims["client_id"]), (&json!("shop-jwt"), &json!("shop-jwt")));

@@ -137,7 +137,7 @@ fn accounts_banks_and_currencies_that_no_registry_has_and_texts_that_hide_someth
 }
 
 #[test]
-fn what_a_person_wrote_comes_back_as_it_was_written() {
+fn texts_of_details_are_returned_unchanged() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     for name in ["M\u{fc}ller & S\u{f6}hne \u{1f600} <b>\"x\"</b> \\ ' -- %00", "a\u{308}", "\u{e4}"] {
         let details = changed(payment(), |d| d["creditorName"] = json!(name));

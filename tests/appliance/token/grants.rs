@@ -7,7 +7,7 @@ use crate::harness::{
 use serde_json::{Value, json};
 
 #[test]
-fn a_grant_becomes_one_token_that_says_what_was_granted() {
+fn a_grant_becomes_one_token_with_the_granted_members() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     for key in [Key::Es256, Key::Rs256] {
         let answer = appliance.assert("shop", &appliance.the_case().signed_with(key).text(), &[]);
@@ -30,7 +30,7 @@ fn a_grant_becomes_one_token_that_says_what_was_granted() {
 }
 
 #[test]
-fn an_at_jwt_of_a_grant_holds_what_its_one_audience_may_see() {
+fn an_at_jwt_of_a_grant_holds_only_members_that_its_audience_may_see() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let grant = Grant::of_the_case(&appliance.settings.issuer);
     let token = appliance.assert("shop-jwt", &grant.text(), &[("resource", PAYMENTS)]).token();
@@ -53,7 +53,7 @@ fn an_at_jwt_of_a_grant_holds_what_its_one_audience_may_see() {
 }
 
 #[test]
-fn claims_that_are_lists_or_objects_reach_whom_the_configuration_names_in_both_forms_of_a_token() {
+fn array_and_object_claims_reach_the_configured_resource_servers_in_both_token_formats() {
     let appliance = Appliance::start(Settings::new(Way::Child));
     let groups = json!([{"value": "g-7", "display": "Payers \u{20ac}"}, "staff"]);
     let (roles, entitlements) = (json!(["notary"]), json!({"limit": {"EUR": 5000}, "sepa": true}));

@@ -1,4 +1,4 @@
-//! The gateway cannot claim that something was recorded: only the signer's word makes it so.
+//! The gateway cannot make a `Recorded`: only an answer of the signer does.
 
 use chancery::door::Recorded;
 
