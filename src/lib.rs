@@ -8,12 +8,12 @@
 //!     │                                                               │
 //!     ▼                                                               ▼
 //!    http ──► client ──► store ──► protocol ──► door ════════════════╗ cli ──► export
-//!     ▲       who        facts     rule         ask                  ║            ▲
+//!     ▲      caller      facts     rule         ask                  ║            ▲
 //!     │                                                    socket    ║            │ published/
 //!     └── reply ◄── Recorded ◄═══════════════════════════════════════╣            │
 //!                                                                    ▼            │
 //!              signer::service ──► rules ──► content ──► hsm ──► Sealed ──► audit ─┘
-//!                                  may it?   typed       verified   │  durable │
+//!                                  allowed?  typed       verified   │  durable │
 //!                                                                   └─ Receipt ◄┘──► Released
 //! ```
 //!
@@ -24,7 +24,7 @@
 //! |---|---|
 //! | [`cli`] | the commands, one file each; the only room that connects the others |
 //! | [`config`] | the file as written, turned into the configuration as used; refuses, never guesses |
-//! | [`http`] | the edge: one file an endpoint, each in five beats: who, facts, rule, sign, reply |
+//! | [`http`] | the edge: one file an endpoint, each in five steps: caller, facts, rule, sign, reply |
 //! | [`client`] | client authentication; the only maker of [`client::AuthenticatedClient`] |
 //! | [`protocol`] | the rules of the specifications: pure functions of caller, query, facts and time |
 //! | [`claims`] | typed claims, validated when parsed |

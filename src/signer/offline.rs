@@ -79,7 +79,7 @@ impl Offline {
         watch::accept(&self.log, reason, operator)
     }
 
-    /// The checkpoints outside the log: the signer's, and the gateway's, from its last refusal or from the caller, who
+    /// The checkpoints outside the log: the signer's, and the gateway's, from its last refusal or from the caller, which
     /// read the state.
     pub fn memories(&self, of_gateway: Option<String>) -> Result<Vec<Remembered>, StartError> {
         let mut found = Vec::new();

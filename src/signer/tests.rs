@@ -14,7 +14,7 @@ use crate::audit::{
 use crate::claims::{NumericDate, Purpose, TokenHash};
 use crate::config::{self, Config, PinSource};
 use crate::door::frame;
-use crate::door::message::{self, Hello, Outcome, PROTOCOL_VERSION, Welcome};
+use crate::door::message::{self, Hello, PROTOCOL_VERSION, Welcome};
 use crate::hsm::tests::fixture::{self, Token, test};
 use crate::hsm::{FindError, HsmError, PinProblem};
 use crate::jose::{Algorithm, PublicKey};
@@ -254,7 +254,7 @@ fn a_receipt_releases_exactly_the_bytes_that_its_record_covers(token) {
 }
 
 /// The answers of the signer to these requests, which the test sends in one piece.
-fn answers(gateway: &mut UnixStream, asks: Vec<Value>) -> Vec<Outcome> {
+fn answers(gateway: &mut UnixStream, asks: Vec<Value>) -> Vec<message::Outcome> {
     let mut bytes = Vec::new();
     let count = asks.len();
     for (number, ask) in (1..).zip(asks) {
@@ -272,7 +272,10 @@ fn answers(gateway: &mut UnixStream, asks: Vec<Value>) -> Vec<Outcome> {
         responses.extend((response.number > 0).then_some(response));
     }
     responses.sort_by_key(|response| response.number);
-    assert_eq!(responses.iter().map(|r| r.number).collect::<Vec<_>>(), (1..=count as u64).collect::<Vec<_>>());
+    assert_eq!(
+        responses.iter().map(|r| r.number).collect::<Vec<_>>(),
+        (1..=count as u64).collect::<Vec<_>>()
+    );
     responses.into_iter().map(|response| response.outcome).collect()
 }
 
@@ -306,13 +309,13 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
     let refusal = json!({"refusal": {"context": context("shop"), "rule": "assertion-replayed", "jti": "a-1"}});
     // These measure the token's duration. The following asks are one round.
     for _ in 0..10 {
-        assert!(matches!(answers(&mut gateway, vec![jwt()])[0], Outcome::Done { .. }));
+        assert!(matches!(answers(&mut gateway, vec![jwt()])[0], message::Outcome::Done { .. }));
     }
     let answered = answers(&mut gateway, vec![
         jwt(), inactive("nobody", "jwt"), refusal, json!("self-test"), inactive("payments-api", "json"), jwt(),
     ]);
     let body = |n: usize| match &answered[n] {
-        Outcome::Done { body } => body.as_str(),
+        message::Outcome::Done { body } => body.as_str(),
         other => panic!("{n}: {other:?}"),
     };
     for n in [0, 5] {
@@ -321,7 +324,7 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
         key.verify(parts[1].as_bytes(), &signature).unwrap();
     }
     assert_ne!(body(0), body(5), "each has its own signature");
-    assert!(matches!(&answered[1], Outcome::Forbidden { .. }), "{:?}", answered[1]);
+    assert!(matches!(&answered[1], message::Outcome::Forbidden { .. }), "{:?}", answered[1]);
     assert_eq!((body(2), body(3)), ("", ""));
     assert_eq!(body(4), r#"{"active":false}"#);
 
