@@ -127,7 +127,7 @@ const MOST_LINES: usize = 600;
 /// File names without meaning, which collect everything.
 const DRAWERS: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc"];
 
-/// What is wrong with one file, one sentence each.
+/// The findings in one file, one sentence each.
 fn mistakes(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
     let path = source.path();

@@ -1,4 +1,4 @@
-//! What the compiler refuses: reading, copying or releasing without a receipt, and making the proofs by hand.
+//! Programs that the compiler refuses: reading, copying or releasing without a receipt, and making the proofs by hand.
 //!
 //! Each program in `compile/refused` has a twin of its name in `compile/allowed` that does what is allowed instead, so
 //! that none is refused for another reason than the one it is about. What is compared is the code of the error, which

@@ -75,7 +75,7 @@ pub enum BackupError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The failed action.
         did: &'static str,
         /// The system's error.
         source: io::Error,

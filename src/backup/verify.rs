@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// A valid backup.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: Manifest,
     /// Result of reading the log.
     pub log: Verified,

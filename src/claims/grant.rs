@@ -1,4 +1,4 @@
-//! What was granted: one type from the rule that decides to the signature.
+//! The grant: one type from the decision to the signature.
 
 use super::{Acr, AuthorizationDetail, ClientId, ExtraClaims, Issuer, NumericDate, Resource, Scope, Subject};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct Grant {
     pub subject: Subject,
     /// The client that the token is issued to.
     pub client_id: ClientId,
-    /// What the grant rests on.
+    /// Its origin.
     pub origin: Origin,
     /// The resource servers that may see it. Never empty once it is decided.
     pub audience: Vec<Resource>,
@@ -50,7 +50,7 @@ impl Grant {
     }
 }
 
-/// What a grant rests on.
+/// The origin of a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {

@@ -64,8 +64,8 @@ impl Reload {
         }
     }
 
-    /// Takes over what a running gateway can, after the log has recorded it. One line names what was taken over and
-    /// what was not.
+    /// Takes over the settings that a running gateway can, after the log has recorded it. One log line names these and
+    /// the others.
     async fn take_over(&mut self, new: &Config, rules: bool) {
         let before = Arc::clone(&self.current.borrow());
         let merged = Arc::new(before.reloaded(new, rules));

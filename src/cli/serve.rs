@@ -157,7 +157,7 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
             let _ = kept.await;
             return status;
         }
-        // Unreachable: the link ends only when it is told to.
+        // Unreachable: the link ends only after its stop.
         _ = &mut link => 70,
         Ok(()) = restart => 75,
         () = asked_to_stop => 0,

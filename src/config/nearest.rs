@@ -2,7 +2,7 @@
 
 /// The word among `known` that `typed` was probably meant to be: at most a third of its letters differ.
 pub(super) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
-    // A key longer than any of ours is no slip of the finger; the bound keeps hostile files cheap.
+    // Longer than any key, so no typo; the bound limits the work for hostile files.
     if typed.len() > 64 {
         return None;
     }

@@ -41,7 +41,7 @@ pub enum ExportError {
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The defect.
         why: NoteError,
     },
     /// The published tiles could not be read.
@@ -52,7 +52,7 @@ pub enum ExportError {
     Record {
         /// Its number.
         sequence: u64,
-        /// What is wrong.
+        /// The defect.
         why: String,
     },
     /// The published records do not match the checkpoint.

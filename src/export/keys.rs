@@ -24,7 +24,7 @@ pub struct SigningKey {
     /// The key; its `kid` is the RFC 7638 thumbprint.
     #[serde(flatten)]
     pub jwk: Jwk,
-    /// What it signs, as in the configuration.
+    /// Its purpose, as in the configuration.
     pub purpose: String,
 }
 

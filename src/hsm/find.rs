@@ -77,9 +77,9 @@ pub enum Refusal {
     Attribute {
         /// For example `CKA_EXTRACTABLE`.
         name: &'static str,
-        /// What it must be.
+        /// The required value.
         expected: bool,
-        /// What the token said.
+        /// The token's value.
         found: Option<bool>,
     },
     /// A PIN for each signature.
@@ -92,7 +92,7 @@ pub enum Refusal {
     KeyType {
         /// For example `CKK_EC`.
         expected: String,
-        /// What the token said.
+        /// The token's value.
         found: String,
     },
     /// Another curve than the algorithm needs.

@@ -38,7 +38,7 @@ impl KeyLabel {
         Ok(label)
     }
 
-    /// What the key is for, for example `access-token`.
+    /// The purpose, for example `access-token`.
     pub fn purpose(&self) -> &str {
         &self.purpose
     }

@@ -1,7 +1,7 @@
 //! One signature: the mechanism, the call, and the mandatory verification of the result.
 //!
 //! This module hashes in software and uses the raw mechanisms, which every module has. It tries them without
-//! C_GetMechanismList, since cryptoki leaves mechanisms out of that list that it does not know.
+//! `C_GetMechanismList`, since cryptoki leaves mechanisms out of that list that it does not know.
 
 use super::HsmError;
 use crate::jose::{Algorithm, PublicKey, ToBeSigned, VerifyError, to_low_s};

@@ -32,7 +32,7 @@ pub enum TokenUriError {
     /// The same attribute again.
     #[error("the token URI names {0:?} twice")]
     Twice(String),
-    /// A `?` and what follows it.
+    /// A `?` with a query.
     #[error("a token URI has no query (what follows the \"?\"); the module's path is a setting of its own")]
     Query,
     /// No `=`, a character that must be percent-encoded, a broken `%XX`, not UTF-8, or no number.

@@ -39,8 +39,8 @@ pub struct Assertion {
     pub jti: Jti,
     /// Its expiry; the `jti` is kept until then.
     pub expires_at: NumericDate,
-    /// What the resource owner granted to the client. An empty audience means every resource of the issuer; further claims
-    /// are those that at least one resource server may see.
+    /// The grant of the resource owner to the client. An empty audience means every resource of the issuer; further
+    /// claims are those that at least one resource server may see.
     pub grant: Grant,
 }
 

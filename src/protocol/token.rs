@@ -92,7 +92,7 @@ fn among(config: &Config, allowed: impl Fn(&Resource) -> bool) -> Vec<&ResourceS
     config.resource_servers.iter().filter(|rs| allowed(&rs.resource)).map(AsRef::as_ref).collect()
 }
 
-/// A token of `grant`, of which `given` says what is given.
+/// A token of `grant` with the decision `given`.
 fn issue(
     client: &Client,
     wanted: &Wanted,

@@ -76,7 +76,7 @@ pub enum StartError {
     /// `--after` names no newest generation.
     #[error("--after {asked}: expected the newest generation of a series that [[keys]] names{}", newest.as_ref().map_or_else(String::new, |newest| format!(", which is {newest}")))]
     After {
-        /// What was asked.
+        /// The given label.
         asked: String,
         /// The newest generation, if it is of a configured series that has one.
         newest: Option<String>,
@@ -109,7 +109,7 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The log does not extend what the signer remembers of it.
+    /// The log does not extend the signer's memory.
     #[error(
         "the checkpoint that the signer kept in {}: {why}; restore the newest copy of the log, or decide with `chancery audit adopt --config FILE --reason TEXT` that this log goes on",
         path.display()

@@ -46,7 +46,7 @@ fn sent(appliance: &Appliance, bytes: &[u8]) -> Vec<u8> {
     all
 }
 
-/// The answer, and what follows it.
+/// The answer, and the bytes after it.
 fn answer(all: &[u8]) -> (Value, &[u8]) {
     let (length, rest) = all.split_first_chunk::<4>().expect("an answer");
     let (body, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);

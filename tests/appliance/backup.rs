@@ -248,7 +248,7 @@ fn an_interrupted_backup_never_verifies() {
     is_whole(&directory);
     assert!(!unfinished.exists());
 
-    // What is there is never written over.
+    // An existing directory is never overwritten.
     let there = files(&directory);
     let again = appliance.output(&["backup", "--out", out.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(73));

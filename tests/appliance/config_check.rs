@@ -64,7 +64,7 @@ fn check(home: &Path, json: bool) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 
-/// What is wrong, as `LINE KEY USER`.
+/// The problems, as `LINE KEY USER`.
 fn wrong(home: &Path) -> Vec<String> {
     let (status, out) = check(home, true);
     let answer: Value = serde_json::from_str(&out).unwrap();

@@ -171,7 +171,7 @@ fn a_request_at_the_signer_keeps_its_connection_and_a_full_pool_is_not_ready() {
     );
     let signer = appliance.signer_id().unwrap();
     let service = "chancery_http_connections{state=\"service\"}";
-    // What the harness's own client keeps open is idle, and makes room.
+    // The harness's own client has idle connections, which are closed.
     send(signer, Signal::SIGSTOP);
     let mut asking: Vec<TcpStream> = (1..=3)
         .map(|host| {

@@ -84,7 +84,7 @@ fn a_full_disk_stops_every_answer_and_service_returns_by_itself_when_there_is_sp
     });
     assert!(answered > 50, "what was reserved before was used: {answered}");
 
-    // Everything that would need a record is refused, whatever its form.
+    // Every request that needs a record is refused, in every format.
     until("the last bit of space is used up", || {
         let answers: Vec<_> = (0..20).map(|_| appliance.client_credentials("shop", &[])).collect();
         answers.iter().all(|answer| answer.status == 503).then_some(())
@@ -152,7 +152,7 @@ fn a_hanging_disk_is_reported_at_once_and_ends_the_signer_without_loss_of_releas
         callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
     });
     refused.iter().for_each(crate::harness::Answer::is_unavailable);
-    // The signer goes on saying so, for longer than it takes to be taken for dead: sizes and memory lie on that disk too.
+    // The signer keeps sending its status for longer than the limit of silence: sizes and memory are on that disk too.
     let age = || {
         let text = appliance.operation("/metrics").send().text().to_owned();
         let line = text.lines().find_map(|line| line.strip_prefix("chancery_oldest_record_age_seconds "));
@@ -228,7 +228,7 @@ fn memories_that_cannot_be_stored_are_reported_and_stop_the_answers_when_both_fa
     let mut appliance = Appliance::start(settings);
     let token = appliance.token_of_the_case();
     let ballast = disk.fill();
-    // An answer that only the log has, then the reason while answers go on, then none.
+    // An answer that only the log has, then the reason beside further answers, then none.
     let (mut unready, mut told) = (0, false);
     until("no answer", || {
         let probe = appliance.operation("/readyz").send();

@@ -23,7 +23,7 @@ fn a_refused_pin_is_tried_once_by_all_processes_until_it_has_changed() {
     let before = appliance.calls_of("C_Login");
     let (status, said) = signer_ends(&mut appliance);
     assert_eq!(status, Some(77), "{said}");
-    // A token that neither counts nor warns: nothing but the mark keeps the PIN from it.
+    // A token that neither counts nor warns: only the file keeps the PIN from it.
     std::fs::remove_dir_all(&tokens).unwrap();
     copy(&fresh, &tokens);
     for _ in 0..2 {

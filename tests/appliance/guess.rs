@@ -1,4 +1,4 @@
-//! What a reader of an export finds by trying values: nothing that is personal, though the records show digests.
+//! Brute-force search in an export finds no personal value, although records have digests.
 
 use crate::harness::{Appliance, Settings, Way, sha256_hex};
 use serde_json::json;

@@ -139,7 +139,7 @@ fn sigterm_in_the_first_moments_ends_the_service_in_order_too() {
 fn lines_that_go_to_the_journal_begin_with_their_priority() {
     use std::os::unix::fs::MetadataExt;
     let appliance = Appliance::prepare(Settings::new(Way::Child));
-    // What the journal gives a service is a descriptor, named in a variable by device and inode.
+    // A file descriptor of the journal, named in a variable by device and inode.
     let said = appliance.path("said");
     let file = std::fs::File::create(&said).unwrap();
     let of = file.metadata().unwrap();
@@ -149,7 +149,7 @@ fn lines_that_go_to_the_journal_begin_with_their_priority() {
         command.env("JOURNAL_STREAM", stream).stderr(file.try_clone().unwrap()).spawn().unwrap()
     };
     let journal = format!("{}:{}", of.dev(), of.ino());
-    // In the child way a signer has no socket to listen on: it says so, and ends.
+    // A signer without `[signer]` has no socket to listen on: it prints the reason and ends.
     assert!(!start("signer", journal.clone()).wait().unwrap().success());
     let mut gateway = start("serve", journal);
     until("a line of the gateway", || read().contains("\"listening\"").then_some(()));

@@ -1,4 +1,4 @@
-//! Outages without effect for callers, and outages that they are told of in time.
+//! Outages without effect for callers, and outages that they learn of in time.
 
 use crate::harness::{Appliance, Process, Settings, Way, copy, send, until};
 use nix::sys::signal::Signal;

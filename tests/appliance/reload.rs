@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::process::Command;
 
-/// Sends SIGHUP, and waits until the gateway has done what follows.
+/// Sends SIGHUP, and waits for the end of the reload.
 fn reload(appliance: &mut Appliance, word: &str) {
     let gateway = appliance.gateway.as_ref().unwrap();
     let count = |said: &str| said.lines().filter(|line| line.contains(word)).count();
@@ -195,7 +195,7 @@ fn sighup_takes_over_a_new_certificate_and_keeps_the_old_one_when_the_key_does_n
     reload(&mut appliance, "the certificate was not replaced");
     assert!(expires(&appliance) > before + 20 * 86_400 && appliance.is_ready());
     assert!(appliance.gateway.as_ref().unwrap().said().contains("expected certificates that are valid now"));
-    // A start has nothing else, says so, and is not ready until it is replaced.
+    // A start with an expired certificate uses it, logs an error, and is not ready until it is replaced.
     let mut gateway = appliance.gateway.take().unwrap();
     gateway.signal(Signal::SIGTERM);
     assert!(gateway.wait_all().success());
@@ -276,7 +276,7 @@ fn a_gateway_whose_configuration_changes_constantly_is_refused_and_the_log_does_
         let refused = "the new configuration was not recorded, so the one before stays in use";
         reload(&mut appliance, if change < 20 { TAKEN } else { refused });
     }
-    // It goes on with the one before.
+    // It keeps its earlier configuration.
     let token = appliance.token_of_the_case();
     assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
     let count = appliance.finish().evidence.events("configuration-loaded").count();

@@ -59,7 +59,7 @@ fn exists(root: &Path, file: &str, name: &str) -> bool {
         && !above.iter().any(|l| l.starts_with("#[ignore"))
 }
 
-/// What is wrong with the list, one sentence each.
+/// The findings in the list, one sentence each.
 fn mistakes(root: &Path, list: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut missing: BTreeSet<String> = numbers().into_iter().collect();

@@ -115,7 +115,7 @@ pub(crate) struct Appliance {
     pub signer: Process,
 }
 
-/// What the auditor's tool says of the log at the end.
+/// Output of `audit verify` at the end.
 pub(crate) struct Verified {
     /// Records in it.
     pub records: u64,

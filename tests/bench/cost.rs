@@ -1,4 +1,4 @@
-//! What one operation costs when it runs alone.
+//! Cost of one operation that runs alone.
 
 use super::Outcome;
 use nix::time::ClockId;
@@ -50,7 +50,7 @@ where
 {
     let start = Barrier::new(operations.len());
     let one = |mut operation: O| -> Outcome<(u64, Duration, Duration)> {
-        // Caches, and whatever a library builds at first use.
+        // Warms up caches and lazily built state of libraries.
         let warm = (0..8).try_for_each(|_| operation());
         start.wait();
         warm?;

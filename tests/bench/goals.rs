@@ -7,11 +7,11 @@ use serde::Serialize;
 /// One figure and its goal.
 #[derive(Serialize)]
 pub(crate) struct Goal {
-    /// What it is.
+    /// Name of the measure.
     pub figure: String,
-    /// What it was.
+    /// Measured value.
     pub value: f64,
-    /// What it should be.
+    /// Goal.
     pub wanted: f64,
     /// Whether it should be at least or at most that.
     pub at_least: bool,

@@ -1,4 +1,4 @@
-//! The least of HTTP/1.1 that asks a server of ours, at a cost that hides nothing of the server's.
+//! A minimal HTTP/1.1 client, whose cost is small beside the server's.
 
 use super::Outcome;
 

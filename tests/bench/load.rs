@@ -48,7 +48,7 @@ impl Latencies {
     }
 }
 
-/// What a load gave.
+/// Result of a load.
 #[derive(Default)]
 pub(crate) struct Done {
     /// Answers in the time that was measured.
@@ -122,7 +122,7 @@ pub(crate) fn run(
     done.time = began.elapsed();
     done.generator_us = (thread_cpu()?.saturating_sub(cpu)).as_secs_f64() * 1e6 / float(done.answers.max(1));
     mark()?;
-    // Those under way are answered too: whatever was asked stands in the log.
+    // Open requests are answered too: all of them are in the log.
     let mut left = open.len();
     while left > 0 {
         turn(&mut open, &mut fds, asks, &mut |_, body| {
@@ -146,7 +146,7 @@ fn open(server: SocketAddr, polled: bool) -> Outcome<TcpStream> {
     Ok(stream)
 }
 
-/// Waits, reads whatever has come, and asks again where `answered` says so.
+/// Waits, reads available bytes, and sends again where `answered` is set.
 fn turn(
     open: &mut [Connection<'_>],
     fds: &mut [PollFd<'_>],

@@ -96,7 +96,7 @@ impl Arguments {
     }
 }
 
-/// What a run does.
+/// The task of a run.
 struct Plan {
     time: Duration,
     pause: Duration,

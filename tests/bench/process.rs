@@ -1,4 +1,4 @@
-//! What a process has used, as the kernel counts it.
+//! Resources that a process used, by the kernel's accounts.
 
 use super::Outcome;
 use nix::time::clock_getcpuclockid;
@@ -14,12 +14,12 @@ pub(crate) struct Process {
     pid: Pid,
 }
 
-/// What it has used since it began.
+/// Resources used since its start.
 #[derive(Clone, Default)]
 pub(crate) struct Usage {
     /// Processor time of all its threads, ended ones too, counted in nanoseconds.
     pub cpu: Duration,
-    /// By name of thread, of those that live.
+    /// By name of each living thread.
     pub threads: BTreeMap<String, Ran>,
 }
 
@@ -67,7 +67,7 @@ impl Process {
         Ok((number(&status, "VmRSS:")?, number(&status, "VmHWM:")?))
     }
 
-    /// What it has used until now.
+    /// Resources used so far.
     pub(crate) fn usage(self) -> Outcome<Usage> {
         let mut usage =
             Usage { cpu: Duration::from(clock_getcpuclockid(self.pid)?.now()?), ..Usage::default() };
@@ -89,7 +89,7 @@ impl Process {
 }
 
 impl Usage {
-    /// What was used since `before`.
+    /// Resources used since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let threads = self.threads.iter().map(|(name, ran)| {
             let earlier = before.threads.get(name).copied().unwrap_or_default();
@@ -99,7 +99,7 @@ impl Usage {
         Self { cpu: self.cpu.saturating_sub(before.cpu), threads: threads.collect() }
     }
 
-    /// What was used here and there.
+    /// The sum of both.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.cpu += other.cpu;
         for (name, ran) in other.threads {

@@ -89,7 +89,7 @@ impl Drop for Reference {
     }
 }
 
-/// What the process does.
+/// The task of the process.
 pub(crate) fn serve(run: &Path) -> Outcome<()> {
     let module = Pkcs11::new(token::module()?)?;
     module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;

@@ -1,4 +1,4 @@
-//! What a run found, for people and for machines.
+//! Results of a run, for people and for programs.
 
 use super::appliance::Verified;
 use super::cost::Cost;
@@ -69,7 +69,7 @@ pub(crate) struct Load {
 
 /// All of it.
 pub(crate) struct Report {
-    /// Load average of the minute before the run: what others do on these cores falsifies rates and times.
+    /// Load average of the minute before the run: other load on these cores falsifies rates and times.
     pub others: f64,
     /// No processor slept meanwhile.
     pub awake: bool,

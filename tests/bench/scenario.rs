@@ -1,4 +1,4 @@
-//! What is asked for, and the order of a run.
+//! The requests, and the order of a run.
 
 use super::appliance::{Appliance, Prepared, Verified};
 use super::awake::Awake;

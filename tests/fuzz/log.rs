@@ -1,4 +1,4 @@
-//! What is read from disks and from exports: frames, notes, tiles, the files of a bundle.
+//! Hostile bytes from disks and exports: frames, notes, tiles, the files of a bundle.
 
 use chancery::audit::note::{Checkpoint, VerifierKey};
 use chancery::{audit, export};

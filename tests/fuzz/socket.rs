@@ -1,4 +1,4 @@
-//! What the two processes tell each other, each of the two hostile in turn.
+//! Hostile messages of each process to the other.
 
 use crate::edge::{CONFIG, NOW};
 use chancery::signer;

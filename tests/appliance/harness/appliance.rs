@@ -195,12 +195,12 @@ impl Appliance {
         found.unwrap_or_else(|| panic!("{name} is not in\n{}", answer.text()))
     }
 
-    /// Whether `/readyz` says so.
+    /// Whether `/readyz` is 200.
     pub(crate) fn is_ready(&self) -> bool {
         self.operation("/readyz").try_send().is_ok_and(|answer| answer.status == 200)
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` is 200.
     pub(crate) fn wait_until_ready(&mut self) {
         until("readiness", || {
             if let Some(gateway) = &mut self.gateway

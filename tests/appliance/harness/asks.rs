@@ -21,7 +21,7 @@ impl Appliance {
         format!("{path}/{name}")
     }
 
-    /// Introspects and takes whatever comes.
+    /// Introspects and ignores the result.
     pub(crate) fn introspection(&self, caller: &str, token: &str) -> Call<'_> {
         let call = self.call("POST", &self.endpoint("introspect")).by(caller).form("token", token);
         call.header("accept", "application/token-introspection+jwt")

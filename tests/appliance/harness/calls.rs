@@ -1,4 +1,4 @@
-//! HTTP calls as callers make them, with a client that we did not write. What comes back is kept for the end.
+//! HTTP calls of callers, with an independent client. Responses are kept for the end of the test.
 
 use super::{Appliance, Jwt, Party};
 use base64::Engine;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::time::Duration;
 use ureq::http::{Method, Request};
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

@@ -45,7 +45,7 @@ impl Jwt {
         &self.claims["token_introspection"]
     }
 
-    /// What was signed, and the signature.
+    /// The signed bytes, and the signature.
     pub(crate) fn halves(&self) -> (&str, Vec<u8>) {
         let (input, signature) = self.text.rsplit_once('.').unwrap();
         (input, from_base64url(signature))

@@ -41,7 +41,7 @@ impl Process {
         self.said.lock().unwrap().clone()
     }
 
-    /// Lines of the log so far, those that are JSON.
+    /// The log lines so far that are JSON.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.said().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }

@@ -29,7 +29,7 @@ struct Entry {
     rest: String,
 }
 
-/// What a test wants otherwise.
+/// Settings of a test.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) way: Way,
@@ -91,7 +91,7 @@ impl Settings {
                 ("failures_per_second", "100000".to_owned()),
                 ("address_failures_per_second", "1000000".to_owned()),
                 ("inactive_per_second", "100000".to_owned()),
-                // What a test does to the signer shows at once.
+                // Effects on the signer are visible at once.
                 ("signer_wait", "\"0s\"".to_owned()),
             ],
             keys: vec![
@@ -332,7 +332,7 @@ fn the_bank() -> Vec<Entry> {
                  authorization_details_types = [\"payment_initiation\"]\naccess_token_format = \"at+jwt\"\n"
             ),
         ),
-        // Takes whatever format its resource puts first.
+        // Uses the first format of its resource.
         client(
             "teller",
             true,

@@ -3,7 +3,7 @@
 use crate::harness::{Appliance, Settings, Way};
 use serde_json::json;
 
-/// What a caller gets.
+/// Result for a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Jwt,

@@ -1,4 +1,4 @@
-//! What is no grant: rows 90, 95, 99, 100, 102, 104, 156, 175, 187; RFC 7523 §3, RFC 8725.
+//! Refused assertions: rows 90, 95, 99, 100, 102, 104, 156, 175, 187; RFC 7523 §3, RFC 8725.
 
 use crate::harness::{
     Appliance, FrontServer, Grant, Key, Settings, Way, base64url, from_base64url, now, sha256_hex, unique,

@@ -188,7 +188,7 @@ fn a_client_cannot_widen_a_grant_to_a_resource_for_which_nothing_was_granted() {
             assert_eq!(inner["active"], resource == own, "{scope} at {rs}");
         }
     }
-    // A place that does not take the type is a mistake of the issuer, and nothing of it is dropped in silence.
+    // A location that does not own the type is a mistake of the issuer and an error.
     let mut elsewhere = payment();
     elsewhere["locations"] = json!([SIGNING]);
     let grant = appliance.the_case().with("authorization_details", json!([elsewhere]));

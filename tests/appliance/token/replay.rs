@@ -1,4 +1,4 @@
-//! An assertion is good once, whatever happens in between: row 175, B18; the order of effects of issuance.
+//! An assertion is valid once, with any failure in between: row 175, B18; the order of effects of issuance.
 
 use crate::harness::{Appliance, Settings, Way};
 use serde_json::json;

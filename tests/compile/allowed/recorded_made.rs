@@ -1,4 +1,4 @@
-//! What was recorded becomes the body of a reply.
+//! A recorded answer becomes the body of a reply.
 
 use chancery::door::Recorded;
 

@@ -1,4 +1,4 @@
-//! What was released can be sent.
+//! A released answer can be sent.
 
 use chancery::signer::Released;
 

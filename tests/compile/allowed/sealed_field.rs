@@ -1,4 +1,4 @@
-//! What was released shows its bytes.
+//! A released answer is readable.
 
 use chancery::signer::Released;
 

@@ -1,4 +1,4 @@
-//! What the record holds of it can.
+//! The digest of a sealed answer is readable.
 
 use chancery::audit::Covered;
 use chancery::signer::Sealed;

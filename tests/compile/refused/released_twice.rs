@@ -1,4 +1,4 @@
-//! What was released is gone: it is not released again.
+//! A released answer is consumed: it is not released again.
 
 use chancery::audit::Receipt;
 use chancery::signer::Sealed;

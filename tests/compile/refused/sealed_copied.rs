@@ -1,4 +1,4 @@
-//! What is sealed cannot be copied: one record, one release.
+//! A sealed answer cannot be copied: one record, one release.
 
 use chancery::signer::Sealed;
 

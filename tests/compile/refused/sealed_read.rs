@@ -1,4 +1,4 @@
-//! What is sealed cannot be read.
+//! A sealed answer cannot be read.
 
 use chancery::signer::Sealed;
 
