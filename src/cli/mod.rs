@@ -113,9 +113,9 @@ enum AuditCommand {
     Init(ConfigFile),
     /// Show how the log stands
     Status(audit_status::AuditStatus),
-    /// Decide that a log goes on which was restored, or of which nothing is known
+    /// Continue a log that was restored from an older copy, or whose known checkpoints are lost
     Adopt(audit_adopt::AuditAdopt),
-    /// Write what the newest checkpoint covers to a new directory, for an auditor; members of the group in `[auditors]` may too
+    /// Export the records under the newest checkpoint to a new directory; members of the group in `[auditors]` may too
     Export(audit_export::AuditExport),
     /// Verify an export offline: needs neither configuration, token nor network
     Verify(audit_verify::Args),
@@ -132,7 +132,7 @@ pub struct ConfigFile {
 /// An exit status of sysexits.
 pub(crate) type Status = u8;
 
-/// Parses the arguments, does what they say, and ends the process.
+/// Parses the arguments, runs the command, and ends the process.
 pub fn run() -> ! {
     let status = done();
     telemetry::flush();

@@ -47,7 +47,7 @@ pub fn run(args: &SignerArgs) -> Status {
         Err(Unusable { mistakes, status, config }) => {
             complain(&mistakes);
             let reason = format!("its configuration: {mistakes}");
-            last_words(args.child, config.as_deref(), &reason, status);
+            send_reason(args.child, config.as_deref(), &reason, status);
             return status;
         }
     };
@@ -82,7 +82,7 @@ pub fn run(args: &SignerArgs) -> Status {
             if error.is_token() {
                 remember_lost_token(&config, &error.to_string());
             }
-            last_words(args.child, Some(&config), &error.to_string(), error.exit_status());
+            send_reason(args.child, Some(&config), &error.to_string(), error.exit_status());
             return error.exit_status();
         }
     };
@@ -136,7 +136,7 @@ fn hung(
             end_now(70)
         }
         remember_lost_token(&config, &what);
-        last_words(child, Some(&config), &what, 70);
+        send_reason(child, Some(&config), &what, 70);
         end_now(70)
     }
 }
@@ -148,13 +148,13 @@ fn end_now(status: Status) -> ! {
 }
 
 /// How long a signer that cannot start waits for a gateway to send it the reason: gateways connect every five seconds.
-const LAST_WORDS: Duration = Duration::from_secs(6);
+const REASON_WAIT: Duration = Duration::from_secs(6);
 
 /// Reports to systemd, and to one gateway, why the signer does not start.
 ///
-/// After a failure of the log's disk (74) it waits for all of [`LAST_WORDS`]: the service manager restarts it a second
+/// After a failure of the log's disk (74) it waits for all of [`REASON_WAIT`]: the service manager restarts it a second
 /// after its end, and each start may append records.
-fn last_words(child: bool, config: Option<&Config>, reason: &str, status: Status) {
+fn send_reason(child: bool, config: Option<&Config>, reason: &str, status: Status) {
     systemd::status(&reason.replace('\n', "; "));
     if child {
         if let Ok(stream) = std::io::stdin().as_fd().try_clone_to_owned() {
@@ -171,7 +171,7 @@ fn last_words(child: bool, config: Option<&Config>, reason: &str, status: Status
     let told = bind(socket, 0o666).and_then(|listener| {
         listener.set_nonblocking(true)?;
         let began = clock::monotonic_nanos();
-        while clock::since(began) < LAST_WORDS {
+        while clock::since(began) < REASON_WAIT {
             match listener.accept() {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(false)?;

@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 /// Limit of time for the signer's last checkpoint when the gateway stops.
-const LAST_WORD: Duration = Duration::from_secs(20);
+const LAST_CHECKPOINT: Duration = Duration::from_secs(20);
 
 /// The signer sends its status each second; after this time without bytes it is stopped or hangs.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ pub(super) struct Channel {
 
 /// One open ask.
 pub(super) struct Waiter {
-    completes: oneshot::Sender<Completion>,
+    sender: oneshot::Sender<Completion>,
     /// Position of its last byte in the connection's stream.
     end: u64,
     /// Its start in monotonic nanoseconds, and the number of open asks then.
@@ -93,9 +93,9 @@ impl Channel {
             // The writing task meets the same error, and reports it.
             drop(self.send());
         }
-        let (completes, completed) = oneshot::channel();
-        self.waiting.insert(self.next, Waiter { completes, end: self.queued, asked, before });
-        Ok((completed, first && !self.out.is_empty()))
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.insert(self.next, Waiter { sender, end: self.queued, asked, before });
+        Ok((receiver, first && !self.out.is_empty()))
     }
 
     pub(super) fn likely_time(&self, now: u64) -> Duration {
@@ -121,7 +121,7 @@ impl Channel {
             self.newest = self.newest.max(answer.number);
             self.estimate.answered(now, now.saturating_sub(waiter.asked), waiter.before);
             // The asker may be gone: the record stands, the answer is dropped.
-            drop(waiter.completes.send(Completion::Outcome(answer.outcome)));
+            drop(waiter.sender.send(Completion::Outcome(answer.outcome)));
         }
     }
 
@@ -145,7 +145,7 @@ impl Channel {
         let sent = self.sent;
         for (_, waiter) in self.waiting.drain() {
             if waiter.end > sent {
-                drop(waiter.completes.send(Completion::Unsent));
+                drop(waiter.sender.send(Completion::Unsent));
             }
         }
         *self = Self { next: self.next, newest: self.next, handshakes: self.handshakes, ..Self::default() };
@@ -213,7 +213,7 @@ impl SignerClient {
             tokio::select! {
                 end = &mut read => end,
                 () = silent(&heard) => FrameError::Io(io::ErrorKind::TimedOut.into()),
-                () = tokio::time::sleep(LAST_WORD) => FrameError::Io(io::ErrorKind::TimedOut.into()),
+                () = tokio::time::sleep(LAST_CHECKPOINT) => FrameError::Io(io::ErrorKind::TimedOut.into()),
             }
         };
         self.channel().end();

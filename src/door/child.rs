@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 
 /// Limit of time for a child to end after its socket is closed. A child may hang inside the module, where no thread can
 /// be ended; it would keep the log's lock, and every later signer would fail.
-const LAST_BREATH: Duration = Duration::from_secs(25);
+const CHILD_END: Duration = Duration::from_secs(25);
 
 /// Limit of time for a child that gave no sign of life: it is stopped or hangs as a whole.
-const MUTE_BREATH: Duration = Duration::from_secs(1);
+const SILENT_CHILD_END: Duration = Duration::from_secs(1);
 
 /// The longest wait before the next start; also the wait after a status that needs an operator.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -43,7 +43,8 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
         };
         // At the end the socket closes: the child sees the end of its input and ends in order.
         let end = link.serve(mine).await;
-        let status = running.ended(if matches!(end, End::Mute) { MUTE_BREATH } else { LAST_BREATH }).await;
+        let status =
+            running.ended(if matches!(end, End::Silent) { SILENT_CHILD_END } else { CHILD_END }).await;
         if link.is_stopping() {
             return;
         }
@@ -59,7 +60,7 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
                 let status = status.map_or_else(|| "no status".to_owned(), |status| status.to_string());
                 format!("the signer ended ({status}: {meaning}); {reason}")
             }
-            End::Mute => "the gateway is stopping".to_owned(),
+            End::Silent => "the gateway is stopping".to_owned(),
         };
         let wait = if lasting { LONGEST_WAIT } else { backoff.wait(began.elapsed()) };
         link.client.away(&reason, lasting);

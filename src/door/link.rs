@@ -40,7 +40,7 @@ pub(super) enum End {
     /// The signer refused it: an operator has to act.
     Refused(String),
     /// The gateway stops, and the signer did not close the connection in time.
-    Mute,
+    Silent,
 }
 
 /// Wait before the next try, with a jitter of up to a half.
@@ -107,7 +107,7 @@ impl Link {
                 tracing::info!("the signer is connected");
                 let end = self.client.serve(stream, published, &self.checkpoints, &mut self.stop).await;
                 if matches!(&end, FrameError::Io(error) if error.kind() == std::io::ErrorKind::TimedOut) {
-                    return End::Mute;
+                    return End::Silent;
                 }
                 let end = format!("the connection to the signer ended: {end}");
                 End::Broken(self.client.trouble().unwrap_or(end))
@@ -198,7 +198,7 @@ pub async fn keep_separate(mut link: Link, socket: PathBuf, signer_user: String)
                 let (reason, lasting) = match link.serve(stream).await {
                     End::Broken(reason) => (reason, false),
                     End::Refused(reason) => (reason, true),
-                    End::Mute => ("the gateway is stopping".to_owned(), true),
+                    End::Silent => ("the gateway is stopping".to_owned(), true),
                 };
                 ended = Some(reason.clone());
                 (reason, lasting, backoff.wait(began.elapsed()))

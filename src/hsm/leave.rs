@@ -4,7 +4,6 @@
 /// threads inside the module still use what these would free.
 ///
 /// Flush all output before.
-/// What was to be written out must have been written before.
 pub fn leave(status: u8) -> ! {
     #[expect(
         unsafe_code,
