@@ -1,17 +1,14 @@
 //! What each kind of credentials leads to.
 
 use super::{AuthError, AuthenticatedClient, Directory, Party, Presented, authenticate};
-use crate::claims::{ClientId, Scope, TokenFormat};
-use crate::config::{
-    AuthMethod, Authentication, Client, GrantType, ResourceServer, ResponseAudience, SecretHashes,
-};
-use crate::jose::{Algorithm, sha256};
+use crate::claims::ClientId;
+use crate::config::testing::{bank, server};
+use crate::config::{AuthMethod, Authentication, Client, Config, SecretHashes};
+use crate::jose::sha256;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
 
 const BASIC: AuthMethod = AuthMethod::ClientSecretBasic;
 const POST: AuthMethod = AuthMethod::ClientSecretPost;
@@ -24,54 +21,33 @@ fn registered(method: AuthMethod, secrets: &[&str]) -> Authentication {
 }
 
 fn client(client_id: &str, authentication: Authentication) -> Arc<Client> {
+    static BANK: LazyLock<Config> = LazyLock::new(bank);
     Arc::new(Client {
         client_id: client_id.parse().unwrap(),
         authentication,
-        grant_types: BTreeSet::from([GrantType::ClientCredentials]),
-        resources: Vec::new(),
-        scope: Scope::default(),
-        authorization_details_types: BTreeSet::new(),
-        access_token_format: None,
-        access_token_lifetime: Duration::from_secs(300),
+        ..Client::clone(&BANK.clients[0])
     })
 }
 
-fn server(client_id: &str, authentication: Authentication) -> Arc<ResourceServer> {
-    Arc::new(ResourceServer {
-        client_id: client_id.parse().unwrap(),
-        resource: "https://payments.bank.example".parse().unwrap(),
-        authentication,
-        introspection_alg: Algorithm::ES256,
-        require_signed_response: false,
-        response_jti: false,
-        response_audience: ResponseAudience::ClientId,
-        access_token_formats: vec![TokenFormat::Opaque],
-        access_token_alg: Algorithm::ES256,
-        scopes: BTreeSet::new(),
-        authorization_details_types: BTreeSet::new(),
-        claims: BTreeSet::new(),
-    })
-}
-
-fn directory() -> Directory {
-    Directory::of(
-        &[server("payments-api", registered(BASIC, &["old", "new"]))],
-        &[
-            client("shop", registered(BASIC, &["s3cret"])),
-            client("form", registered(POST, &["s3cret"])),
-            client("a:b c%", registered(BASIC, &["p:q+r%"])),
-            client("six", registered(BASIC, &["1", "2", "3", "4", "5", "6"])),
-            client("none", registered(BASIC, &[])),
-        ],
-    )
-}
+static CALLERS: LazyLock<Directory> = LazyLock::new(|| {
+    let mut config = bank();
+    server(&mut config, 0).authentication = registered(BASIC, &["old", "new"]);
+    config.clients = vec![
+        client("shop", registered(BASIC, &["s3cret"])),
+        client("form", registered(POST, &["s3cret"])),
+        client("a:b c%", registered(BASIC, &["p:q+r%"])),
+        client("six", registered(BASIC, &["1", "2", "3", "4", "5", "6"])),
+        client("none", registered(BASIC, &[])),
+    ];
+    Directory::new(&config)
+});
 
 fn basic(pair: &str) -> String {
     format!("Basic {}", STANDARD.encode(pair))
 }
 
 fn call(lines: &[&str], id: Option<&str>, secret: Option<&str>) -> Result<AuthenticatedClient, AuthError> {
-    authenticate(&directory(), &Presented { authorization: lines, client_id: id, client_secret: secret })
+    authenticate(&CALLERS, &Presented { authorization: lines, client_id: id, client_secret: secret })
 }
 
 fn by_header(line: &str) -> Result<ClientId, AuthError> {

@@ -20,6 +20,8 @@ mod used;
 mod values;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use certificate::{check_certificate, outside_validity};

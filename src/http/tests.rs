@@ -1,13 +1,9 @@
 //! The endpoints with everything behind them except a signer: who is refused, in which order, with which words.
 
 use super::*;
-use crate::claims::{Purpose, TokenFormat};
 use crate::clock::TimeSource;
-use crate::config::{
-    Audit, AuthMethod, Authentication, Client, GrantType, Hsm, Http, KeySeries, Limits, LogLines, PinSource,
-    ResourceServer, ResponseAudience, SecretHashes, SignerMode, Store as StoreSetting,
-};
-use crate::jose::{Algorithm, sha256};
+use crate::config::testing;
+use crate::jose::sha256;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
@@ -15,90 +11,42 @@ use serde_json::Value;
 
 /// `payments-api`, `signed-api` (signed answers only) and `shop`, each with the secret `secret-of-` and its name.
 fn config() -> Config {
-    let authentication = |name: &str| Authentication {
-        method: AuthMethod::ClientSecretBasic,
-        secrets: SecretHashes(vec![sha256(format!("secret-of-{name}").as_bytes())]),
+    let caller = |name: &str| {
+        let hash = hex::encode(sha256(format!("secret-of-{name}").as_bytes()));
+        format!("client_id = {name:?}\nclient_secret_sha256 = {hash:?}\n")
     };
-    let resource_server = |name: &str, require_signed_response| {
-        Arc::new(ResourceServer {
-            client_id: name.parse().unwrap(),
-            resource: format!("https://{name}.example").parse().unwrap(),
-            authentication: authentication(name),
-            introspection_alg: Algorithm::ES256,
-            require_signed_response,
-            response_jti: true,
-            response_audience: ResponseAudience::ClientId,
-            access_token_formats: vec![TokenFormat::Opaque],
-            access_token_alg: Algorithm::ES256,
-            scopes: [format!("{name}:use").try_into().unwrap()].into(),
-            authorization_details_types: [].into(),
-            claims: [].into(),
-        })
+    let server = |name: &str| {
+        let caller = caller(name);
+        format!(
+            "[[resource_servers]]\n{caller}resource = \"https://{name}.example\"\nscopes = [\"{name}:use\"]\n"
+        )
     };
-    let loopback = "127.0.0.1:0".parse().unwrap();
-    Config {
-        issuer: "https://as.example/:t/*1".parse().unwrap(),
-        http: Http {
-            listen: loopback,
-            operations_listen: loopback,
-            tls: None,
-            threads: 1,
-            limits: Limits {
-                body_bytes: 1_000,
-                introspection_body_bytes: 2_000,
-                header_bytes: 16_384,
-                parameters: 10,
-                json_depth: 8,
-                request_time: Duration::from_millis(200),
-                connections: 8,
-                connections_per_source: 8,
-                requests_per_second: 5,
-                failures_per_second: 3,
-                address_failures_per_second: 100,
-                inactive_per_second: 5,
-                inactive_bytes_per_day: 1 << 20,
-                in_flight: 8,
-                in_flight_per_caller: 3,
-                answer_time: Duration::from_secs(10),
-                signer_wait: Duration::ZERO,
-            },
-        },
-        signer: SignerMode::Child,
-        signer_state: "signer".into(),
-        hsm: Hsm {
-            module: "/nowhere".into(),
-            token: "pkcs11:token=test".to_owned(),
-            pin: PinSource::Credential("pin".to_owned()),
-            sessions: 1,
-            deadline: Duration::from_secs(1),
-        },
-        keys: vec![KeySeries {
-            purpose: Purpose::Introspection,
-            algorithm: Algorithm::ES256,
-            rsa_bits: 3_072,
-        }],
-        auditors: None,
-        audit: Audit {
-            directory: "/nowhere".into(),
-            origin: "as.example/audit".to_owned(),
-            node: "test".to_owned(),
-            segment_bytes: 1 << 26,
-        },
-        store: StoreSetting { path: "/nowhere".into() },
-        grant_issuers: vec![],
-        resource_servers: vec![resource_server("payments-api", false), resource_server("signed-api", true)],
-        clients: vec![Arc::new(Client {
-            client_id: "shop".parse().unwrap(),
-            authentication: authentication("shop"),
-            grant_types: [GrantType::ClientCredentials].into(),
-            resources: vec!["https://payments-api.example".parse().unwrap()],
-            scope: "payments-api:use".parse().unwrap(),
-            authorization_details_types: [].into(),
-            access_token_format: None,
-            access_token_lifetime: Duration::from_secs(60),
-        })],
-        log: LogLines::Human,
-    }
+    testing::config(&format!(
+        r#"issuer = "https://as.example/:t/*1"
+        [http.limits]
+        body_bytes = "1KiB"
+        introspection_body_bytes = "2KiB"
+        parameters = 10
+        json_depth = 8
+        request_time = "200ms"
+        connections = 8
+        requests_per_second = 5
+        failures_per_second = 3
+        address_failures_per_second = 100
+        inactive_per_second = 5
+        in_flight = 8
+        in_flight_per_caller = 3
+        signer_wait = "0s"
+        {}{}require_signed_response = true
+        [[clients]]
+        {}grant_types = ["client_credentials"]
+        resources = ["https://payments-api.example"]
+        scope = "payments-api:use"
+        "#,
+        server("payments-api"),
+        server("signed-api"),
+        caller("shop"),
+    ))
 }
 
 /// A gateway whose signer never came.
@@ -276,7 +224,7 @@ async fn a_body_that_is_no_form_or_too_large_or_too_slow_is_refused_as_json() {
     let mut json = post("token", Some("shop"), "{}");
     json.headers_mut().insert("content-type", "application/json".parse().unwrap());
     assert_eq!(alone.refusal(json).await.0, 415);
-    assert_eq!(alone.refusal(post("token", Some("shop"), "x".repeat(1_001))).await.0, 413);
+    assert_eq!(alone.refusal(post("token", Some("shop"), "x".repeat(1_025))).await.0, 413);
     let longer = post("introspect", Some("payments-api"), format!("token={}", "x".repeat(1_900)));
     assert_eq!(alone.refusal(longer).await.0, 503);
     // A connection over which no body ever comes.
