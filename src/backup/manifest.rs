@@ -55,7 +55,6 @@ pub struct File {
 }
 
 impl Manifest {
-    /// Sets the digest.
     pub(super) fn sealed(self) -> Self {
         Self { sha256: self.digest(), ..self }
     }

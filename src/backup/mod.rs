@@ -33,11 +33,9 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// The list of all other files.
 const MANIFEST: &str = "manifest.json";
-/// The state of tokens.
 const STATE: &str = "state.db";
 /// Directory of the log's copy.
 const LOG: &str = "audit";
-/// The log's verifier keys.
 const LOG_KEYS: &str = "log-keys";
 
 /// Why a backup was not made, or is not valid.
@@ -64,7 +62,6 @@ pub enum BackupError {
         /// Bytes that are free.
         free: u64,
     },
-    /// The state of tokens.
     #[error(transparent)]
     State(#[from] StoreError),
     /// The log.

@@ -76,7 +76,6 @@ fn log(directory: &Path, manifest: &Manifest) -> Result<Verified, BackupError> {
     Ok(found)
 }
 
-/// All files below a directory.
 fn files(directory: &Path) -> Result<Vec<PathBuf>, BackupError> {
     let failed = |e| BackupError::io(directory, "listing")(e);
     let mut found = Vec::new();

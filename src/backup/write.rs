@@ -138,7 +138,6 @@ impl<'a> Making<'a> {
         Ok(extent.records)
     }
 
-    /// Copies one file of the log.
     fn copy(&mut self, from: &Path, path: String, end: u64, bytes: u64) -> Result<(), BackupError> {
         let to = self.directory.join(&path);
         let parent = to.parent().unwrap_or(&to);
@@ -149,7 +148,6 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    /// Writes the manifest and renames the directory.
     fn end(&mut self, about: &About, log: LogEnd, records: u64) -> Result<Summary, BackupError> {
         let path = self.directory.join(MANIFEST);
         let newest = Checkpoint::from_note_unverified(log.checkpoint.as_bytes());

@@ -20,11 +20,8 @@ pub struct AuditStatus {
     json: bool,
 }
 
-/// The newest checkpoint.
 struct Newest {
-    /// The signed note.
     note: Vec<u8>,
-    /// The keys to verify it with.
     keys: Vec<VerifierKey>,
     /// Whether the running signer sent it.
     running: bool,

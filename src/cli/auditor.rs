@@ -15,7 +15,6 @@ pub(super) struct Shown {
     pub(super) log: LogSource<'static>,
     /// Verifier keys of the log, from the signer.
     pub(super) keys: Vec<VerifierKey>,
-    /// Number of the record of the export.
     pub(super) sequence: Option<u64>,
 }
 

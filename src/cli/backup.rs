@@ -40,7 +40,6 @@ pub struct Backup {
     json: bool,
 }
 
-/// Reason and exit status.
 struct Failed(String, Status);
 
 impl From<BackupError> for Failed {

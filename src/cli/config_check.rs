@@ -17,7 +17,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// `EX_CONFIG` of sysexits.h.
 const CONFIG: u8 = 78;
 
 /// Names every mistake of a configuration at once, each with its line.

@@ -201,11 +201,9 @@ pub(crate) fn load(file: &ConfigFile, process: config::Process) -> Result<Arc<Co
     })
 }
 
-/// A configuration that cannot be used.
 pub(crate) struct Unusable {
     /// Every mistake, a line each.
     pub(crate) mistakes: String,
-    /// Exit status.
     pub(crate) status: Status,
     /// The configuration, if its only mistakes are missing parts of this machine.
     pub(crate) config: Option<Box<Config>>,

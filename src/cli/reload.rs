@@ -15,11 +15,9 @@ const RECORD: Duration = Duration::from_secs(10);
 
 /// The task that takes over new configurations.
 pub(super) struct Reload {
-    /// The configuration file.
     pub(super) file: PathBuf,
     /// Records a new configuration before it is used.
     pub(super) client: SignerClient,
-    /// The current configuration.
     pub(super) current: watch::Sender<Arc<Config>>,
     /// The one that serves requests; `None` for that of the start.
     pub(super) is_taken_over: watch::Receiver<Option<Arc<Config>>>,

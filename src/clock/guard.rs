@@ -258,7 +258,6 @@ struct Inner {
 
 /// State of [`Clock::look`] between calls.
 struct Watch {
-    /// Whether the doubt was reported.
     told: bool,
     /// The distance that was reported last.
     seen: i64,

@@ -25,19 +25,16 @@ impl Hands {
         Clock::start(self.sources("a"), None)
     }
 
-    /// Time passes.
     fn pass(&self, nanos: i64) {
         self.0.iter().for_each(|hand| {
             hand.fetch_add(nanos, Ordering::SeqCst);
         });
     }
 
-    /// The wall clock is set.
     fn set(&self, by: i64) {
         self.0[0].fetch_add(by, Ordering::SeqCst);
     }
 
-    /// The machine starts again.
     fn boot(&self) {
         self.0[1].store(SECOND, Ordering::SeqCst);
     }

@@ -15,7 +15,6 @@ use toml::de::DeValue;
 const SCOPE: &str = "a scope token (RFC 6749 §3.3)";
 const RESOURCE: &str = "an absolute URI without fragment";
 
-/// One `[[keys]]`.
 pub(super) struct KeyEntry {
     pub(super) place: Place,
     pub(super) purpose: Option<Placed<Purpose>>,
@@ -23,7 +22,6 @@ pub(super) struct KeyEntry {
     pub(super) rsa_bits: Option<Placed<u32>>,
 }
 
-/// One `[[grant_issuers]]`.
 pub(super) struct GrantIssuerEntry {
     pub(super) issuer: Option<Placed<Issuer>>,
     pub(super) jwks_file: Option<Placed<PathBuf>>,
@@ -39,7 +37,6 @@ pub(super) struct Caller {
     pub(super) secrets: Option<Placed<SecretHashes>>,
 }
 
-/// One `[[resource_servers]]`.
 pub(super) struct ResourceServerEntry {
     pub(super) caller: Caller,
     pub(super) resource: Option<Placed<Resource>>,
@@ -54,7 +51,6 @@ pub(super) struct ResourceServerEntry {
     pub(super) claims: Option<Vec<Placed<ClaimName>>>,
 }
 
-/// One `[[clients]]`.
 pub(super) struct ClientEntry {
     pub(super) caller: Caller,
     pub(super) grant_types: Option<Vec<Placed<GrantType>>>,

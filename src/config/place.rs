@@ -22,7 +22,6 @@ impl Place {
     }
 }
 
-/// A value with its position.
 #[derive(Debug, Clone)]
 pub(super) struct Placed<T> {
     pub(super) value: T,

@@ -13,7 +13,6 @@ use crate::jose::{Algorithm, KeyKind};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-/// Checks the whole file.
 pub(super) fn check(file: &File, mistakes: &mut Vec<Mistake>) {
     keys(file, mistakes);
     names(file, mistakes);

@@ -22,7 +22,6 @@ pub(super) enum Use {
     Reload,
 }
 
-/// One key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) key: String,

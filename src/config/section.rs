@@ -91,7 +91,6 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         result
     }
 
-    /// Position of the table itself.
     pub(super) const fn place(&self) -> &Place {
         &self.place
     }
@@ -101,7 +100,6 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         self.collector.base
     }
 
-    /// Notes a mistake.
     pub(super) fn mistake(&mut self, place: &Place, expected: impl Into<String>, found: impl Into<String>) {
         self.collector.mistakes.push(Mistake::at(place, expected, found));
     }
@@ -170,7 +168,6 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         self.get(name, Need::Required, expected, |v| values::path(v, base))
     }
 
-    /// An optional path.
     pub(super) fn optional_path(&mut self, name: &'static str, expected: &str) -> Option<Placed<PathBuf>> {
         let base = self.base();
         self.get(name, Need::Optional, expected, |v| values::path(v, base))
@@ -270,7 +267,6 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
         right.then_some(list)
     }
 
-    /// Reads a table below this one: `[name]`.
     pub(super) fn table<R>(
         &mut self,
         name: &'static str,

@@ -22,7 +22,6 @@ impl Wrong {
         Self { expected: None, found: Some(found.into()) }
     }
 
-    /// Both texts.
     pub(super) fn new(expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self { expected: Some(expected.into()), found: Some(found.into()) }
     }

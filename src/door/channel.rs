@@ -39,7 +39,6 @@ pub(super) enum Completion {
 /// State of the current connection.
 #[derive(Default)]
 pub(super) struct Channel {
-    /// Whether asks are accepted.
     pub(super) up: bool,
     /// The socket, while there is one.
     stream: Option<Arc<UnixStream>>,
@@ -62,7 +61,6 @@ pub(super) struct Channel {
     estimate: Estimate,
 }
 
-/// One open ask.
 pub(super) struct Waiter {
     sender: oneshot::Sender<Completion>,
     /// Position of its last byte in the connection's stream.
@@ -140,7 +138,6 @@ impl Channel {
         self.handshake
     }
 
-    /// Completes the open asks and resets the state.
     fn end(&mut self) {
         let sent = self.sent;
         for (_, waiter) in self.waiting.drain() {

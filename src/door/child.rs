@@ -89,7 +89,6 @@ const fn meaning(status: i32) -> &'static str {
 /// OpenSSL free more small chunks at once than the thread cache's default of 7 for each size.
 const ALLOCATOR: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=127");
 
-/// The child and its socket.
 fn spawn_signer(config_file: &Path) -> std::io::Result<(UnixStream, Running)> {
     let (mine, theirs) = UnixStream::pair()?;
     let (name, value) = ALLOCATOR;

@@ -62,7 +62,6 @@ pub struct Published {
 }
 
 impl Published {
-    /// From the handshake.
     pub(super) fn new(keys: Vec<PublishedKey>, signed_metadata: String) -> Result<Self, PublicKeyError> {
         let access_token_keys = keys
             .iter()
@@ -105,7 +104,6 @@ pub(super) struct Inner {
     /// Notified when bytes wait to be sent.
     pub(super) wake: Notify,
     pub(super) state: watch::Sender<SignerState>,
-    /// The signer's last status.
     pub(super) status: Mutex<Option<SignerStatus>>,
     /// Successful and failed handshakes.
     pub(super) starts: [AtomicU64; 2],

@@ -167,7 +167,6 @@ async fn a_refused_checkpoint_ends_the_connection_and_changes_no_memory() {
     assert!(reason.contains("checkpoint is not believed"), "{reason}");
 }
 
-/// Polls for a condition.
 async fn until(what: impl Fn() -> bool) {
     for _ in 0..3000 {
         if what() {

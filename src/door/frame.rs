@@ -83,7 +83,6 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Adds received bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.read > 0 {
             self.bytes.drain(..self.read);
@@ -101,7 +100,6 @@ impl Frames {
     }
 }
 
-/// Reads one message from a blocking stream.
 pub(crate) fn read_one<T: serde::de::DeserializeOwned>(
     mut stream: impl std::io::Read,
 ) -> Result<T, FrameError> {
@@ -112,7 +110,6 @@ pub(crate) fn read_one<T: serde::de::DeserializeOwned>(
     serde_json::from_slice(&body).map_err(FrameError::Encoding)
 }
 
-/// Writes one message to a blocking stream.
 pub(crate) fn write_one(mut stream: impl std::io::Write, message: &impl Serialize) -> Result<(), FrameError> {
     let mut out = Vec::new();
     append(&mut out, message)?;

@@ -32,7 +32,6 @@ pub struct Link {
     pub stop: watch::Receiver<bool>,
 }
 
-/// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// It ended or failed.

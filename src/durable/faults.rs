@@ -19,7 +19,6 @@ pub(crate) fn home() -> Option<PathBuf> {
     std::env::var_os(HOME).map(PathBuf::from)
 }
 
-/// One failing call.
 #[derive(Clone)]
 pub(crate) struct Fault {
     call: String,
@@ -46,7 +45,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Result of a run.
 pub(crate) struct Ran {
     /// The task's output.
     pub(crate) told: Vec<String>,
@@ -124,7 +122,6 @@ pub(crate) fn each(faults: &[Fault], try_one: impl Fn(&Fault) + Sync) {
     assert_eq!(wrong.into_inner(), 0, "of {} faults", faults.len());
 }
 
-/// Copies a directory recursively.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -188,7 +188,6 @@ fn key_record(record: &[u8], origin: &str, book: &mut KeyBook) -> Result<(), Str
     book.see(&facts).map_err(|why| why.to_string())
 }
 
-/// The directory being written.
 struct Copy {
     out: NewDirectory,
     files: Vec<ManifestFile>,

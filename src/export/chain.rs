@@ -21,7 +21,6 @@ pub(super) struct Facts {
     pub(super) spki: Option<String>,
     /// SHA-256 of the released answer or token.
     released: Option<Hash>,
-    /// Size and root.
     checkpoint: Option<(u64, Hash)>,
     /// Digests of the gateway's and the signer's configuration, if the record has both.
     configurations: Option<(Hash, Hash)>,

@@ -47,7 +47,6 @@ impl KeyFile {
         Ok(file)
     }
 
-    /// The keys of checkpoints.
     pub(super) fn verifier_keys(&self) -> Result<Vec<VerifierKey>, Finding> {
         let read = |key: &String| {
             VerifierKey::parse(key).map_err(|why| Finding::new(Kind::KeysMalformed, why.to_string()).at(KEYS))

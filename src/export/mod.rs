@@ -26,7 +26,6 @@ pub use verify::{Inputs, Report, find, verify};
 /// Called after every bundle of records with the count of processed records and the total.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-/// The file with the keys.
 const KEYS: &str = "keys.json";
 /// The list of all other files.
 const MANIFEST: &str = "manifest.json";

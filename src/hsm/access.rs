@@ -137,12 +137,10 @@ impl Access {
         }
     }
 
-    /// A read-only session.
     pub(super) fn open_session(&self) -> Result<Session, HsmError> {
         Ok(self.module.open_ro_session(self.slot)?)
     }
 
-    /// A session that can make keys.
     pub(super) fn open_writing_session(&self) -> Result<Session, HsmError> {
         Ok(self.module.open_rw_session(self.slot)?)
     }

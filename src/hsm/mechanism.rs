@@ -32,7 +32,6 @@ impl Unverified {
         Ok(self.0)
     }
 
-    /// Whether `key` verifies it.
     pub(super) fn verifies(&self, key: &PublicKey, message: &ToBeSigned<'_>) -> bool {
         key.verify_prepared(message, &self.0).is_ok()
     }

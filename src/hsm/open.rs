@@ -83,7 +83,6 @@ impl OpenError {
     }
 }
 
-/// The error of a failed initialization.
 fn initialize_error(settings: &Settings, error: Error) -> OpenError {
     let module = settings.module.clone();
     match error {

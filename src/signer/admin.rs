@@ -104,7 +104,6 @@ impl AdminError {
     }
 }
 
-/// Path of the socket.
 fn path(config: &Config) -> PathBuf {
     config.audit.directory.join("admin.sock")
 }

@@ -60,7 +60,6 @@ impl<'s> Unsigned<'s> {
         self.key
     }
 
-    /// The bytes to sign.
     pub(super) fn input(&self) -> &[u8] {
         self.input.as_bytes()
     }

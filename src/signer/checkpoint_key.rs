@@ -32,7 +32,6 @@ pub fn read_log_keys(path: &Path) -> Result<Vec<VerifierKey>, StartError> {
 pub(super) struct CheckpointKeys(Vec<(Key, VerifierKey)>);
 
 impl CheckpointKeys {
-    /// From the keyring.
     pub(super) fn of(config: &Config, keys: &Keyring) -> Result<Self, StartError> {
         let own = keys.all().filter(|(purpose, _)| *purpose == Purpose::AuditCheckpoint);
         let named = own.map(|(_, key)| {
@@ -47,7 +46,6 @@ impl CheckpointKeys {
         Ok(Self(named))
     }
 
-    /// Their verifier keys.
     pub(super) fn verifiers(&self) -> Vec<VerifierKey> {
         self.0.iter().map(|(_, verifier)| verifier.clone()).collect()
     }

@@ -76,7 +76,6 @@ impl Connection {
         Ok(connection)
     }
 
-    /// For polling.
     pub(super) const fn stream(&self) -> &UnixStream {
         &self.stream
     }
@@ -148,7 +147,6 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    /// Sends one answer.
     pub(super) fn answer(&self, number: u64, outcome: Outcome) {
         let mut bytes = Vec::with_capacity(256);
         match frame::append_answer(&mut bytes, &Response { number, outcome }) {

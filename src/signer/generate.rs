@@ -84,7 +84,6 @@ enum Task {
     Make(String),
 }
 
-/// The tasks.
 fn tasks<'c>(
     config: &'c Config,
     labels: &[String],

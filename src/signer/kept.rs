@@ -69,7 +69,6 @@ impl Memory {
         self.lag.clone()
     }
 
-    /// Path of its file.
     pub(super) fn path(&self) -> PathBuf {
         self.state.path(CHECKPOINT)
     }

@@ -113,7 +113,6 @@ impl SigningKey {
         Self { purpose, key, header, pace: Pace::default(), trouble: Trouble::default() }
     }
 
-    /// Its purpose.
     pub(super) const fn purpose(&self) -> Purpose {
         self.purpose
     }
@@ -264,7 +263,6 @@ impl Keyring {
         self.signing().find(|k| k.purpose == purpose)
     }
 
-    /// The signing keys, in the order of the configuration.
     pub(super) fn signing(&self) -> impl Iterator<Item = &SigningKey> {
         self.series.iter().map(|series| &series.signing)
     }
@@ -283,7 +281,6 @@ impl Keyring {
         })
     }
 
-    /// Refused generations.
     pub(super) fn refused(&self) -> &[RefusedKey] {
         &self.refused
     }

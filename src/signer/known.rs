@@ -58,7 +58,6 @@ struct Entry {
 }
 
 impl KnownKeys {
-    /// Reads the file.
     pub(super) fn read(state: StateDirectory) -> Result<Self, StartError> {
         let path = state.path(FILE);
         let mut known = Self { state, complete: false, keys: Vec::new() };
@@ -174,7 +173,6 @@ impl KnownKeys {
         }
     }
 
-    /// Enters all keys of the token.
     pub(super) fn enter_all(&mut self, keys: &Keyring, now: &str) {
         for key in keys.signing() {
             self.enter(key.key(), Some(now));

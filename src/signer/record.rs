@@ -240,7 +240,6 @@ pub(super) fn token(ask: &TokenAsk, signer: &Signer<'_>) -> Result<Prepared, Rec
     Prepared::new(&draft, disclosed)
 }
 
-/// A revocation.
 pub(super) fn revocation(ask: &RevocationAsk) -> Result<Prepared, RecordError> {
     let mut disclosed = Disclosed::default();
     let committed = Committed { from: from(&ask.context, &mut disclosed)?, ..Committed::default() };

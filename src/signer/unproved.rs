@@ -28,7 +28,6 @@ impl Unproved {
         Ok(Self { state, why })
     }
 
-    /// Path of the file, for the operator.
     pub(super) fn path(&self) -> PathBuf {
         self.state.path(FILE)
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-/// Bounds of `src/signer/auditors.rs`.
+/// Limits of `src/signer/auditors.rs`.
 const EXPORTS_OF_ONE: usize = 12;
 const CONNECTIONS_OF_ONE: usize = 2;
 
@@ -35,13 +35,13 @@ fn frame(text: &str) -> Vec<u8> {
     [&u32::try_from(text.len()).unwrap().to_le_bytes(), text.as_bytes()].concat()
 }
 
-/// Sends bytes, and takes all that comes until the signer closes.
+/// Sends bytes, and reads until the signer closes.
 fn sent(appliance: &Appliance, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(appliance);
-    // A signer that has no place for it closes at once.
+    // A signer at its limit of connections closes at once.
     let _ = stream.write_all(bytes);
     let mut all = Vec::new();
-    // A socket that was closed on unread bytes ends with an error, and so without an answer.
+    // A socket that was closed with unread bytes ends with an error, and so without an answer.
     let _ = stream.read_to_end(&mut all);
     all
 }
@@ -53,7 +53,7 @@ fn answer(all: &[u8]) -> (Value, &[u8]) {
     (serde_json::from_slice(body).unwrap(), rest)
 }
 
-/// The answer to an ask; waits for a place while earlier connections end.
+/// The answer to an ask; waits while earlier connections end.
 fn asked(appliance: &Appliance, ask: &str) -> Value {
     until("a place", || {
         let all = sent(appliance, &frame(ask));
@@ -104,7 +104,7 @@ fn a_greedy_auditor_is_limited_and_the_service_continues() {
     }
     assert!(asked(&appliance, "\"status\"")["checkpoint"]["sequence"].is_null());
 
-    // Connections that say nothing take the places of their own account for seconds, and nothing else.
+    // Silent connections use up the limit of their own account for seconds, and nothing else.
     let mut idle: Vec<UnixStream> = (0..CONNECTIONS_OF_ONE).map(|_| connect(&appliance)).collect();
     let all = until("no place is left", || {
         let all = sent(&appliance, &frame("\"status\""));
@@ -148,11 +148,11 @@ fn while_the_auditors_directory_is_open_to_others_no_auditor_is_answered_and_the
     assert_eq!(finished.evidence.events("export").count(), 1);
 }
 
-/// A real account beside those of the service: root alone can become it.
+/// A real account beside those of the service; only root can become it.
 struct Account {
     user: User,
     gid: u32,
-    /// The program where this account may run it.
+    /// The program at a path where this account may run it.
     program: PathBuf,
     config: PathBuf,
     /// A directory of its own.

@@ -1,4 +1,4 @@
-//! Who is asking, at every endpoint: rows 7, 42, 47, 54, 150, 171; D2.
+//! Client authentication at every endpoint: rows 7, 42, 47, 54, 150, 171; D2.
 
 use crate::harness::{Answer, Appliance, Party, Settings, Way};
 use base64::Engine;

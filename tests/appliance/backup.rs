@@ -26,7 +26,7 @@ fn is_whole(directory: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Why it is not.
+/// The reason why it does not verify.
 fn not_whole(directory: &Path) -> String {
     let output = whole(directory);
     let why = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -71,7 +71,7 @@ fn a_backup_made_under_load_restores_the_service_on_a_new_host() {
             (0..40).map(|_| appliance.introspect("payments-api", &token).text).collect();
         appliance.keep_checkpoint();
 
-        // Backups while answers are released, over more than one of the small segments.
+        // Backups under load, over more than one of the small segments.
         let (stop, released) = (AtomicBool::new(false), AtomicUsize::new(0));
         let ask = |_| {
             while !stop.load(Ordering::Relaxed) {
@@ -224,7 +224,7 @@ fn an_interrupted_backup_never_verifies() {
     appliance.token_of_the_case();
     let (out, unfinished) = (appliance.path("backup"), appliance.path("backup.unfinished"));
     let signer = appliance.signer_id().unwrap();
-    // It waits for the signer's record, and the state is copied by then.
+    // It waits for the signer's record after the state was copied.
     send(signer, Signal::SIGSTOP);
     let mut making = appliance.command(&["backup", "--out", out.to_str().unwrap()]).spawn().unwrap();
     until("a copy of the state", || {
@@ -254,7 +254,7 @@ fn an_interrupted_backup_never_verifies() {
     assert_eq!(again.status.code(), Some(73));
     assert_eq!(files(&directory), there);
 
-    // A log that cannot record it: there is no backup, and nothing is left.
+    // If the log cannot record it, there is no backup, and nothing is left.
     appliance.stop();
     let lock = appliance.audit().join("segments");
     let away = appliance.path("segments-away");
@@ -334,7 +334,7 @@ fn manifest_of(backup: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(backup.join("manifest.json")).unwrap()).unwrap()
 }
 
-/// Records under the checkpoint that the state of a backup keeps.
+/// Size of the checkpoint in the state of a backup.
 fn size_in_state(appliance: &Appliance, backup: &Path) -> Option<u64> {
     let origin = manifest_of(backup)["origin"].as_str().unwrap().to_owned();
     let note = chancery::store::Store::checkpoint_in(&backup.join("state.db"), &origin).unwrap()?;

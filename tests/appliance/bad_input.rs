@@ -1,4 +1,4 @@
-//! Whatever strangers send: limits of size, number, depth and time; forms that two readers could read in two ways.
+//! Hostile input: limits of size, number, depth and time; ambiguous forms.
 
 use crate::harness::{Appliance, Settings, Way, unique};
 use serde_json::json;
@@ -13,7 +13,7 @@ fn connect(appliance: &Appliance) -> TcpStream {
     stream
 }
 
-/// Sends bytes as they are, and reads until the other side closes or says nothing more.
+/// Sends raw bytes, and reads until the server closes or is silent.
 fn say(appliance: &Appliance, bytes: &[u8]) -> String {
     let mut stream = connect(appliance);
     // A server may close before the whole request is written.
@@ -141,7 +141,7 @@ fn malformed_http_gets_a_refusal_or_nothing_without_effect_on_others() {
         assert!(answer.is_empty() || body.starts_with("{\"error\":"), "{shown:?}: {answer}");
         assert!(answer.is_empty() || answer.contains("cache-control: no-store"), "{shown:?}: {answer}");
     }
-    // RFC 9112 §6.1: hyper would take the body as if it were chunked and no more.
+    // RFC 9112 §6.1: hyper would treat the body as chunked alone.
     for coding in ["gzip, chunked", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked"] {
         let chunked =
             post(&format!("Transfer-Encoding: {coding}\r\n")).replace("token=x", "7\r\ntoken=x\r\n0\r\n\r\n");
@@ -218,7 +218,7 @@ fn a_request_that_does_not_arrive_in_time_is_cut_off() {
         );
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{beginning:?}: {answer}");
     }
-    // One byte now and then does not help.
+    // Single bytes do not extend the time.
     let mut stream = connect(&appliance);
     let began = Instant::now();
     for byte in head(100).bytes().cycle() {

@@ -1,7 +1,6 @@
-//! The system's clock is set while tokens live: nothing is purged, decided or dated by a time that is in doubt.
+//! The system clock is set while tokens live: no purge, decision or record uses a time in doubt.
 //!
-//! The processes run with a library in front of the system's that shifts the wall clock by what a file says, and no other
-//! clock, and that reads the name of the machine's boot from a file.
+//! A preloaded library shifts the wall clock by the value in a file, and reads the boot id from a file.
 
 use crate::harness::{Appliance, Process, Settings, Way, now, until};
 use serde_json::Value;
@@ -47,11 +46,11 @@ int open64(const char *path, int flags, ...) {
 
 const TWO_HOURS: i64 = 7_200;
 
-/// The hands of the wall clock of one appliance.
+/// Control of one appliance's wall clock.
 struct Hands(PathBuf);
 
 impl Hands {
-    /// An appliance that runs by them.
+    /// An appliance with this clock.
     fn start(way: Way) -> (Appliance, Self) {
         let mut appliance = Appliance::prepare(Settings::new(way));
         let (source, library) = (appliance.path("shim.c"), appliance.path("shim.so"));
@@ -71,7 +70,7 @@ impl Hands {
         (appliance, hands)
     }
 
-    /// The machine starts again, by this name.
+    /// Reboots, with this boot id.
     fn boot(&self, id: &str) {
         std::fs::write(self.boot_id(), id).unwrap();
     }
@@ -80,7 +79,7 @@ impl Hands {
         self.0.with_extension("boot")
     }
 
-    /// Sets the clock to so many seconds ahead of the real time, at once.
+    /// Sets the clock to this many seconds ahead of the real time, at once.
     fn set(&self, seconds: i64) {
         let new = self.0.with_extension("new");
         std::fs::write(&new, seconds.to_string()).unwrap();
@@ -127,7 +126,7 @@ fn a_jump_forward_and_a_restart_meanwhile_destroy_nothing_and_date_no_record() {
     appliance.stop();
     appliance.run_signer();
     appliance.run_gateway();
-    // Needs the signer, and no time.
+    // Needs the signer, but no time.
     until("the connection", || (appliance.revoke("shop", &other).status == 200).then_some(()));
     is_in_doubt(&appliance, &token, "ahead of");
 
@@ -145,7 +144,7 @@ fn a_jump_forward_and_a_restart_meanwhile_destroy_nothing_and_date_no_record() {
         assert!((latest - 600..=latest).contains(&time), "{record}");
         if let (Some(raw), Some(expected)) = (seconds(record, "clock_raw"), seconds(record, "clock_expected"))
         {
-            // None when the clock is right again and the watch, once a second, has not looked yet.
+            // `None` when the clock is right again before the watch, once a second, has noticed it.
             assert!([0, TWO_HOURS].iter().any(|jump| (raw - expected).abs_diff(*jump) <= 2), "{record}");
         }
     }
@@ -163,9 +162,9 @@ fn a_jump_back_is_in_doubt_as_well() {
     hands.set(-TWO_HOURS);
     is_in_doubt(&appliance, &token, "behind");
     appliance.assert("shop", &assertion, &[]).is_unavailable();
-    // The signer looks once a second by itself.
+    // The signer checks once a second by itself.
     told(appliance.gateway.as_mut().unwrap(), "until then nothing that ends at a time is signed");
-    // A small step is none.
+    // A small step causes no doubt.
     hands.set(4);
     appliance.wait_until_ready();
     assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
@@ -192,7 +191,7 @@ fn a_new_time_that_an_operator_accepts_holds_for_both_processes_and_after_a_rest
     appliance.stop();
     appliance.run();
 
-    // Beside a stopped signer: a restart alone ends no doubt.
+    // With a stopped signer: a restart alone ends no doubt.
     appliance.stop();
     hands.set(TWO_HOURS / 2);
     appliance.run_signer();
@@ -228,7 +227,7 @@ fn a_machine_that_starts_with_its_clock_ahead_forgets_no_used_assertion_and_need
         "by the clock it has ended"
     );
 
-    // NTP is there.
+    // NTP sets the clock.
     hands.set(0);
     appliance.wait_until_ready();
     told(appliance.gateway.as_mut().unwrap(), "was set back by");

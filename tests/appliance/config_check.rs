@@ -1,4 +1,4 @@
-//! `config check` as root: each file is looked at as the user of the service that needs it.
+//! `config check` as root: each file is checked as the user of the service that needs it.
 
 use serde_json::Value;
 use std::fs::{self, Permissions};
@@ -94,9 +94,9 @@ fn root_checks_each_file_as_the_user_of_the_service_that_needs_it() {
     let (_, out) = check(home, false);
     assert!(out.contains("note: not looked at: hsm.pin_credential = pin"), "{out}");
 
-    // Root reads it, the gateway does not: the service would end with 78.
+    // Root can read it, the gateway cannot: the service would end with 78.
     fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
-    // The signer has to write there.
+    // The signer must be able to write there.
     chown(home.join("state/audit"), Some(0), Some(0)).unwrap();
     let line = |key: &str| {
         let text = fs::read_to_string(home.join("chancery.toml")).unwrap();

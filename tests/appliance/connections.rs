@@ -27,14 +27,14 @@ fn between(host: u8, url: &str) -> TcpStream {
     stream
 }
 
-/// Asks for a path that is not there; whether it was answered.
+/// Requests an unknown path; returns whether it was answered.
 fn is_served(stream: &mut TcpStream) -> bool {
     let mut answer = [0; 4_096];
     stream.write_all(GET.as_bytes()).is_ok()
         && stream.read(&mut answer).is_ok_and(|length| answer[..length].starts_with(b"HTTP/1.1 404 "))
 }
 
-/// Whether the other side has closed it; a connection that is open says nothing for a while.
+/// Whether the server has closed it; an open connection stays silent for a while.
 fn is_closed(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let closed = match stream.read(&mut [0; 4_096]) {
@@ -96,7 +96,7 @@ fn a_source_over_its_budget_loses_its_own_oldest_connection_and_no_other() {
     assert!(is_closed(&mut own[0]), "its own oldest");
     assert!(own[1..].iter_mut().all(is_served));
     assert!(is_served(&mut oldest));
-    // The pool is full: the source that holds most makes room, also for a stranger.
+    // The pool is full: the source with most connections loses an idle one, also to an unauthenticated client.
     let mut others = [served(4), served(5)];
     let mut stranger = served(6);
     assert!(is_closed(&mut own[1]));
@@ -212,7 +212,7 @@ fn a_gateway_without_open_files_logs_it_once_and_accepts_again_later() {
     few.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     appliance.meet_gateway(crate::harness::Process::start(&mut few));
     appliance.wait_until_ready();
-    // Operators hold their connection, and so read the metrics.
+    // Operators keep their connection, and so can read the metrics.
     let failures = |appliance: &Appliance| metric(appliance, "chancery_http_accept_failures_total");
     assert_eq!(failures(&appliance), 0);
     let held: Vec<TcpStream> = (0..100).map(|_| from(1, &appliance)).collect();

@@ -1,5 +1,5 @@
-//! SIGKILL of all processes in the middle of load, again and again on the same directories: what was answered is in
-//! the log, no number stands twice, nothing used up comes back (B17, B18).
+//! SIGKILL of all processes under load, repeatedly on the same directories: every answer is in the log, no number is
+//! used twice, no used assertion is accepted again (B17, B18).
 
 use crate::harness::{Appliance, Grant, JWT_BEARER, Settings, Way};
 use std::sync::Mutex;

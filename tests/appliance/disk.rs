@@ -1,5 +1,5 @@
-//! A full disk under the audit log, and one that hangs: nothing unsigned, nothing unrecorded, and service again by itself
-//! (B19, row 36).
+//! A full disk under the audit log, and a hanging one: no answer is unsigned or unrecorded, and the service recovers by
+//! itself (B19, row 36).
 
 use crate::harness::{Appliance, Settings, Way, copy, disk_faults, until};
 use serde_json::json;
@@ -55,7 +55,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // The last one: a process that still holds it ends with the test.
+        // The last reference: a process that still uses the file system ends with the test.
         let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
     }
 }
@@ -103,7 +103,7 @@ fn a_full_disk_stops_every_answer_and_service_returns_by_itself_when_there_is_sp
     until("readiness", || appliance.is_ready().then_some(()));
     assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
     assert_eq!(appliance.client_credentials("shop", &[]).status, 200);
-    // A revocation that could not be recorded stands all the same, and can be asked for again.
+    // A revocation that could not be recorded takes effect all the same, and can be repeated.
     assert_eq!(*appliance.introspect("payments-api", &doomed).inner(), json!({"active": false}));
     assert_eq!(appliance.revoke("shop", &doomed).status, 200);
     let evidence = appliance.finish().evidence;
@@ -135,7 +135,7 @@ fn a_hanging_disk_is_reported_at_once_and_ends_the_signer_without_loss_of_releas
         let callers: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(|| {
-                    // Right up to the moment at which the disk hangs, and then until the time is over.
+                    // Until the disk hangs, and then until the deadline.
                     loop {
                         let answer = appliance.introspection("payments-api", &token).send();
                         if answer.status != 200 {
@@ -165,7 +165,7 @@ fn a_hanging_disk_is_reported_at_once_and_ends_the_signer_without_loss_of_releas
     let mut signer = appliance.signer.take().unwrap();
     assert_eq!(signer.wait_all().code(), Some(74), "{}", signer.said());
     appliance.ended(&signer);
-    // Why it ended stands there as long as no other is there.
+    // The reason stays until another replaces it.
     let words = appliance.wait_until_unready_because("signer.sock: Connection refused");
     assert!(words.contains("its disk has not taken a batch for"), "{words}");
     std::fs::remove_file(hold).unwrap();
@@ -198,7 +198,7 @@ fn a_pin_is_given_to_the_token_only_where_its_refusal_can_be_kept_however_full_t
     assert_eq!((status, appliance.calls_of("C_Login") - before), (Some(74), 0), "{said}");
     std::fs::remove_file(ballast).unwrap();
 
-    // With the right PIN once, so that the place is there.
+    // First with the right PIN, which reserves the space.
     std::fs::write(appliance.path("token/pin"), &right).unwrap();
     appliance.must(&["key", "generate"]);
     let (tokens, fresh) = (appliance.path("token/tokens"), appliance.path("token/fresh"));
@@ -212,7 +212,7 @@ fn a_pin_is_given_to_the_token_only_where_its_refusal_can_be_kept_however_full_t
     assert_eq!(appliance.calls_of("C_Login") - before, 1, "the mark was kept on the full disk");
     std::fs::remove_file(ballast).unwrap();
     appliance.must(&["pin", "clear"]);
-    // A token that does not warn of the wrong PIN.
+    // A token that does not report the wrong PIN.
     std::fs::remove_dir_all(&tokens).unwrap();
     copy(&fresh, &tokens);
     std::fs::write(appliance.path("token/pin"), &right).unwrap();

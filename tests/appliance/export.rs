@@ -1,4 +1,4 @@
-//! What auditors get: an export while the service runs, and a verifier that finds every change.
+//! Exports while the service runs, and their verification, which finds every change.
 
 use crate::harness::{Appliance, Settings, Way, verify};
 use serde_json::Value;
@@ -33,7 +33,7 @@ fn an_export_is_made_while_the_service_runs_and_each_extends_the_one_before() {
         appliance.keep_checkpoint();
         let again = appliance.output(&["audit", "export", "--out", exports[0].to_str().unwrap()]);
         assert_eq!(again.status.code(), Some(73), "an export makes its own directory");
-        // An export that cannot be written is none: no record says that there was one.
+        // An export that cannot be written leaves no record.
         let nowhere = appliance.output(&["audit", "export", "--out", "/nonexistent/export"]);
         assert_eq!(nowhere.status.code(), Some(74));
         let evidence = appliance.finish().evidence;
@@ -123,7 +123,7 @@ fn whatever_is_changed_in_an_export_is_found_and_named() {
     let file = scratch.path().join("jwt");
     std::fs::write(&file, &jwt).unwrap();
     assert!(verify(export, &["--jwt", file.to_str().unwrap()]).status.success());
-    // Any holder can write an ECDSA signature in its other form: the record is found, and the form is named.
+    // Any holder can make the other form of an ECDSA signature: the record is found, and the form is named.
     std::fs::write(&file, chancery::jose::other_form(&jwt).unwrap()).unwrap();
     let output = verify(export, &["--json", "--jwt", file.to_str().unwrap()]);
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -135,7 +135,7 @@ fn whatever_is_changed_in_an_export_is_found_and_named() {
     std::fs::write(&file, forged).unwrap();
     let output = verify(export, &["--json", "--jwt", file.to_str().unwrap()]);
     assert_eq!(kind(&output.stdout), "jwt-not-found");
-    // Another log's key proves nothing here; with other keys it is another token and log.
+    // Another log's key proves nothing here. Other key settings need another token and log.
     let other = Appliance::prepare(Settings::new(Way::Child).with_key("introspection", "ES384"));
     let other = other.finish();
     let output = verify(export, &["--json", "--key", &other.log_key]);

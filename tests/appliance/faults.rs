@@ -5,7 +5,7 @@ use crate::harness::{Appliance, Process, Settings, Way, copy, until};
 const HSM: &str = "deadline = \"30s\"";
 const WRONG: &str = "00000000000000000000000000000000";
 
-/// A signer of the separate way that ends by itself; its status.
+/// A separate signer that ends by itself; its status.
 fn signer_ends(appliance: &mut Appliance) -> (Option<i32>, String) {
     let mut signer: Process = appliance.process("signer");
     let status = signer.wait_all().code();
@@ -35,7 +35,7 @@ fn a_refused_pin_is_tried_once_by_all_processes_until_it_has_changed() {
     assert_eq!(made.status.code(), Some(77), "{}", String::from_utf8_lossy(&made.stderr));
     assert_eq!(appliance.calls_of("C_Login") - before, 1, "the PIN went to the token once");
 
-    // The operator may have it tried once more, and only once.
+    // The operator may allow one more try.
     assert!(appliance.must(&["pin", "clear"]).contains("the token refused the PIN"));
     let (status, _) = signer_ends(&mut appliance);
     assert_eq!((status, appliance.calls_of("C_Login") - before), (Some(77), 2));
@@ -51,7 +51,7 @@ fn a_refused_pin_is_tried_once_by_all_processes_until_it_has_changed() {
 #[test]
 fn a_token_that_warns_of_wrong_pins_is_asked_again_without_a_pin_and_used_when_it_is_calm() {
     let mut appliance = Appliance::prepare(Settings::new(Way::Separate).with_faults(HSM));
-    // Somebody else's wrong PIN.
+    // A wrong PIN given by another tool.
     let pkcs11_tool = |pin: &str| {
         std::process::Command::new("pkcs11-tool")
             .args(["--module", "/usr/lib/softhsm/libsofthsm2.so", "--login", "--pin", pin, "--list-objects"])
@@ -89,7 +89,7 @@ fn a_passing_fault_at_the_start_is_a_status_that_is_tried_again() {
         appliance.mend(function);
         assert!(appliance.calls_of("C_Login") - before <= 2, "{function} {fault}: the PIN is not spent");
     }
-    // One empty answer is no answer.
+    // One empty search result is confirmed by a second search.
     appliance.fault("C_FindObjects", "lie once");
     appliance.run();
     assert!(appliance.has_come("C_FindObjects"));
@@ -236,7 +236,7 @@ fn a_call_that_hangs_costs_its_own_answer_and_the_other_sessions_go_on() {
             assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
         }
         assert_eq!(appliance.signer_id(), signer, "all of it before the deadline");
-        // It hung itself, or the log's checkpoint did.
+        // Its own call hung, or that of the log's checkpoint.
         let status = first.join().unwrap();
         assert!(status == 503 || status == 200, "{status}");
     });
@@ -261,7 +261,7 @@ fn a_call_that_hangs_costs_no_other_request_of_its_round() {
     let appliance = Appliance::start(settings);
     let token = appliance.token_of_the_case();
     let signer = appliance.signer_id();
-    // So many at once that each thread takes several of them.
+    // Enough asks at once that each thread takes several of them.
     let issued = std::sync::atomic::AtomicUsize::new(0);
     let refused: usize = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..48)

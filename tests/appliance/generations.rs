@@ -10,7 +10,7 @@ const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const LABEL: &str = "CHANCERY_TEST_LABEL";
 const PIN: &str = "CHANCERY_TEST_PIN_FILE";
 
-/// Not a test of its own: a module serves one token in a process, so keys are made in another one.
+/// Helper process: a module serves one token in a process, so keys are made in another one.
 #[test]
 #[ignore = "makes a key for the other tests, in a process of its own"]
 fn makes_a_key() {
@@ -154,7 +154,7 @@ fn a_gateway_that_runs_follows_the_checkpoint_key_to_its_next_generation_and_pas
         assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
     };
     restart(&mut appliance, &|appliance| make(appliance, "audit-checkpoint-es256-2"));
-    // The gateway believes the new key because the one that it has pinned has signed as well.
+    // The gateway pins the new key because the pinned one has signed the same checkpoint.
     crate::harness::until("both keys are pinned", || (pins(&appliance).lines().count() == 2).then_some(()));
     assert!(pins(&appliance).contains(first.trim()), "{first} {}", pins(&appliance));
     let keys = std::fs::read_to_string(appliance.audit().join("published/log-keys")).unwrap();
@@ -181,7 +181,7 @@ fn a_generation_that_did_not_pass_its_proof_at_a_start_is_named_in_the_log_when_
     };
     fails(&mut appliance);
     appliance.mend("C_Sign");
-    // Another failure does not make this one forgotten.
+    // A later failure does not hide this one.
     appliance.fault("C_OpenSession", "fail 30");
     fails(&mut appliance);
     appliance.mend("C_OpenSession");

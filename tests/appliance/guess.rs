@@ -3,7 +3,7 @@
 use crate::harness::{Appliance, Settings, Way, sha256_hex};
 use serde_json::json;
 
-/// Chosen by others than us, short, and telling.
+/// Values from other parties: short, with personal data.
 const STRANGERS_TOKEN: &str = "customer-4711";
 const FRONTS_JTI: &str = "4711/2026-11-27/1";
 

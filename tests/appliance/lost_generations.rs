@@ -1,4 +1,4 @@
-//! A start at which the token lacks a key that was in use, or holds another one in its place (DESIGN.md, invariant 7).
+//! A start at which the token lacks a used key, or holds another one in its place (invariant 7).
 
 use crate::generations::{forget, kids, make};
 use crate::harness::{Appliance, Jwt, Settings, Way};
@@ -23,7 +23,7 @@ fn copy(appliance: &Appliance, from: &str, to: &str) {
     assert!(copied.unwrap().success());
 }
 
-/// Starts the signer, which must end because of a key, to be tried again.
+/// Starts the signer, which must end with 75 because of a key.
 fn does_not_start(appliance: &mut Appliance, words: &[&str]) {
     let mut signer = appliance.process("signer");
     assert_eq!(signer.wait_all().code(), Some(75), "{}", signer.said());
@@ -123,7 +123,7 @@ fn a_key_that_took_the_label_of_another_one_is_refused() {
     does_not_start(&mut appliance, &["the key introspection-es256-1 was replaced"]);
     make(&appliance, "introspection-es256-2");
     appliance.run();
-    // The one that is known is published, the other one is not.
+    // The known key is published, the other one is not.
     let jwks = appliance.jwks();
     answered.verify(&jwks);
     assert_eq!(kids(&jwks).len(), 4, "{jwks}");

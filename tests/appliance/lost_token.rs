@@ -1,4 +1,4 @@
-//! The token goes away and comes back: no signature, no data (row 36), and service again by itself.
+//! The token is lost and returns: no signature, no data (row 36), and the service recovers by itself.
 
 use crate::harness::{Appliance, Settings, Way, until};
 

@@ -1,15 +1,15 @@
 //! The appliance as its users see it: the real program, a real token, callers over HTTP.
 //!
-//! | module | what it asks |
+//! | module | tests |
 //! |---|---|
 //! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints, by the rows of the protocol checklist |
-//! | `authentication`, `bad_input`, `connections`, `rates`, `tls` | what holds for all of them |
-//! | `operations`, `config_check` | what operators see |
-//! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback`, `clock` | what goes wrong |
-//! | `outages`, `reload` | restarts and new configurations that callers do not feel |
-//! | `generations`, `lost_generations` | keys that follow each other, and keys that are missing |
-//! | `backup` | copies while it answers, and coming back from one |
-//! | `auditors`, `export`, `guess` | what auditors get, and what they do not |
+//! | `authentication`, `bad_input`, `connections`, `rates`, `tls` | rules for all endpoints |
+//! | `operations`, `config_check` | the operator's view |
+//! | `processes`, `crash`, `disk`, `lost_token`, `faults`, `rollback`, `clock` | failures |
+//! | `outages`, `reload` | restarts and new configurations without effect for callers |
+//! | `generations`, `lost_generations` | rotated keys, and missing keys |
+//! | `backup` | backups under load, and their restore |
+//! | `auditors`, `export`, `guess` | exports and their limits |
 //!
 //! Rows (`row 31`, `P4`, `B6`) stand in `tests/conformance.md`, decisions (`D24`) in `src/manual/decisions.rs`. Every
 //! test ends with [`harness::Appliance::finish`], which verifies the whole log and compares it with every answer that was

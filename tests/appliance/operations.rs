@@ -69,7 +69,7 @@ fn the_service_manager_gets_ready_watchdog_and_stopping() {
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         let mut appliance = Appliance::prepare(Settings::new(way));
-        // The signer of the separate way would speak for itself on the same socket.
+        // A separate signer would send messages of its own to the same socket.
         if way == Way::Separate {
             appliance.run_signer();
         }
@@ -128,7 +128,7 @@ fn sigterm_lets_a_request_under_way_end() {
 fn sigterm_in_the_first_moments_ends_the_service_in_order_too() {
     let mut appliance = Appliance::prepare(Settings::new(Way::Child));
     for _ in 0..10 {
-        // It listens, and may be about to do anything else.
+        // It listens, and may be at any later point.
         appliance.run_gateway();
         appliance.stop();
     }
@@ -166,7 +166,7 @@ fn lines_that_go_to_the_journal_begin_with_their_priority() {
         assert!(fits, "{line}");
     }
     assert!(levels.iter().all(|(prefix, _)| lines.contains(prefix)), "{lines}");
-    // The variable of another descriptor is inherited and means nothing.
+    // The variable names another descriptor and is ignored.
     assert!(!start("signer", "1:2".to_owned()).wait().unwrap().success());
     let all = read();
     assert!(all.len() > lines.len() && !all[lines.len()..].contains("<3>"), "{all}");

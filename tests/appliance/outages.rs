@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Waits for a signer, with all the patience that there is.
+/// Waits for a signer without a limit of its own.
 fn patient(way: Way) -> Settings {
     Settings::new(way).limit("signer_wait", "\"1m\"").limit("answer_time", "\"1m\"")
 }
@@ -22,9 +22,8 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Eight callers ask for tokens and about them until `change` is done; how many answers they got, all of them 200. A
-/// caller whose connection was closed before an answer asks once more, as HTTP says (RFC 9110 §9.2.2 leaves it to what
-/// knows that it may).
+/// Eight callers request and introspect tokens until `change` is done; returns the number of answers, all of them 200.
+/// A caller whose connection was closed before an answer asks once more (RFC 9110 §9.2.2).
 fn load(appliance: &Appliance, token: &str, change: impl FnOnce()) -> usize {
     let (over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -127,10 +126,10 @@ fn a_stopped_signer_is_seen_and_requests_get_their_503_in_time() {
     appliance.finish();
 }
 
-/// A gateway to which a socket is passed on, as systemd does it.
+/// A gateway that gets its socket from the parent, as from systemd.
 fn with_socket(appliance: &Appliance, socket: &TcpListener) -> Process {
     let plain = appliance.command(&["serve"]);
-    // The variable names the process that is meant: the shell's, which the gateway's takes over.
+    // The variable names the process id of the shell, which exec keeps for the gateway.
     let script = format!("LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&{}", socket.as_raw_fd());
     let mut command = Command::new("bash");
     command.args(["-c", &script, "bash"]).arg(plain.get_program()).args(plain.get_args());

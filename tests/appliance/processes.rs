@@ -1,4 +1,4 @@
-//! Two processes, in both ways of running: one of them dies, or they do not agree.
+//! Two processes, as child and separate: one of them dies, or they disagree.
 
 use crate::harness::{Appliance, Process, Settings, Way, basic, unique, until};
 use nix::sys::signal::Signal;
@@ -20,7 +20,7 @@ fn until_unavailable(appliance: &Appliance, token: &str) {
     });
 }
 
-/// All ways to ask for something that would be signed or recorded.
+/// All requests that would be signed or recorded.
 fn nothing_is_served(appliance: &Appliance, token: &str) {
     appliance.introspection("payments-api", token).send().is_unavailable();
     let json =
@@ -57,7 +57,7 @@ fn a_signer_ends_in_order_with_the_gateway_that_started_it() {
     let token = appliance.token_of_the_case();
     let mut gateway = appliance.gateway.take().unwrap();
     gateway.signal(Signal::SIGKILL);
-    // The end of all output: the signer has gone as well.
+    // The end of all output: the signer has ended as well.
     gateway.wait_all();
     appliance.ended(&gateway);
     let running = appliance.must(&["audit", "status", "--json"]);
@@ -109,7 +109,7 @@ fn a_gateway_with_another_configuration_is_refused() {
     appliance.run_signer();
     let file = appliance.path("chancery.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    // Lets the shop's tokens live for a day: a gateway that was tampered with might.
+    // A lifetime of a day for the shop's tokens, as a compromised gateway might have.
     let changed = text.replacen(
         "access_token_format = \"opaque\"",
         "access_token_lifetime = \"24h\"\naccess_token_format = \"opaque\"",
@@ -168,7 +168,7 @@ fn a_missing_log_is_an_error_and_never_a_fresh_start() {
         assert!(said.contains("audit init"), "it says what to do: {said}");
         assert!(!here.exists());
         std::fs::rename(&away, &here).unwrap();
-        // And a log that is there is not made again.
+        // An existing log is not created again.
         let again = appliance.output(&["audit", "init"]);
         assert_eq!(again.status.code(), Some(78), "{}", String::from_utf8_lossy(&again.stderr));
         appliance.run();
@@ -246,7 +246,7 @@ fn callers_that_go_away_cost_no_other_caller_its_answer() {
                     } else {
                         let mut stream = TcpStream::connect(address).unwrap();
                         stream.write_all(ask.as_bytes()).unwrap();
-                        // At another moment of the way to the signature each time.
+                        // At another point before the signature each time.
                         std::thread::sleep(Duration::from_micros(150 * round));
                     }
                 }

@@ -1,4 +1,4 @@
-//! Limits of rate: row 51; one caller's haste is no other caller's.
+//! Limits of rate: row 51; one caller's requests do not limit another caller.
 
 use crate::harness::{Answer, Appliance, Party, Settings, Way, send, unique, until};
 use nix::sys::signal::Signal;
@@ -98,7 +98,7 @@ fn guesses_are_answered_with_429_and_the_right_secret_always_gets_in() {
     assert!(statuses[..4].iter().all(|status| *status == 401), "{statuses:?}");
     assert!(statuses.iter().filter(|status| **status == 429).count() >= 6, "{statuses:?}");
     guesses.iter().filter(|answer| answer.status == 429).for_each(is_too_many);
-    // A name that is not known here is treated alike, and the budget of one name is no other's.
+    // Unknown names are treated alike, and each name has its own budget.
     let unknown: Vec<u16> = (0..12).map(|_| ask(&Party { id: "nobody", ..wrong() }).status).collect();
     assert!(unknown[..4].iter().all(|status| *status == 401), "{unknown:?}");
     assert!(unknown.contains(&429), "{unknown:?}");
@@ -127,7 +127,7 @@ fn guesses_that_arrive_together_pass_no_more_often_than_one_after_the_other() {
             stream
         })
         .collect();
-    // All heads have been judged before the first secret arrives.
+    // All heads are processed before the first secret arrives.
     let metrics = || appliance.operation("/metrics").send().text().to_owned();
     let waiting = "chancery_http_connections{state=\"body\"} 200";
     until(waiting, || metrics().lines().any(|line| line == waiting).then_some(()));
@@ -155,7 +155,7 @@ fn on_disk(directory: &Path) -> u64 {
         .map(|entry| match entry.metadata() {
             Ok(found) if found.is_dir() => on_disk(&entry.path()),
             Ok(found) => found.blocks() * 512,
-            // Renamed meanwhile: a checkpoint that another has replaced.
+            // Renamed meanwhile: a checkpoint that was replaced.
             Err(_) => 0,
         })
         .sum()

@@ -40,7 +40,7 @@ fn a_gateway_follows_a_signer_that_was_restarted_with_other_rules() {
     let mut appliance = Appliance::start(Settings::new(Way::Separate));
     let file = appliance.path("chancery.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    // The shop's first resource is no longer its own to ask for.
+    // The shop may not request its first resource any more.
     let changed = text.replacen("access_token_lifetime = \"2s\"", "access_token_lifetime = \"7s\"", 1);
     assert_ne!(changed, text);
     std::fs::write(&file, changed).unwrap();
@@ -86,7 +86,7 @@ fn sighup_takes_over_secrets_and_key_sets_and_leaves_a_broken_file_alone() {
     appliance.write_config();
     reload(&mut appliance, TAKEN);
     assert_eq!((with(&appliance, &old), with(&appliance, &new)), (401, 200));
-    // Key sets: the front server's keys are gone, its assertions with them.
+    // Key sets: without the front server's keys its assertions are refused.
     let jwks = appliance.path("login.jwks");
     let keys = std::fs::read_to_string(&jwks).unwrap();
     let other = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"another","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
@@ -182,7 +182,7 @@ fn sighup_takes_over_a_new_certificate_and_keeps_the_old_one_when_the_key_does_n
     renew_again();
     reload(&mut appliance, TAKEN);
     assert!(expires(&appliance) > before + 20 * 86_400);
-    // And it is spoken with, on new connections.
+    // New connections use it.
     assert_eq!(appliance.client_credentials("shop", &[]).status, 200);
     let address = appliance.public.trim_start_matches("https://").to_owned();
     let shown = format!(
@@ -190,7 +190,7 @@ fn sighup_takes_over_a_new_certificate_and_keeps_the_old_one_when_the_key_does_n
     );
     let shown = Command::new("sh").args(["-c", &shown]).output().unwrap();
     assert!(shown.status.success(), "the new certificate lives for weeks: {shown:?}");
-    // One that has expired does not replace one that has not.
+    // An expired certificate does not replace a valid one.
     renew("-1", "server.key");
     reload(&mut appliance, "the certificate was not replaced");
     assert!(expires(&appliance) > before + 20 * 86_400 && appliance.is_ready());
@@ -253,13 +253,13 @@ fn the_log_names_each_configuration_of_the_gateway_before_the_first_answer_that_
         assert_ne!(digest(next, "config_sha256"), digest(one, "config_sha256"));
     }
     assert!(loaded.iter().all(|record| digest(record, "signer_config_sha256") == signer));
-    // Each answer stands behind the record of the configuration that it was made with.
+    // Each answer follows the record of its configuration.
     let place = |record: &Value| record["seq"].as_u64().unwrap();
     let answers = [&first, &before, &renewed, &restarted].map(|text| place(evidence.record_of(text)));
     let [a, b, c] = [0, 1, 2].map(|n| place(loaded[n]));
     let order = [a, answers[0], answers[1], b, answers[2], c, answers[3]];
     assert!(order.is_sorted(), "{order:?}");
-    // Who verifies reads which are in force.
+    // The verifier's output names the configurations in force.
     let (gateway, signer) = (digest(loaded[2], "config_sha256").unwrap(), signer.unwrap());
     let said = String::from_utf8(crate::harness::verify(&evidence.directory, &[]).stdout).unwrap();
     let words = format!("gateway {gateway}, signer {signer}, from record {c} on");

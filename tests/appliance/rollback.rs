@@ -9,7 +9,7 @@ fn newest(log: &Path) -> Vec<u8> {
     std::fs::read(log.join("published/checkpoint")).unwrap()
 }
 
-/// How many signature lines of notes lie in the segments: one for each checkpoint that was ever recorded.
+/// Number of signature lines of notes in the segments: one for each recorded checkpoint.
 fn signatures(log: &Path) -> usize {
     let mut found = 0;
     for entry in std::fs::read_dir(log.join("segments")).unwrap() {
@@ -20,7 +20,7 @@ fn signatures(log: &Path) -> usize {
     found
 }
 
-/// A service that has answered, was copied, went on, and is stopped: log and signer's state as they were, and are.
+/// A service that has answered, was copied, answered again, and is stopped: log and signer's state, old and new.
 struct Before {
     token: String,
     audit: PathBuf,
@@ -48,7 +48,7 @@ fn copied_and_gone_on(appliance: &mut Appliance) -> Before {
     Before { token, ..before }
 }
 
-/// Puts `old` in the place of `real`, which is kept.
+/// Moves `real` away and puts `old` in its place.
 fn replace(real: &Path, old: &Path) -> PathBuf {
     let away = real.with_extension("away");
     std::fs::rename(real, &away).unwrap();
@@ -78,7 +78,7 @@ fn rolled_back(way: Way) {
     let (away, state_away) = (replace(&real, &before.audit), replace(&state, &before.state));
     let said = match way {
         Way::Child => {
-            // The gateway stays, and the signer is started again after a minute.
+            // The gateway stays up, and the signer is restarted after a minute.
             appliance.run_gateway();
             appliance.wait_until_unready_because("rolled back");
             nothing_is_answered(&appliance);
@@ -125,7 +125,7 @@ fn a_signer_that_remembers_more_than_its_log_holds_does_not_start_and_adds_nothi
     let before = copied_and_gone_on(&mut appliance);
     let real = appliance.audit();
     let away = replace(&real, &before.audit);
-    // No gateway is there that could know it.
+    // No gateway is running.
     let mut refused = appliance.process("signer");
     assert_eq!(refused.wait_all().code(), Some(65), "{}", refused.said());
     assert!(refused.said().contains("chancery audit adopt"), "{}", refused.said());
@@ -182,17 +182,17 @@ fn an_export_beside_a_stopped_service_signs_nothing_and_needs_no_token() {
     let before = copied_and_gone_on(&mut appliance);
     let real = appliance.audit();
     let away = replace(&real, &before.audit);
-    // The signer's memory came back with it: this command cannot know better.
+    // The signer's memory was restored with the log, so this command cannot detect it.
     let state = appliance.path("signer");
     let state_away = replace(&state, &before.state);
-    // The token is away; on the log as it was, this signed one checkpoint after the other.
+    // The token is missing; with the earlier program this signed checkpoints.
     let (token, hidden) = (appliance.path("token"), appliance.path("token-away"));
     std::fs::rename(&token, &hidden).unwrap();
     for n in 1..=3 {
         let out = appliance.path(&format!("export-{n}"));
         let said = appliance.must(&["audit", "export", "--json", "--out", out.to_str().unwrap()]);
         let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-        // Each export is a record; behind the checkpoint lies the record of that checkpoint's signature too.
+        // Each export has a record; behind the checkpoint lies its own record too.
         assert_eq!(said["uncovered"], n + 1, "{said}");
         let verified = verify(&out, &["--key", appliance.log_key()]);
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
@@ -203,7 +203,7 @@ fn an_export_beside_a_stopped_service_signs_nothing_and_needs_no_token() {
     put_back(&real, &away);
     put_back(&state, &state_away);
 
-    // On the log that is known the next start covers the records of exports.
+    // With the known log the next start covers the records of exports.
     appliance.export("export-of-the-real-one");
     appliance.run();
     let evidence = appliance.finish().evidence;
@@ -216,14 +216,14 @@ fn one_memory_is_enough_and_heals_the_other() {
         let mut appliance = Appliance::start(Settings::new(way));
         let token = appliance.token_of_the_case();
         appliance.stop();
-        // The signer's is lost: the gateway's counts, and becomes the signer's.
+        // The signer's memory is lost: the gateway's counts, and becomes the signer's.
         let memory = appliance.path("signer/checkpoint");
         std::fs::remove_file(&memory).unwrap();
         appliance.run();
         assert_eq!(appliance.introspect("payments-api", &token).inner()["active"], true);
         appliance.stop();
         assert_eq!(std::fs::read(&memory).unwrap(), newest(&appliance.audit()));
-        // The gateway's is lost, with all tokens: the signer's counts.
+        // The gateway's memory is lost, with all tokens: the signer's counts.
         std::fs::remove_file(appliance.path("state.db")).unwrap();
         appliance.run();
         appliance.token_of_the_case();
@@ -259,7 +259,7 @@ fn a_log_that_nothing_remembers_signs_nothing_until_the_operator_decides() {
         appliance.export(&format!("export-{way:?}"));
         appliance.stop();
         assert_eq!(newest(&appliance.audit()), known, "no checkpoint was signed");
-        // The memory that the operator finds again is as good as ever.
+        // A memory that the operator restores is valid again.
         std::fs::write(appliance.path("signer/checkpoint"), &known).unwrap();
         appliance.run();
         appliance.finish();
@@ -274,7 +274,7 @@ fn gateway_said(appliance: &Appliance) -> String {
 fn adopted(way: Way) {
     let mut appliance = Appliance::start(Settings::new(way));
     let before = copied_and_gone_on(&mut appliance);
-    // All that is left is the old copy of the log.
+    // Only the old copy of the log is left.
     std::fs::remove_dir_all(appliance.audit()).unwrap();
     copy(&before.audit, &appliance.audit());
     let adopt = ["audit", "adopt", "--reason", "the disk is lost, this is last night's copy"];
@@ -285,7 +285,7 @@ fn adopted(way: Way) {
     until("a warning", || gateway_said(&appliance).contains("last night's copy").then_some(()));
     assert_eq!(appliance.introspect("payments-api", &before.token).inner()["active"], true);
     appliance.stop();
-    // From now on everything is as known, and the decision is used up: it is no excuse for another rollback.
+    // From now on the log extends both memories. The decision covers no further rollback.
     assert!(appliance.must(&adopt).contains("nothing to decide"));
     appliance.run();
     appliance.stop();

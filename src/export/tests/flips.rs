@@ -1,7 +1,6 @@
 use super::*;
 use std::path::PathBuf;
 
-/// Every file below `directory`.
 fn files(directory: &Path, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -27,7 +27,6 @@ use tempfile::TempDir;
 
 pub(crate) const ORIGIN: &str = "as.bank.example/audit/node-a";
 
-/// Writes a bundle into a new directory.
 fn write(
     out: &Path,
     source: LogSource<'_>,
@@ -56,7 +55,6 @@ impl Signer {
         VerifierKey::p256(ORIGIN, self.public.spki()).unwrap()
     }
 
-    /// A signed checkpoint over `records`.
     pub(crate) fn note(&self, records: &[Vec<u8>]) -> Vec<u8> {
         let mut edge = Edge::new();
         for record in records {
@@ -87,7 +85,6 @@ pub(crate) struct Log {
     pub(crate) records: Vec<Vec<u8>>,
 }
 
-/// The answer of record `sequence`.
 pub(crate) fn answer(sequence: u64) -> String {
     let part = |text: String| base64url(text.as_bytes());
     format!("{}.{}.{}", part("{}".to_owned()), part(format!("{{\"n\":{sequence}}}")), part("s".to_owned()))

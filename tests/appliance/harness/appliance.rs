@@ -33,13 +33,13 @@ pub(crate) struct Appliance {
     said: String,
     /// Texts that no log line may hold.
     secrets: Mutex<Vec<String>>,
-    /// Checkpoints that were seen on the way.
+    /// Checkpoints of earlier moments.
     checkpoints: Vec<PathBuf>,
     finished: bool,
 }
 
 impl Appliance {
-    /// Everything up to `audit init`; nothing runs.
+    /// Prepares everything up to `audit init`; starts no process.
     pub(crate) fn prepare(settings: Settings) -> Self {
         let home = tempfile::Builder::new().prefix("chancery-").tempdir().unwrap();
         let mut ca = None;
@@ -74,7 +74,7 @@ impl Appliance {
         appliance
     }
 
-    /// What an operator does before the first start; the log's verifier key.
+    /// The operator's steps before the first start; returns the log's verifier key.
     pub(super) fn make_token_and_log(&self) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("softhsm/token.sh");
         let output = Command::new(script).arg(self.path("token")).arg("chancery").output().unwrap();
@@ -155,7 +155,7 @@ impl Appliance {
         self.wait_until_ready();
     }
 
-    /// Starts the signer of the separate way, and waits until it serves.
+    /// Starts a separate signer, and waits until it serves.
     pub(crate) fn run_signer(&mut self) {
         let mut signer = self.process("signer");
         signer
@@ -169,7 +169,7 @@ impl Appliance {
         self.meet_gateway(gateway);
     }
 
-    /// Waits until a gateway listens that the test has started.
+    /// Waits until a gateway listens that the test started.
     pub(crate) fn meet_gateway(&mut self, mut gateway: Process) {
         let public = gateway.listening("http.listen");
         let scheme = if self.settings.tls { "https" } else { "http" };
@@ -241,9 +241,9 @@ impl Appliance {
         self.buried();
     }
 
-    /// The signals alone: callers may be at work.
+    /// Only sends the signals: callers may be at work.
     pub(crate) fn kill_now(&self) {
-        // The signer first: it would end in order if it saw its gateway go.
+        // The signer first: it would end in order if its gateway ended first.
         for id in [self.signer_id(), self.gateway.as_ref().map(Process::id)].into_iter().flatten() {
             process::send(id, Signal::SIGKILL);
         }
@@ -282,7 +282,7 @@ impl Appliance {
         out
     }
 
-    /// Stops in order, exports, verifies, and compares with all that callers received. Every test ends so.
+    /// Stops in order, exports, verifies, and compares with all answers that callers received. Every test ends with it.
     pub(crate) fn finish(mut self) -> Finished {
         self.stop();
         let out = self.export("export-at-the-end");
@@ -310,7 +310,7 @@ impl Appliance {
         self.checkpoints.clear();
     }
 
-    /// As [`Self::finish`], for a log that has lost records of what callers received.
+    /// As [`Self::finish`], for a log that has lost records of received answers.
     pub(crate) fn finish_without_answers(self) -> Finished {
         *self.kept.lock().unwrap() = Kept::default();
         self.finish()
@@ -355,7 +355,7 @@ impl Appliance {
         }
     }
 
-    /// Notes a signed answer that a test received by itself.
+    /// Notes a signed answer that the test received without the harness.
     pub(crate) fn kept_elsewhere(&self, signed: &str) {
         self.kept.lock().unwrap().signed.push(signed.to_owned());
     }
@@ -374,7 +374,7 @@ impl Drop for Appliance {
                 let lines: Vec<&str> = said.lines().collect();
                 eprintln!("its last lines:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
             }
-            // Nobody may write to the directory while it is removed.
+            // No process may write to the directory while it is removed.
             self.kill_now();
             for process in [&mut self.gateway, &mut self.signer].into_iter().flatten() {
                 process.let_go();
@@ -385,7 +385,7 @@ impl Drop for Appliance {
     }
 }
 
-/// As `systemd/chancery.tmpfiles` makes it.
+/// As in `systemd/chancery.tmpfiles`.
 fn make_auditors_directory(directory: &Path, group: &str) {
     let group = nix::unistd::Group::from_name(group).unwrap().expect("a group of this machine");
     std::fs::create_dir(directory).unwrap();
@@ -393,7 +393,7 @@ fn make_auditors_directory(directory: &Path, group: &str) {
     std::os::unix::fs::chown(directory, None, Some(group.gid.as_raw())).unwrap();
 }
 
-/// An appliance that has ended well.
+/// An appliance after its end.
 pub(crate) struct Finished {
     pub(crate) evidence: Evidence,
     /// All output of its processes.

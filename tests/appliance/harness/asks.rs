@@ -1,4 +1,4 @@
-//! What callers ask of an appliance.
+//! Requests of callers to an appliance.
 
 use super::{Answer, Appliance, Call, Grant, JWT_BEARER, Jwt};
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl Appliance {
         call.form("grant_type", "client_credentials").forms(parameters).send()
     }
 
-    /// Hands over an assertion.
+    /// Presents an assertion.
     pub(crate) fn assert(&self, client: &str, assertion: &str, parameters: &[(&str, &str)]) -> Answer {
         if assertion.len() > 32 {
             self.keep_secret(assertion);
@@ -54,7 +54,7 @@ impl Appliance {
         call.form("grant_type", JWT_BEARER).form("assertion", assertion).forms(parameters).send()
     }
 
-    /// The case of the design.
+    /// The grant of the design's case.
     pub(crate) fn the_case(&self) -> Grant {
         Grant::of_the_case(&self.settings.issuer)
     }
@@ -69,7 +69,7 @@ impl Appliance {
         self.call("POST", &self.endpoint("revoke")).by(client).form("token", token).send()
     }
 
-    /// The keys of today.
+    /// The current keys.
     pub(crate) fn jwks(&self) -> Value {
         let answer = self.call("GET", &self.endpoint("jwks")).send();
         assert_eq!(answer.status, 200, "{answer:?}");

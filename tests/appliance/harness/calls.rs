@@ -65,7 +65,7 @@ impl Answer {
         assert_eq!(self.refusal(), (status, error.to_owned()), "{case}: {}", self.text());
     }
 
-    /// "Not now": 503 with the time to wait, and no token data.
+    /// 503 with the time to wait, without token data.
     #[track_caller]
     pub(crate) fn is_unavailable(&self) {
         self.is_refused(503, "temporarily_unavailable", "unavailable");
@@ -74,7 +74,7 @@ impl Answer {
     }
 }
 
-/// A request in the making.
+/// A request being built.
 pub(crate) struct Call<'a> {
     appliance: &'a Appliance,
     method: Method,
@@ -115,7 +115,7 @@ impl<'a> Call<'a> {
         pairs.iter().fold(self, |call, (name, value)| call.form(name, value))
     }
 
-    /// With this body instead of a form; its type is a header of the test's.
+    /// With this body instead of a form; the test sets its type as a header.
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
@@ -142,7 +142,7 @@ impl<'a> Call<'a> {
         self.try_send().unwrap_or_else(|why| panic!("{what}: {why}"))
     }
 
-    /// Makes the call; the other side may vanish.
+    /// Makes the call; the server may end meanwhile.
     pub(crate) fn try_send(self) -> Result<Answer, ureq::Error> {
         let mut request = Request::builder().method(self.method.clone()).uri(&self.url);
         for (name, value) in &self.headers {
@@ -174,12 +174,12 @@ impl<'a> Call<'a> {
     }
 }
 
-/// `client_secret_basic` (RFC 6749 §2.3.1); nothing in our names and secrets needs escapes.
+/// `client_secret_basic` (RFC 6749 §2.3.1); no name or secret here needs escapes.
 pub(crate) fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
 }
 
-/// A client without habits: no `Accept`, no proxy, no redirects.
+/// A client without defaults: no `Accept`, no proxy, no redirects.
 pub(super) fn agent(ca: Option<&[u8]>) -> ureq::Agent {
     let mut config = ureq::Agent::config_builder()
         .http_status_as_error(false)

@@ -35,21 +35,21 @@ fn compiled(once: &OnceLock<TempDir>, source: &str) -> PathBuf {
 }
 
 impl Appliance {
-    /// From now on this function does so: `fail 30`, `hang`, `lie`, each perhaps with `once`.
+    /// Makes this function fail from now on: `fail 30`, `hang`, `lie`, each optionally with `once`.
     pub(crate) fn fault(&self, function: &str, what: &str) {
         let file = self.path("faults").join(function);
-        // Whole when it appears.
+        // Renamed, so that it is complete when it appears.
         let new = self.path("faults").join("new");
         std::fs::write(&new, what).unwrap();
         std::fs::rename(new, file).unwrap();
     }
 
-    /// It works again.
+    /// Ends the fault.
     pub(crate) fn mend(&self, function: &str) {
         std::fs::remove_file(self.path("faults").join(function)).unwrap();
     }
 
-    /// Whether a fault that comes once has come.
+    /// Whether a fault with `once` has occurred.
     pub(crate) fn has_come(&self, function: &str) -> bool {
         !self.path("faults").join(function).exists()
     }

@@ -1,4 +1,4 @@
-//! The bank's front server: it has signed the customer in, and hands approved grants over (RFC 7523).
+//! The bank's front server, which signs customers in and issues grants (RFC 7523).
 
 use super::settings::{ACCOUNTS, LOGIN, PAYMENTS, SIGNING};
 use super::{base64url, now, unique};
@@ -33,7 +33,7 @@ impl FrontServer {
         })
     }
 
-    /// What stands in `jwks_file`.
+    /// Content of `jwks_file`.
     pub(crate) fn jwks(&self) -> Value {
         let point = self.es256.public_key().as_ref();
         let public = self.rs256.public_key();
@@ -77,7 +77,7 @@ pub(crate) fn signing_input(header: &Value, claims: &Value) -> String {
     format!("{}.{}", base64url(header.to_string()), base64url(claims.to_string()))
 }
 
-/// One approved grant; each text made of it has a `jti` of its own unless the test gives one.
+/// One approved grant; each assertion made of it has its own `jti` unless the test sets one.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     key: Key,
@@ -155,7 +155,7 @@ impl Grant {
         self.text_of(&self.named().to_string())
     }
 
-    /// The assertion without a `jti` of its own.
+    /// The assertion without a `jti`.
     pub(crate) fn text_unnamed(&self) -> String {
         self.text_of(&Value::Object(self.claims.clone()).to_string())
     }
@@ -169,7 +169,7 @@ impl Grant {
     }
 }
 
-/// The customer: a name that must never stand in a log line.
+/// The customer: a name that must not appear in a log line.
 pub(crate) const CUSTOMER: &str = "customer-4711-aleksandra";
 
 /// The account to be paid.

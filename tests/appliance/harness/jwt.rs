@@ -1,5 +1,5 @@
-//! JWTs as their receivers see them: taken apart, and verified by our own room `jose`, by a library that we did not
-//! write, and, where a test asks for it, by `openssl`.
+//! JWTs of receivers: parsed, and verified by the room `jose`, by an independent library, and, where a test asks for
+//! it, by `openssl`.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -23,7 +23,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes))
 }
 
-/// A compact JWS, taken apart and not verified.
+/// A compact JWS, parsed and not verified.
 #[derive(Clone, Debug)]
 pub(crate) struct Jwt {
     pub(crate) text: String,
@@ -32,7 +32,7 @@ pub(crate) struct Jwt {
 }
 
 impl Jwt {
-    /// Takes it apart.
+    /// Parses it.
     pub(crate) fn read(text: &str) -> Self {
         let parts: Vec<&str> = text.split('.').collect();
         let [header, claims, _signature] = parts.as_slice() else { panic!("no compact JWS: {text}") };

@@ -1,4 +1,4 @@
-//! The exported log: verified by the program, and read a second time without it.
+//! The exported log: verified by the program, and read again without it.
 
 use super::appliance::CHANCERY;
 use super::sha256_hex;
@@ -24,9 +24,9 @@ pub(crate) struct Keep {
 pub(crate) struct Evidence {
     /// The export.
     pub(crate) directory: PathBuf,
-    /// Every record in its order. That of the export at the end waits for a checkpoint and is not among them.
+    /// Every record in order. The record of the final export is not under a checkpoint and so not among them.
     pub(crate) records: Vec<Value>,
-    /// Commitments to each unsigned answer, made again from the salts in the payloads beside the records.
+    /// Commitments to each unsigned answer, recomputed from the salts in the payloads.
     unsigned: HashMap<String, Vec<String>>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn verify(directory: &Path, more: &[&str]) -> Output {
 }
 
 impl Evidence {
-    /// Verifies an export with the key that `audit init` printed, and looks for everything in `keep`.
+    /// Verifies an export with the key that `audit init` printed, and searches every answer in `keep`.
     pub(crate) fn check(
         directory: PathBuf,
         key: &str,
@@ -70,7 +70,7 @@ impl Evidence {
         evidence
     }
 
-    /// Everything received has its record, and no number stands twice.
+    /// Every received answer has its record, and no number is used twice.
     fn holds(&self, keep: &Keep) {
         for (place, record) in self.records.iter().enumerate() {
             assert_eq!(record["seq"], place, "{record}");
@@ -110,8 +110,8 @@ impl Evidence {
     }
 }
 
-/// What `{"disclosed":{…"body":["<salt>","<text>"]…}}` in the segments commits to, by text: C2SP knows no payloads, so
-/// they are found by how they begin.
+/// Commitments to the openings `{"disclosed":{…"body":["<salt>","<text>"]…}}` in the segments, by text. Payloads are
+/// outside C2SP, so they are found by their first bytes.
 fn unsigned_answers(segments: &Path) -> HashMap<String, Vec<String>> {
     const BEGIN: &[u8] = br#"{"disclosed":{"#;
     let mut found: HashMap<String, Vec<String>> = HashMap::new();

@@ -28,10 +28,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything that should happen by itself.
+/// Longest wait for an expected event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Tries until there is something.
+/// Polls until there is a value.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -50,7 +50,7 @@ pub(crate) fn members(value: &Value) -> Vec<&str> {
     names
 }
 
-/// Copies a directory with all that is in it.
+/// Copies a directory recursively.
 pub(crate) fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success(), "cp -a {} {}", from.display(), to.display());

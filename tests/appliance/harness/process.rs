@@ -67,18 +67,18 @@ impl Process {
         })
     }
 
-    /// Its number.
+    /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The number of its only child: the signer that a gateway started.
+    /// The process id of its only child: the signer that a gateway started.
     pub(crate) fn child_id(&self) -> Option<u32> {
         let parent = self.id().to_string();
         std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
             let id = entry.file_name().to_str()?.parse().ok()?;
             let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            // proc(5): the name in parentheses may hold anything; state and parent follow the last one.
+            // proc(5): the name in parentheses may contain anything; state and parent follow the last parenthesis.
             let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
             let (state, its_parent) = (fields.next()?, fields.next()?);
             (state != "Z" && its_parent == parent).then_some(id)
@@ -90,7 +90,7 @@ impl Process {
         send(self.id(), signal);
     }
 
-    /// Whether it has ended, and how.
+    /// Its exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }

@@ -1,9 +1,9 @@
-//! The configuration of a test: the bank of the case, with a few more callers to confuse it with.
+//! The configuration of a test: the bank of the case, with some more callers.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// How the two processes run.
+/// The mode of the two processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// The gateway starts its signer.
@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     pub(crate) listen: String,
     pub(crate) tls: bool,
     parties: Vec<Entry>,
-    /// Where the log lies unless in the appliance's own directory.
+    /// Directory of the log, if not the appliance's own.
     pub(crate) audit: Option<PathBuf>,
     /// Directory of the state and, with a separate signer, of the signer's state, if it differs.
     pub(crate) state: Option<PathBuf>,
@@ -46,9 +46,9 @@ pub(crate) struct Settings {
     /// The group whose members may make exports; their socket lies in `auditors`.
     pub(crate) auditors: Option<String>,
     pub(crate) segment_bytes: u64,
-    /// With the module that fails as a test says.
+    /// With the module that fails on request.
     pub(crate) faults: bool,
-    /// What stands in `[hsm]` besides.
+    /// Further lines of `[hsm]`.
     pub(crate) hsm: &'static str,
     limits: Vec<(&'static str, String)>,
     pub(super) keys: Vec<(&'static str, &'static str)>,
@@ -61,7 +61,7 @@ pub(crate) const OUTSIDE: &str = "https://outside.example";
 pub(crate) const LOGIN: &str = "https://login.bank.example";
 pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// All algorithms, with the resource server that wants each.
+/// All algorithms, with their resource servers.
 pub(crate) const ALGORITHMS: [(&str, &str); 5] = [
     ("ES256", "rs-es256"),
     ("ES384", "rs-es384"),
@@ -71,7 +71,7 @@ pub(crate) const ALGORITHMS: [(&str, &str); 5] = [
 ];
 
 impl Settings {
-    /// The bank: elliptic curves alone, generous limits.
+    /// The bank: only elliptic curves, generous limits.
     pub(crate) fn new(way: Way) -> Self {
         Self {
             way,
@@ -86,7 +86,7 @@ impl Settings {
             segment_bytes: 1 << 20,
             faults: false,
             hsm: "deadline = \"30s\"",
-            // A test fails more often from one address than any honest caller does.
+            // A test fails more often from one address than honest callers do.
             limits: vec![
                 ("failures_per_second", "100000".to_owned()),
                 ("address_failures_per_second", "1000000".to_owned()),
@@ -103,7 +103,7 @@ impl Settings {
         }
     }
 
-    /// With a module that fails as the test says, and this in `[hsm]`.
+    /// With a module that fails on request, and these lines in `[hsm]`.
     pub(crate) fn with_faults(mut self, hsm: &'static str) -> Self {
         self.faults = true;
         self.hsm = hsm;
@@ -116,7 +116,7 @@ impl Settings {
         self
     }
 
-    /// The same with another limit.
+    /// With another limit.
     pub(crate) fn limit(mut self, name: &'static str, value: &str) -> Self {
         self.limits.retain(|(other, _)| *other != name);
         self.limits.push((name, value.to_owned()));
@@ -173,7 +173,7 @@ impl Settings {
         self
     }
 
-    /// Gives a caller another secret; the one before.
+    /// Changes a caller's secret; returns the earlier one.
     pub(crate) fn renew_secret(&mut self, id: &str) -> Party {
         let entry = self.parties.iter_mut().find(|entry| entry.party.id == id).unwrap();
         let before = entry.party.clone();
@@ -181,7 +181,7 @@ impl Settings {
         before
     }
 
-    /// Whoever has this name.
+    /// The caller with this name.
     pub(crate) fn party(&self, id: &str) -> &Party {
         self.everybody().find(|party| party.id == id).unwrap_or_else(|| panic!("nobody is called {id}"))
     }
@@ -191,7 +191,7 @@ impl Settings {
         self.parties.iter().map(|entry| &entry.party)
     }
 
-    /// The file. Everything lies beside it in `home`.
+    /// The file. Everything lies in `home`.
     pub(crate) fn toml(&self, home: &Path) -> String {
         let home = home.display();
         let audit =
@@ -264,7 +264,7 @@ impl Settings {
 }
 
 fn party(table: &'static str, id: &'static str, basic: bool, rest: &str) -> Entry {
-    // Generated as config/ tells operators to.
+    // Generated as described in config/.
     let secret = hex::encode(chancery::random::bytes::<32>());
     Entry { party: Party { id, basic, secret }, table, rest: rest.to_owned() }
 }
@@ -295,7 +295,7 @@ fn the_bank() -> Vec<Entry> {
                  claims = [\"sub\", \"acr\", \"amr\", \"auth_time\", \"given_name\", \"roles\"]\n"
             ),
         ),
-        // Takes JSON too, is addressed by its resource, wants no `jti`, and owns a type that the bank owns as well.
+        // Accepts JSON too, is addressed by its resource, wants no `jti`, and owns a type that the bank owns as well.
         rs(
             "accounts-api",
             false,
@@ -359,7 +359,7 @@ fn the_bank() -> Vec<Entry> {
     ]
 }
 
-/// Who runs the tests.
+/// The user that runs the tests.
 fn user() -> String {
     nix::unistd::User::from_uid(nix::unistd::getuid())
         .unwrap()
@@ -367,7 +367,7 @@ fn user() -> String {
         .name
 }
 
-/// Where Debian and others put SoftHSM.
+/// Paths of SoftHSM on Debian and others.
 pub(super) fn module() -> PathBuf {
     let places = [
         "/usr/lib/softhsm/libsofthsm2.so",

@@ -48,7 +48,7 @@ fn two_resource_servers_get_two_signed_answers_from_one_token_each_with_its_own_
     });
     assert_eq!(*signing.inner(), expected);
 
-    // Whatever is the other's appears nowhere in the bytes (P10, D21).
+    // Nothing of the other resource server appears in the bytes (P10, D21).
     let decoded = |text: &str| -> String {
         text.split('.').map(|part| String::from_utf8_lossy(&from_base64url(part)).into_owned()).collect()
     };

@@ -1,4 +1,4 @@
-//! Who may ask: rows 1, 3, 6, 7, 42, 47; B13, B15; D2, D5.
+//! Callers of introspection: rows 1, 3, 6, 7, 42, 47; B13, B15; D2, D5.
 
 use crate::harness::{Appliance, Settings, Way};
 

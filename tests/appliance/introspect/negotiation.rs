@@ -1,4 +1,4 @@
-//! Which form an answer takes: rows 5, 31, 32, 34; D11, D24; B6, B16.
+//! The format of an answer: rows 5, 31, 32, 34; D11, D24; B6, B16.
 
 use crate::harness::{Appliance, Settings, Way};
 use serde_json::json;

@@ -15,7 +15,7 @@ fn an_introspection_is_a_post_of_a_form_with_one_token() {
     twice.is_refused(400, "invalid_request", "row 53");
     let hints = post().form("token", &token).form("token_type_hint", "a").form("token_type_hint", "a");
     hints.send().is_refused(400, "invalid_request", "row 53");
-    // Parameters that we do not know are ignored (RFC 6749 §3.1), as `resource` is.
+    // Unknown parameters are ignored (RFC 6749 §3.1), as `resource` is.
     let more =
         post().forms(&[("token", &token), ("foo", "bar"), ("resource", "a"), ("resource", "b")]).send();
     assert_eq!(more.jwt().inner()["active"], true);
@@ -38,7 +38,7 @@ fn an_introspection_is_a_post_of_a_form_with_one_token() {
     }
     let head = appliance.call("HEAD", &path).by("payments-api").send();
     assert_eq!((head.status, head.header("allow"), head.body.len()), (405, Some("POST"), 0));
-    // A token in the query is no token (RFC 7662 §2.1).
+    // A token in the query is not read (RFC 7662 §2.1).
     let query = appliance.call("POST", &format!("{path}?token={token}")).by("payments-api").send();
     query.is_refused(400, "invalid_request", "the query is not read");
     appliance.call("GET", "/nowhere").send().is_refused(404, "not_found", "no such path");

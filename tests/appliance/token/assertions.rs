@@ -18,7 +18,7 @@ fn with_hmac(appliance: &Appliance, secret: &[u8]) -> String {
     format!("{input}.{}", base64url(tag))
 }
 
-/// Everything that is wrong in one way.
+/// Assertions with one defect each.
 fn wrong_assertions(appliance: &Appliance) -> Vec<(&'static str, String)> {
     let case = || appliance.the_case();
     let good = case().text();

@@ -96,7 +96,7 @@ fn grant_types_are_those_that_exist_here_and_are_allowed_to_the_client() {
     }
     let answer = appliance.client_credentials("grants-alone", &[("scope", "payments:status")]);
     answer.is_refused(400, "unauthorized_client", "not allowed to it");
-    // Whatever the assertion is: it is not looked at.
+    // The assertion is not parsed.
     for assertion in [appliance.the_case().text(), "no assertion".to_owned()] {
         let answer = appliance.assert("teller", &assertion, &[]);
         answer.is_refused(400, "unauthorized_client", "not allowed to it");

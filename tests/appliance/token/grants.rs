@@ -157,7 +157,7 @@ fn details_that_two_of_the_audience_could_mean_are_refused_unless_they_say_where
     assert_eq!(inner["authorization_details"], json!([payment_at_accounts()]));
     let inner = appliance.introspect("payments-api", &token).inner().clone();
     assert_eq!(inner.get("authorization_details"), None, "it is the other's");
-    // With both places, each sees its own.
+    // With both locations, each sees its own.
     let mut twofold = payment();
     twofold["locations"] = json!([PAYMENTS, ACCOUNTS]);
     let token = ask(&twofold, &both).token();

@@ -10,7 +10,7 @@ fn an_assertion_is_good_for_one_token_also_after_a_restart_and_a_crash() {
     let assertion = grant.text();
     let token = appliance.assert("shop", &assertion, &[]).token();
     appliance.assert("shop", &assertion, &[]).is_refused(400, "invalid_grant", "again");
-    // The name is used up, not the text.
+    // The `jti` is used up, not the text.
     appliance.assert("shop", &grant.clone().with("scope", json!("payments:status")).text(), &[]).is_refused(
         400,
         "invalid_grant",
