@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Chancery as its operator has it: the README's "Install under systemd", literally, in a booted Debian with real systemd;
-# then what an operator meets: one-off commands, processes that are killed, a reboot.
+# Installs Chancery by the README's "Install under systemd", literally, in a booted Debian with real systemd; then runs
+# one-off commands, kills processes, and reboots.
 #
 #   tests/boot.sh            CHANCERY_BIN names a program that is built already; `cargo build` makes one without it
 #
-# Every line of the section's shell blocks runs as it stands, in one shell. Only `cargo` is another there: the program is
-# built outside, with `cargo build`, and lies in target/release before the first line. The trees are in target/boot.
-# Ends with 0, with 1 when something does not hold, and with 69 where this machine cannot boot a system.
+# Every line of the section's shell blocks runs unchanged, in one shell. Only `cargo` is replaced: the program is built
+# outside, with `cargo build`, and lies in target/release before the first line. The trees are in target/boot. Ends with
+# 0, with 1 after a failure, and with 69 where this machine cannot boot a system.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -28,7 +28,7 @@ die() {
   exit 1
 }
 inside() { "$box" run "$@"; }
-# A shell inside with the words of an operator; the lines come from standard input.
+# A shell inside, with the operator's functions; it reads lines from standard input.
 shell() { inside bash -e -o pipefail -c 'cd /root/chancery && . /dev/stdin'; }
 until_it_holds() { # WHAT COMMAND…
   local what=$1
@@ -85,7 +85,7 @@ good "the answer verifies against /jwks with openssl"
 
 # ---------------------------------------------------------------------------------------------------------------------
 step "an auditor's export"
-# The account of these lines has no right but that of the group.
+# The account has no rights but those of the group.
 shell <<< 'set -v; . ./auditors.sh' 2>&1 | sed 's/^/   /' || die "a line of the README ended badly (above)"
 equal "an auditor's export" "700 anna export
 600 anna export/checkpoint" "$(inside bash -c 'cd ~anna && stat -c "%a %U %n" export export/checkpoint')"
@@ -102,7 +102,7 @@ inside useradd --create-home boris
 inside runuser --login boris --command "chancery audit export --config $config --out export" 2> "$BOOT_DIR/boris.txt" && status=0 || status=$?
 equal "the status of an export by another account" 77 "$status"
 grep -q "member of the group chancery-auditors" "$BOOT_DIR/boris.txt" || die "expected the group's name, found: $(cat "$BOOT_DIR/boris.txt")"
-# An account that is taken out of the group is no auditor from then on, whatever group its processes still have.
+# An account that was removed from the group is no auditor any more, whatever group its processes still have.
 inside gpasswd --delete anna chancery-auditors > /dev/null
 inside setpriv --reuid=anna --regid=anna --groups=chancery-auditors chancery audit status --config $config > /dev/null 2>&1 && status=0 || status=$?
 equal "the status of a command by a former auditor" 77 "$status"
@@ -141,7 +141,7 @@ killed() { # UNIT
 for unit in chancery-signer chancery; do killed $unit; done
 good "signer and gateway"
 
-# What an operator asks again and again: a signed answer about the token of the first one, and a log that proves both.
+# An operator's check: a signed answer about the first token, and a log that proves both.
 cat > "$project/again.sh" << 'AGAIN'
 ask() { curl -sS --fail-with-body --cacert /etc/chancery/tls/server.pem --connect-to ::127.0.0.1:8443 "$@"; }
 ask -K <(printf 'user = "payments-api:%s"' "$(cat ~/trial/payments-api.secret)") --data-urlencode token@$HOME/trial/token \
@@ -174,7 +174,7 @@ inside bash -c 'printf nonsense | systemd-creds encrypt --name=pin - /etc/chance
 login() { inside find /var/lib/chancery/softhsm/tokens -name token.object -printf '%T@ %p\n'; } # written at each login
 before=$(login)
 ended=$(show chancery-signer ExecMainExitTimestampMonotonic)
-# The gateway wants the signer: its restart starts the signer too, which must not try the PIN again.
+# The gateway's unit wants the signer: its restart starts the signer too, which must not try the PIN again.
 inside systemctl restart chancery
 until_it_holds "a start of the signer that ended" bash -c "systemctl is-failed chancery-signer && [ \$(systemctl show --value -p ExecMainExitTimestampMonotonic chancery-signer) -gt $ended ]"
 ! inside systemctl start chancery-signer 2> /dev/null || die "the signer is up with a PIN that was refused"
@@ -186,7 +186,7 @@ inside journalctl --no-pager -u chancery-signer -p err --since "@$began" | grep 
   die "expected a line of priority err that names the PIN, found none"
 good "it is tried once, whatever starts the signer; the gateway stays, and the journal has the error with its priority"
 
-# The lines of the README, on a terminal: each question is answered when it is asked.
+# The README's lines on a terminal: each prompt is answered when it appears.
 inside timeout 120 bash -c '
   cd /root/chancery
   : > ../terminal.txt

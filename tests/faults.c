@@ -1,10 +1,10 @@
-/* Preloaded into a process under test: makes its calls to the system on some files fail, one at a time.
+/* Preloaded into a process under test: makes one of its system calls on some files fail.
  *
- * FAULTS_UNDER=DIR          calls on files below it count; digits in their names are told as '#'
+ * FAULTS_UNDER=DIR          calls on files below it count; digits in their names are logged as '#'
  * FAULTS_LOG=FILE           gets a line "CALL NAME" for each, and "fault" behind the one that failed
  * FAULTS_AT=CALL:NAME:N:HOW the N-th such call (from 1) fails: "eio", "enospc" and "eintr" without having an effect,
  *                           "done" with its effect and EIO, "short" with half of its bytes and no error
- * FAULTS_HOLD=FILE          all of them, and opening a directory, wait as long as the file exists: a disk that hangs
+ * FAULTS_HOLD=FILE          all of them, and opening a directory, wait while the file exists: a hanging disk
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -51,7 +51,7 @@ static void tell(const char *call, const char *name) {
   if (lines >= 0) syscall(SYS_write, lines, line, length);
 }
 
-/* How this call on this path goes. */
+/* Result of this call on this path. */
 static enum how of_path(const char *call, const char *path) {
   size_t above = under ? strlen(under) : 0;
   if (!under || strncmp(path, under, above) || (path[above] && path[above] != '/')) return PASS;

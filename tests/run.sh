@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Everything that must hold, from any directory: format, lints, documentation, all tests, the demonstration.
+# Runs every check, from any directory: format, lints, documentation, all tests, the demonstration.
 #
-# Installs what is missing with apt-get as root; otherwise prints the line to run and ends with 69. Needs no network
-# but those of apt and cargo. The last line is "N passed, N failed"; the status is 0 only if nothing failed.
+# Installs missing packages with apt-get as root; otherwise prints the line to run and ends with 69. Needs the network
+# for apt and cargo alone. The last line is "N passed, N failed"; the status is 0 only if nothing failed.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -10,7 +10,7 @@ export CARGO_TERM_COLOR=never
 
 softhsm/need.sh softhsm2-util=softhsm2 pkcs11-tool=opensc openssl=openssl curl=curl jq=jq xxd=xxd python3=python3 \
   strace=strace systemd-analyze=systemd cc=build-essential
-# Only root can boot a system; what that needs is missing without harm, and said at the end.
+# Only root can boot a system; missing tools for that are reported at the end and are no failure.
 [ "$(id -u)" -ne 0 ] || softhsm/need.sh systemd-nspawn=systemd-container debootstrap=debootstrap || true
 if ! command -v cargo > /dev/null; then
   echo "tests/run.sh: cargo is missing: install Rust as https://rustup.rs says, then start again" >&2
@@ -23,7 +23,7 @@ done
 work=$(mktemp -d)
 demo=
 finish() {
-  # Only the daemon of our own demonstration, by the number that it left.
+  # Only the demonstration's own daemon, by the process id in its file.
   [ -z "$demo" ] || [ ! -s "$demo/serve.pid" ] || kill "$(cat "$demo/serve.pid")" 2> /dev/null || true
   rm -rf -- "$work"
 }
@@ -34,7 +34,7 @@ failed=0
 failures=()
 skipped=()
 
-# check NAME COMMAND…: one thing that holds or does not.
+# check NAME COMMAND…: one check.
 check() {
   local name=$1 begin=$SECONDS
   shift
@@ -49,7 +49,7 @@ check() {
   fi
 }
 
-# A machine that cannot boot a system (69, EX_UNAVAILABLE) has neither passed nor failed that.
+# A machine that cannot boot a system (69, EX_UNAVAILABLE) counts neither as passed nor as failed.
 boots() {
   local status=0
   BOOT_DIR=$PWD/target/boot tests/systemd-box.sh make || status=$?
@@ -60,7 +60,7 @@ boots() {
   fi
 }
 
-# Every "test result:" line counts; a run that ends badly without a failed test (it did not compile) is one failure.
+# Every "test result:" line counts; a run that fails without a failed test (it did not compile) is one failure.
 cargo_test() {
   local begin=$SECONDS status=0 counts
   printf '\n== tests\n'
@@ -84,7 +84,7 @@ scripts() {
   done
 }
 
-# The lines that the demonstration prints, each by itself in the same shell, as typed by hand.
+# The lines that the demonstration prints, each by itself in the same shell, as if typed.
 by_hand() {
   bash -e "$demo/by-hand.sh" && kill -0 "$(cat "$demo/serve.pid")"
 }

@@ -55,7 +55,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // The last reference: a process that still uses the file system ends with the test.
+        // Lazy: a process of the test may still use it.
         let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
     }
 }

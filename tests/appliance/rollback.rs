@@ -185,7 +185,7 @@ fn an_export_beside_a_stopped_service_signs_nothing_and_needs_no_token() {
     // The signer's memory was restored with the log, so this command cannot detect it.
     let state = appliance.path("signer");
     let state_away = replace(&state, &before.state);
-    // The token is missing; with the earlier program this signed checkpoints.
+    // Without the token: exports of a rolled-back log must sign no checkpoint.
     let (token, hidden) = (appliance.path("token"), appliance.path("token-away"));
     std::fs::rename(&token, &hidden).unwrap();
     for n in 1..=3 {

@@ -1,10 +1,10 @@
-/* A PKCS#11 module in front of another one, whose functions fail, hang, lie or answer nothing as files say.
+/* A PKCS#11 module in front of another one, whose functions fail, hang or lie on request.
  *
  * CHANCERY_FAULTS_MODULE  the module behind it
- * CHANCERY_FAULTS         a directory: the file C_Sign in it, say, holds what C_Sign does
+ * CHANCERY_FAULTS         a directory: the file C_Sign in it, for example, holds the fault of C_Sign
  *
  *   fail CODE    answers CODE (hexadecimal) without calling the module
- *   hang         does not return while the file is there, then goes on
+ *   hang         does not return while the file exists, then continues
  *   lie          C_Sign: another signature than the module's; C_FindObjects: nothing found
  *
  * with "once" behind it: the first call that comes removes the file, and hangs for ever if it is to hang. Each call appends a
@@ -32,7 +32,7 @@ static char *path(char *buffer, const char *prefix, const char *name) {
 
 enum { NOTHING, FAIL, LIE };
 
-/* What this call does; a code that it fails with in *code. */
+/* The fault of this call; its error in *code. */
 static int fault(const char *name, word *code) {
   char file[512], log[512], text[64] = {0}, what[16] = {0}, rest[32] = {0};
   int fd = open(path(log, "calls.", name), O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -46,7 +46,7 @@ static int fault(const char *name, word *code) {
   close(fd);
   if (length <= 0) return NOTHING;
   int once = strstr(text, "once") != NULL;
-  /* Of several threads one finds it. */
+  /* One of several threads finds it. */
   if (once && unlink(file) != 0) return NOTHING;
   sscanf(text, "%15s %31s", what, rest);
   if (!strcmp(what, "hang")) {
