@@ -1,4 +1,4 @@
-//! Whoever got one may look at it.
+//! The holder of a receipt can read it.
 
 use chancery::audit::Receipt;
 

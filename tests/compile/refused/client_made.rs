@@ -1,4 +1,4 @@
-//! Nobody is authenticated by saying so.
+//! Only the client room makes an authenticated client.
 
 use chancery::client::{AuthenticatedClient, Party};
 use chancery::config::AuthMethod;
