@@ -62,6 +62,7 @@ pub enum BackupError {
         /// Bytes that are free.
         free: u64,
     },
+    /// The state of tokens.
     #[error(transparent)]
     State(#[from] StoreError),
     /// The log.
