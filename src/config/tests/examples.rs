@@ -54,7 +54,7 @@ fn the_reference_names_every_key_with_its_real_default() {
             let told = values.iter().any(|_| true) && required_or_explained(table, key);
             assert!(
                 told,
-                "{path} has no fixed default: the reference must say \"required\", \"unless given\" or why"
+                "{path} has no fixed default: the reference must say \"required\", \"default:\" or why"
             );
         }
     }
@@ -75,9 +75,7 @@ fn required_or_explained(table: &str, key: &str) -> bool {
         let named = line.trim_start_matches("# ").split_once('=').is_some_and(|(k, _)| k.trim() == key);
         if current == table && named {
             let comment = format!("{line} {}", lines.peek().unwrap_or(&""));
-            return ["required", "unless given", "this or", "alone"]
-                .iter()
-                .any(|word| comment.contains(word));
+            return ["required", "default:", "this or", "alone"].iter().any(|word| comment.contains(word));
         }
     }
     false
