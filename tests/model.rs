@@ -1,5 +1,5 @@
-//! Group commit in one order of its threads after the other: `src/audit/write/queue.rs` as it is, with the primitives of
-//! shuttle, which decides at each of them which thread goes on, and tells when none can.
+//! Group commit in many orders of its threads: `src/audit/write/queue.rs` as it is, with the primitives of shuttle, which
+//! decides at each of them which thread goes on, and tells when none can.
 //!
 //! What must hold in each: every ticket gets one receipt or is dropped; no receipt comes before its batch's sync or of one
 //! that ended after the log had failed; nothing stays queued while all threads wait.
@@ -17,17 +17,17 @@ use shuttle::thread;
 use std::sync::Arc;
 use sync::{Condvar, Mutex};
 
-/// What a thread does after it has appended.
+/// What a thread does with its entry.
 #[derive(Clone, Copy)]
 enum Then {
-    /// Commits until nothing is left, as signing threads do.
+    /// Commits, and writes what came meanwhile too.
     Commit,
     /// Commits once, and leaves what came meanwhile to the log thread.
     CommitOnce,
     /// Leaves it to the log thread.
-    Wake,
+    HandOver,
 }
-use Then::{Commit, CommitOnce, Wake};
+use Then::{Commit, CommitOnce, HandOver};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
@@ -124,17 +124,11 @@ fn group_commit(threads: &[Then], tickets: usize, good: usize, gone: bool) {
             thread::spawn(move || {
                 for n in 0..tickets {
                     let number = thread * tickets + n;
-                    if !queue.push(Ticket { number, fates: Arc::clone(&fates) }) {
-                        continue;
-                    }
+                    let items = vec![Ticket { number, fates: Arc::clone(&fates) }];
                     match then {
-                        Commit => while queue.commit(&writer, Disk::write) {},
-                        CommitOnce => {
-                            if queue.commit(&writer, Disk::write) {
-                                queue.wake();
-                            }
-                        }
-                        Wake => queue.wake(),
+                        Commit => queue.commit(items, &writer, Disk::write, || true),
+                        CommitOnce => queue.commit(items, &writer, Disk::write, || false),
+                        HandOver => drop(queue.hand_over(items)),
                     }
                 }
             })
@@ -171,7 +165,7 @@ fn check(threads: &'static [Then], good: usize, gone: bool) {
 
 #[test]
 fn every_ticket_gets_its_receipt_and_nothing_stays_queued() {
-    for threads in [&[Commit, Commit][..], &[CommitOnce, CommitOnce], &[Commit, CommitOnce, Wake]] {
+    for threads in [&[Commit, Commit][..], &[CommitOnce, CommitOnce], &[Commit, CommitOnce, HandOver]] {
         check(threads, usize::MAX, false);
     }
 }
@@ -179,7 +173,7 @@ fn every_ticket_gets_its_receipt_and_nothing_stays_queued() {
 #[test]
 fn after_a_failed_sync_every_other_ticket_is_dropped_and_nothing_is_written() {
     for good in 0..2 {
-        check(&[Commit, CommitOnce, Wake], good, false);
+        check(&[Commit, CommitOnce, HandOver], good, false);
     }
 }
 

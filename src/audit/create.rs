@@ -3,8 +3,9 @@
 use super::disk::block::block_of;
 use super::disk::segment::{self, Prepared};
 use super::error::{CreateError, FileError, LogError, TooLarge, at};
+use super::note::Published;
 use super::publish::continuity::Continuity;
-use super::publish::publisher::{Published, publish_error, sign};
+use super::publish::publisher::sign;
 use super::record::entry::Entry;
 use super::settings::{LogLock, LogSettings, SignCheckpoint};
 use super::tiles::TileWriter;
@@ -42,8 +43,9 @@ impl NewLog {
     }
 }
 
-/// See [`super::Log::create`].
-pub(super) fn create(
+/// Creates a log with its first records (`log-created` and one for each key), signs its first checkpoint over them,
+/// records and publishes it. The only way to make a log where none is.
+pub fn create(
     NewLog(LogLock { settings, _held, .. }): NewLog,
     first: &[Entry],
     mut signer: SignCheckpoint,
@@ -59,7 +61,7 @@ pub(super) fn create(
     let clock = Clock::start(settings.sources.clone(), None);
     let mut pen = Pen::new(&settings, clock, &segments, active, place);
     pen.tick();
-    let mut tiles = TileWriter::resume(published, Edge::new(), Vec::new()).map_err(publish_error)?;
+    let mut tiles = TileWriter::resume(published, Edge::new(), Vec::new()).map_err(LogError::from)?;
     for entry in first {
         put(&mut pen, &mut tiles, entry)?;
     }
@@ -72,8 +74,8 @@ pub(super) fn create(
     // The point of no return: before it there is no log, and creating it again writes over what is left; after it there
     // is one, and opening it publishes the recorded checkpoint.
     pen.segment_mut().put_in_place(&segments, 0)?;
-    tiles.write().map_err(publish_error)?;
-    tiles.publish(checkpoint.note.as_bytes()).map_err(publish_error)?;
+    tiles.write().map_err(LogError::from)?;
+    tiles.publish(checkpoint.note.as_bytes()).map_err(LogError::from)?;
     Ok((checkpoint, continuity))
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with the log, split by what the caller does about it.
 
-use super::record::encoding::TooLong;
+use super::tiles::TileError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,22 +36,28 @@ pub enum LogError {
     Closed,
 }
 
-/// Why nothing could be appended.
+/// Something that is longer than the format allows.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{what} may have {most} bytes, found {found}; put what is large into the payload")]
+pub struct TooLong {
+    /// What is too long.
+    pub what: &'static str,
+    /// Its bytes.
+    pub found: usize,
+    /// The bytes that it may have.
+    pub most: usize,
+}
+
+/// An entry is larger than what was reserved for it: a mistake of the caller.
 #[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The log failed for good; the ticket is gone and nothing may be released.
-    #[error(transparent)]
-    Poisoned(#[from] Poisoned),
-    /// The entry is larger than its room: a mistake of the caller, who reserved too little.
-    #[error(
-        "an audit entry needs {needed} bytes and has room for {room}; reserve its full size before signing"
-    )]
-    BeyondRoom {
-        /// Bytes reserved.
-        room: u64,
-        /// Bytes needed.
-        needed: u64,
-    },
+#[error(
+    "an audit entry needs {needed} bytes and has {reserved} reserved; reserve its full size before signing"
+)]
+pub struct BeyondReservation {
+    /// Bytes reserved.
+    pub reserved: u64,
+    /// Bytes needed.
+    pub needed: u64,
 }
 
 /// The log failed for good.
@@ -210,4 +216,10 @@ pub struct FileError {
 /// Adds file and act to an error of the system.
 pub(super) fn at<'a>(path: &'a Path, did: &'static str) -> impl FnOnce(io::Error) -> FileError + 'a {
     move |source| FileError { path: path.to_path_buf(), did, source }
+}
+
+impl From<TileError> for LogError {
+    fn from(error: TileError) -> Self {
+        Self::Publish(error.to_string().into())
+    }
 }

@@ -1,21 +1,22 @@
 //! The log as its callers see it.
 
-use super::create::{NewLog, create};
 use super::disk::segment;
-use super::error::{AppendError, CreateError, FileError, Full, LogError, OpenError, at};
-use super::note::VerifierKey;
-use super::publish::continuity::Continuity;
-use super::publish::publisher::{Published, Publisher};
+use super::error::{FileError, Full, LogError, OpenError, at};
+use super::note::{Published, VerifierKey};
+use super::publish::continuity::{Adoption, Continuity, NotExtended};
+use super::publish::publisher::Publisher;
 use super::publish::republish::republish;
 use super::read::recovery::{Recovered, Recovery, Torn, recover};
 use super::record::entry::Entry;
 use super::settings::{LogLock, LogSettings, SignCheckpoint};
-use super::tiles::TileWriter;
+use super::tiles::{TileReader, TileWriter};
+use super::write::entries::Entries;
 use super::write::keeper::Keeper;
 use super::write::pen::Pen;
 use super::write::receipt::Receipt;
-use super::write::shared::{Item, Shared, To, lock};
-use super::write::space::{For, Room, Space};
+use super::write::shared::Shared;
+use super::write::space::{For, Reservation, Space};
+use super::write::sync::lock;
 use super::write::writer::{self, OnDurable, OnFailure, Writer};
 use super::{Draft, Event, Outcome};
 use crate::clock::Clock;
@@ -48,10 +49,10 @@ pub struct OnDisk {
 /// `T` is the caller's ticket: the sealed answer and where to send it. A ticket comes back with a [`Receipt`], or is
 /// dropped. Dropping the log does what [`Log::close`] does, without telling whether it succeeded.
 pub struct Log<T> {
-    pub(super) settings: LogSettings,
+    settings: LogSettings,
     clock: Clock,
     /// Those that sign or ever signed its checkpoints.
-    pub(super) keys: Vec<VerifierKey>,
+    keys: Vec<VerifierKey>,
     pub(super) shared: Arc<Shared<T>>,
     writer: Arc<Mutex<Writer<T>>>,
     newest: Arc<Mutex<Option<Arc<Published>>>>,
@@ -66,16 +67,6 @@ struct Threads {
 }
 
 impl<T: Send + 'static> Log<T> {
-    /// Creates a log with its first records (`log-created` and one for each key), signs its first checkpoint over
-    /// them, records and publishes it. The only way to make a log where none is.
-    pub fn create(
-        place: NewLog,
-        first: &[Entry],
-        sign: SignCheckpoint,
-    ) -> Result<(Published, Continuity), CreateError> {
-        create(place, first, sign)
-    }
-
     /// Opens the log, having read it from the disk and checked it against its signed checkpoints. `keys` are all keys
     /// that ever signed its checkpoints; one of them is what `sign` signs with.
     ///
@@ -165,24 +156,27 @@ impl<T: Send + 'static> Log<T> {
         &self.clock
     }
 
-    /// Keeps space for one entry of at most `bytes` bytes ([`Entry::size_of`]) until it is appended or the room is
+    /// Keeps space for one entry of at most `bytes` bytes ([`Entry::size_of`]) until it is queued or the reservation is
     /// dropped. Ask before anything is signed: when this refuses, nothing has happened.
-    pub fn reserve(&self, bytes: u64) -> Result<Room, Full> {
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, Full> {
         self.shared.reserve(bytes, For::Request)
     }
 
-    /// Queues an entry. Its ticket comes back through [`Handlers::on_durable`], or is dropped when the log fails. When
-    /// and by whom it is written, the caller says with what it gets.
+    /// Queues the entries, and writes on this thread all that is queued as one batch, unless another thread writes, which
+    /// then writes them as well. When others have queued more meanwhile, this thread writes that too as long as `again`
+    /// says so; else the log thread does.
     ///
-    /// # Errors
-    /// The ticket is dropped then as well.
-    pub fn append(&self, room: Room, entry: Entry, ticket: T) -> Result<Queued<'_, T>, AppendError> {
-        if entry.size() > room.bytes() {
-            return Err(AppendError::BeyondRoom { room: room.bytes(), needed: entry.size() });
+    /// Each ticket comes back through [`Handlers::on_durable`], or is dropped when the log fails.
+    pub fn commit(&self, entries: Entries<T>, again: impl FnMut() -> bool) {
+        self.shared.queue.commit(entries.0, &self.writer, Writer::write_queued, again);
+    }
+
+    /// Queues the entries for the log thread, which writes them. Their tickets come back as those of [`Self::commit`].
+    pub fn hand_over(&self, entries: Entries<T>) {
+        if !entries.is_empty() {
+            // When nothing is taken any more, the tickets are dropped: the log has failed or is closed.
+            self.shared.queue.hand_over(entries.0);
         }
-        let item = Item { entry, cost: room.into_cost(), to: To::Ticket(ticket), own: false };
-        self.shared.push(item)?;
-        Ok(Queued { log: self })
     }
 
     /// What the disk takes for a batch to be written and durable; zero before the first.
@@ -216,6 +210,23 @@ impl<T: Send + 'static> Log<T> {
     /// What allows checkpoints, if anything does yet.
     pub fn continuity(&self) -> Option<&Continuity> {
         self.shared.continuity.get()
+    }
+
+    /// Shows that the log extends a remembered checkpoint.
+    pub fn compare(&self, note: &[u8]) -> Result<Continuity, NotExtended> {
+        let newest = self.newest().ok_or(NotExtended::Unreadable(LogError::Closed))?;
+        Continuity::compare(&self.settings, &self.keys, &newest, note)
+    }
+
+    /// Records the operator's decision; it counts once the record is durable. The number of the record.
+    pub fn adopt(&self, adoption: &Adoption<'_>) -> Result<(u64, Continuity), LogError> {
+        let receipt = self.record(adoption.entry()?)?;
+        Ok((receipt.sequence(), Continuity::adopted(&receipt)))
+    }
+
+    /// Its published files, for proofs.
+    pub fn published(&self) -> TileReader {
+        TileReader::open(self.settings.published())
     }
 
     /// Makes, records and publishes a checkpoint now if the log grew by more than records of checkpoints, and returns
@@ -277,35 +288,6 @@ impl<T> Log<T> {
         let _ = threads.publisher.join();
         self.shared.queue.stop();
         let _ = threads.writer.join();
-    }
-}
-
-/// Something is queued that nobody may be writing yet. Dropped, it leaves that to the log thread.
-pub struct Queued<'a, T> {
-    log: &'a Log<T>,
-}
-
-impl<T> Queued<'_, T> {
-    /// For a thread that can wait for the disk: writes what is queued as one batch and hands out its receipts, unless
-    /// another thread is writing, which then sees to what came meanwhile. Returns whether more has been queued by now.
-    pub fn commit(self) -> Option<Self> {
-        let log = self.log;
-        std::mem::forget(self);
-        let more = log.shared.queue.commit(&log.writer, Writer::write_queued);
-        more.then(|| Self { log })
-    }
-
-    /// Both as one: whoever writes the first writes what was queued behind it as well.
-    #[must_use]
-    pub fn and(self, behind: Self) -> Self {
-        std::mem::forget(behind);
-        self
-    }
-}
-
-impl<T> Drop for Queued<'_, T> {
-    fn drop(&mut self) {
-        self.log.shared.queue.wake();
     }
 }
 

@@ -35,25 +35,26 @@ pub mod tiles;
 pub mod tree;
 mod write;
 
-pub use create::NewLog;
+pub use create::{NewLog, create};
 pub use disk::frame::Form;
-pub use disk::segment::{SEGMENT_DEFAULT, SEGMENT_MAX, SEGMENT_MIN};
+pub use disk::header::{SEGMENT_DEFAULT, SEGMENT_MAX, SEGMENT_MIN};
 pub use error::{
-    AppendError, CreateError, FileError, Full, LockError, LogError, OpenError, Poisoned, SettingsError,
-    TooLarge,
+    BeyondReservation, CreateError, FileError, Full, LockError, LogError, OpenError, Poisoned, SettingsError,
+    TooLarge, TooLong,
 };
-pub use log::{Handlers, Log, OnDisk, Queued};
+pub use log::{Handlers, Log, OnDisk};
+pub use note::Published;
 pub use publish::continuity::{Adoption, Continuity, NotExtended};
-pub use publish::publisher::Published;
 pub use read::copy::{Extent, Part, Verified, verify_copy};
 pub use read::recorded_keys::RecordedKey;
 pub use read::recovery::{Recovery, Torn};
 pub use record::commit::{Commitment, Digest, Disclosure, Opened, Salt};
 pub use record::draft::{CheckpointRef, Committed, Draft, Known, Withheld};
-pub use record::encoding::{MEMBERS_MAX, Members, RECORD_MAX, TooLong, VERSION};
+pub use record::encoding::{MEMBERS_MAX, Members, RECORD_MAX, VERSION};
 pub use record::entry::{Covered, Entry, JwsDigest, Payload};
 pub use record::event::{Event, Outcome};
 pub use record::view::{RecordView, ViewError};
 pub use settings::{LogLock, LogSettings, SignCheckpoint};
+pub use write::entries::Entries;
 pub use write::receipt::Receipt;
-pub use write::space::Room;
+pub use write::space::Reservation;

@@ -19,6 +19,17 @@ pub const MAX_NOTE: usize = 1 << 20;
 /// The largest number of signature lines that is read.
 pub const MAX_SIGNATURES: usize = 100;
 
+/// A checkpoint that was signed, recorded and published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Records that it covers.
+    pub size: u64,
+    /// Root of the tree over them (RFC 6962).
+    pub root: Hash,
+    /// The signed note, exact bytes.
+    pub note: String,
+}
+
 /// What a checkpoint says: the log `origin` had `size` records with the tree hash `root`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {

@@ -1,6 +1,7 @@
 //! Where a log lies and what it is called.
 
-use super::disk::segment::{self, SEGMENT_MAX, SEGMENT_MIN};
+use super::disk::header::{SEGMENT_MAX, SEGMENT_MIN};
+use super::disk::segment;
 use super::error::{FileError, LockError, OpenError, SettingsError, at};
 use super::record::encoding::{NAME_MAX, valid_name};
 use crate::clock::TimeSource;

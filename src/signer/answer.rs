@@ -11,7 +11,7 @@ use super::release::{Reply, Sealed, Ticket};
 use super::rules::{self, Broken};
 use super::service::{Ending, Shared};
 
-use crate::audit::{AppendError, Entry, Event, Full, Queued, Room, TooLong};
+use crate::audit::{BeyondReservation, Entries, Entry, Event, Full, Reservation, TooLong};
 use crate::claims::{AnswerFormat, NumericDate, Purpose};
 use crate::clock::InDoubt;
 use crate::config::ConfigDigest;
@@ -23,8 +23,11 @@ use std::sync::Arc;
 /// Free bytes of the log below which readiness fails: some answers are refused then.
 const LARGE_ANSWER: u64 = 32 * 1024;
 
-/// The entry appended to the log, if any.
-pub(super) type Appended<'s> = Option<Queued<'s, Ticket>>;
+/// Answer to an act that releases nothing.
+const DONE: Outcome = Outcome::Done { body: String::new() };
+
+/// The records of a round, each with what is said once it is durable.
+pub(super) type Records = Entries<Ticket>;
 
 /// State of an ask before the token is called.
 #[expect(
@@ -33,7 +36,7 @@ pub(super) type Appended<'s> = Option<Queued<'s, Ticket>>;
 )]
 pub(super) enum Step<'s> {
     /// Finished.
-    Done(Appended<'s>),
+    Done,
     /// Needs a signature.
     Sign(Unsigned<'s>),
     /// Needs a signature by every key.
@@ -45,14 +48,7 @@ pub(super) struct Unsigned<'s> {
     key: &'s SigningKey,
     input: SigningInput,
     prepared: Prepared,
-    room: Room,
-}
-
-/// A signed answer that needs its record.
-pub(super) struct Signed {
-    room: Room,
-    entry: Entry,
-    sealed: Sealed,
+    reservation: Reservation,
 }
 
 impl<'s> Unsigned<'s> {
@@ -62,13 +58,6 @@ impl<'s> Unsigned<'s> {
 
     pub(super) fn input(&self) -> &[u8] {
         self.input.as_bytes()
-    }
-
-    /// Adds the verified signature.
-    pub(super) fn seal(self, signature: Result<VerifiedSignature, SignError>) -> Result<Signed, NotDone> {
-        let sealed = Sealed::jws(self.input, &signature?);
-        let entry = self.prepared.with_jws(&sealed)?;
-        Ok(Signed { room: self.room, entry, sealed })
     }
 }
 
@@ -85,7 +74,7 @@ pub(super) enum NotDone {
     /// The configuration has no key for it.
     NoKey,
     /// The log accepted nothing.
-    Log(AppendError),
+    Log(BeyondReservation),
     /// The system's clock is in doubt: nothing with an expiry is signed.
     Clock(InDoubt),
     /// The gateway's configuration changes too often for the log.
@@ -101,7 +90,7 @@ macro_rules! not_done_from {
         })*
     };
 }
-not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, AppendError => Log, InDoubt => Clock, TooOften => TooOften);
+not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, BeyondReservation => Log, InDoubt => Clock, TooOften => TooOften);
 
 impl From<TooLong> for NotDone {
     fn from(error: TooLong) -> Self {
@@ -134,37 +123,48 @@ impl<'s, 'r> Act<'s, 'r> {
     }
 
     /// Processes the ask up to the token.
-    pub(super) fn begin(&self) -> Step<'s> {
+    pub(super) fn begin(&self, records: &mut Records) -> Step<'s> {
         let begun = match self.ask {
-            Ask::Introspection(ask) => self.introspection(ask),
-            Ask::Token(ask) => self.token(ask),
-            Ask::Revocation(ask) => self.revocation(ask).map(Step::Done),
-            Ask::Refusal(ask) => self.refusal(ask).map(Step::Done),
-            Ask::Configuration(config) => self.configuration(*config).map(Step::Done),
+            Ask::Introspection(ask) => self.introspection(records, ask),
+            Ask::Token(ask) => self.token(records, ask),
+            Ask::Revocation(ask) => self.revocation(records, ask),
+            Ask::Refusal(ask) => self.refusal(records, ask),
+            Ask::Configuration(config) => self.configuration(*config),
             Ask::SelfTest => self.self_test(),
         };
-        begun.unwrap_or_else(|why| Step::Done(self.tell(why)))
+        begun.unwrap_or_else(|why| {
+            self.tell(records, why);
+            Step::Done
+        })
     }
 
-    /// Finishes a signed ask.
-    pub(super) fn finish(&self, signed: Result<Signed, NotDone>) -> Appended<'s> {
-        let appended = signed
-            .and_then(|Signed { room, entry, sealed }| self.append(room, entry, Reply::Release(sealed)));
-        appended.unwrap_or_else(|why| self.tell(why))
-    }
-
-    /// Finishes a self-test.
-    pub(super) fn tested(&self, signed: Result<(), SignError>) -> Appended<'s> {
-        match signed {
-            Ok(()) => {
-                self.say(Outcome::Done { body: String::new() });
-                None
-            }
-            Err(why) => self.tell(why.into()),
+    /// Seals a signed answer and makes its record.
+    pub(super) fn finish(
+        &self,
+        records: &mut Records,
+        unsigned: Unsigned<'_>,
+        signature: Result<VerifiedSignature, SignError>,
+    ) {
+        let Unsigned { input, prepared, reservation, .. } = unsigned;
+        let recorded = signature.map_err(NotDone::from).and_then(|signature| {
+            let sealed = Sealed::jws(input, &signature);
+            let entry = prepared.of_sealed(&sealed)?;
+            self.record(records, reservation, entry, Reply::Release(sealed))
+        });
+        if let Err(why) = recorded {
+            self.tell(records, why);
         }
     }
 
-    fn introspection(&self, ask: &IntrospectionAsk) -> Result<Step<'s>, NotDone> {
+    /// Finishes a self-test.
+    pub(super) fn tested(&self, records: &mut Records, signed: Result<(), SignError>) {
+        match signed {
+            Ok(()) => self.say(DONE),
+            Err(why) => self.tell(records, why.into()),
+        }
+    }
+
+    fn introspection(&self, records: &mut Records, ask: &IntrospectionAsk) -> Result<Step<'s>, NotDone> {
         let shared = self.shared;
         let issuer = &shared.config.issuer;
         let rs = rules::introspection(&shared.config, ask, self.now()?)?;
@@ -172,12 +172,14 @@ impl<'s, 'r> Act<'s, 'r> {
             return Err(NotDone::Broken("rule-names-not-valid"));
         }
         if ask.format == AnswerFormat::Json {
-            let sealed = Sealed::body(serde_json::to_string(&Introspection::new(issuer, rs, ask))?)?;
+            let body = serde_json::to_string(&Introspection::new(issuer, rs, ask))?;
+            let body_length = body.len();
+            let sealed = Sealed::body(body)?;
             let signer = Signer { key: None, serial: &shared.serial, issuer };
             let prepared = record::introspection(ask, rs, &signer, None, Some(&sealed))?;
-            let room = shared.log.reserve(prepared.room(sealed.for_payload().len()))?;
-            let entry = prepared.with_body(&sealed)?;
-            return self.append(room, entry, Reply::Release(sealed)).map(Step::Done);
+            let reservation = shared.log.reserve(prepared.size(body_length))?;
+            let entry = prepared.of_sealed(&sealed)?;
+            return self.record(records, reservation, entry, Reply::Release(sealed));
         }
         let key = shared.keys.get(Purpose::Introspection, rs.introspection_alg).ok_or(NotDone::NoKey)?;
         let jti = rs.response_jti.then(|| base64url(crate::random::bytes::<16>()));
@@ -188,13 +190,13 @@ impl<'s, 'r> Act<'s, 'r> {
         self.to_sign(key, input, prepared)
     }
 
-    fn token(&self, ask: &TokenAsk) -> Result<Step<'s>, NotDone> {
+    fn token(&self, records: &mut Records, ask: &TokenAsk) -> Result<Step<'s>, NotDone> {
         let shared = self.shared;
         let issuer = &shared.config.issuer;
         let signer = |key| Signer { key, serial: &shared.serial, issuer };
         if ask.opaque.is_some() {
             rules::opaque_token(&shared.config, ask, self.now()?)?;
-            return self.append_and_say(record::token(ask, &signer(None))?).map(Step::Done);
+            return self.record_and_confirm(records, record::token(ask, &signer(None))?);
         }
         let rs = rules::access_token(&shared.config, ask, self.now()?)?;
         let key = shared.keys.get(Purpose::AccessToken, rs.access_token_alg).ok_or(NotDone::NoKey)?;
@@ -210,43 +212,54 @@ impl<'s, 'r> Act<'s, 'r> {
         prepared: Prepared,
     ) -> Result<Step<'s>, NotDone> {
         // The longest signature (RSA-4096) in base64url, and the dot.
-        let room = self.shared.log.reserve(prepared.room(input.as_bytes().len() + 684))?;
-        Ok(Step::Sign(Unsigned { key, input, prepared, room }))
+        let reservation = self.shared.log.reserve(prepared.size(input.as_bytes().len() + 684))?;
+        Ok(Step::Sign(Unsigned { key, input, prepared, reservation }))
     }
 
-    fn append(&self, room: Room, entry: Entry, reply: Reply) -> Result<Appended<'s>, NotDone> {
+    fn record(
+        &self,
+        records: &mut Records,
+        reservation: Reservation,
+        entry: Entry,
+        reply: Reply,
+    ) -> Result<Step<'s>, NotDone> {
         let ticket = Ticket { connection: Arc::clone(self.connection), number: self.number, reply };
-        Ok(Some(self.shared.log.append(room, entry, ticket)?))
+        records.push(reservation, entry, ticket)?;
+        Ok(Step::Done)
     }
 
-    fn revocation(&self, ask: &RevocationAsk) -> Result<Appended<'s>, NotDone> {
+    fn revocation(&self, records: &mut Records, ask: &RevocationAsk) -> Result<Step<'s>, NotDone> {
         rules::client(&self.shared.config, &ask.context)?;
-        self.append_and_say(record::revocation(ask)?)
+        self.record_and_confirm(records, record::revocation(ask)?)
     }
 
-    fn refusal(&self, ask: &RefusalAsk) -> Result<Appended<'s>, NotDone> {
+    fn refusal(&self, records: &mut Records, ask: &RefusalAsk) -> Result<Step<'s>, NotDone> {
         rules::known_caller(&self.shared.config, &ask.context.caller)?;
         if !rules::is_rule_name(&ask.rule) {
             return Err(NotDone::Broken("rule-names-not-valid"));
         }
-        self.append_and_say(record::refusal(ask)?)
+        self.record_and_confirm(records, record::refusal(ask)?)
     }
 
-    fn configuration(&self, gateway: ConfigDigest) -> Result<Appended<'s>, NotDone> {
+    fn configuration(&self, gateway: ConfigDigest) -> Result<Step<'s>, NotDone> {
         let shared = self.shared;
-        let appended = shared.loaded.record(gateway, shared.config.digest(), |entry| {
-            let room = shared.log.reserve(entry.size())?;
-            self.append(room, entry, Reply::Say(Outcome::Done { body: String::new() }))
+        let changed = shared.loaded.record(gateway, shared.config.digest(), |entry| {
+            let mut records = Records::default();
+            let reservation = shared.log.reserve(entry.size())?;
+            let step = self.record(&mut records, reservation, entry, Reply::Say(DONE))?;
+            // Queued before the next change is compared.
+            shared.log.hand_over(records);
+            Ok::<_, NotDone>(step)
         })?;
-        Ok(appended.unwrap_or_else(|| {
-            self.say(Outcome::Done { body: String::new() });
-            None
+        Ok(changed.unwrap_or_else(|| {
+            self.say(DONE);
+            Step::Done
         }))
     }
 
-    fn append_and_say(&self, prepared: Prepared) -> Result<Appended<'s>, NotDone> {
-        let room = self.shared.log.reserve(prepared.room(0))?;
-        self.append(room, prepared.with_nothing()?, Reply::Say(Outcome::Done { body: String::new() }))
+    fn record_and_confirm(&self, records: &mut Records, prepared: Prepared) -> Result<Step<'s>, NotDone> {
+        let reservation = self.shared.log.reserve(prepared.size(0))?;
+        self.record(records, reservation, prepared.with_nothing()?, Reply::Say(DONE))
     }
 
     fn self_test(&self) -> Result<Step<'s>, NotDone> {
@@ -265,56 +278,44 @@ impl<'s, 'r> Act<'s, 'r> {
     }
 
     /// Answers a failed ask, records it if it matters, and ends the process if only that helps.
-    fn tell(&self, why: NotDone) -> Appended<'s> {
+    fn tell(&self, records: &mut Records, why: NotDone) {
         let unavailable = |reason: String| Outcome::Unavailable { reason };
+        let forbidden = |rule: &str| Outcome::Forbidden { rule: rule.to_owned() };
         match why {
             NotDone::Broken(rule) => {
                 tracing::error!(rule, "the gateway asked for what the rules forbid");
-                let forbidden = Outcome::Forbidden { rule: rule.to_owned() };
-                self.record_and_say((Event::Denied, rule), forbidden)
+                self.record_and_say(records, (Event::Denied, rule), forbidden(rule));
             }
             NotDone::NoKey => {
                 let reason = "no key for this purpose and algorithm";
-                self.record_and_say((Event::Failed, reason), unavailable(reason.to_owned()))
+                self.record_and_say(records, (Event::Failed, reason), unavailable(reason.to_owned()));
             }
-            NotDone::Full(full) => {
-                self.say(unavailable(full.to_string()));
-                None
-            }
-            NotDone::TooOften(error) => {
-                self.say(unavailable(error.to_string()));
-                None
-            }
+            NotDone::Full(full) => self.say(unavailable(full.to_string())),
+            NotDone::TooOften(error) => self.say(unavailable(error.to_string())),
             // The signer's clock watch logs and records it once.
-            NotDone::Clock(doubt) => {
-                self.say(unavailable(doubt.to_string()));
-                None
-            }
+            NotDone::Clock(doubt) => self.say(unavailable(doubt.to_string())),
             NotDone::Record(error) => {
                 tracing::error!(%error, "an answer is too large to be recorded, so it was not made");
                 let rule = "record-too-large";
-                let forbidden = Outcome::Forbidden { rule: rule.to_owned() };
-                self.record_and_say((Event::Denied, rule), forbidden)
+                self.record_and_say(records, (Event::Denied, rule), forbidden(rule));
             }
             NotDone::Log(error) => {
-                // A poisoned log ends the process through its own handler.
                 tracing::error!(%error, "the audit log took no record");
                 self.say(unavailable(error.to_string()));
-                None
             }
             NotDone::Token(error) => {
                 let reason = error.to_string();
-                let event = (Event::Failed, reason.as_str());
-                let appended = self.record_and_say(event, unavailable(reason.clone()));
+                self.record_and_say(records, (Event::Failed, &reason), unavailable(reason.clone()));
                 if let Some(ending) = Ending::after(&error) {
+                    // In the queue before the log is closed.
+                    self.shared.log.hand_over(std::mem::take(records));
                     self.shared.end(ending);
                 }
-                appended
             }
         }
     }
 
-    fn record_and_say(&self, (event, reason): (Event, &str), outcome: Outcome) -> Appended<'s> {
+    fn record_and_say(&self, records: &mut Records, (event, reason): (Event, &str), outcome: Outcome) {
         let outcome_of_record = match event {
             Event::Denied => crate::audit::Outcome::Refused,
             _ => crate::audit::Outcome::Failure,
@@ -322,16 +323,14 @@ impl<'s, 'r> Act<'s, 'r> {
         let prepared =
             self.ask.context().map(|context| record::not_done(event, outcome_of_record, context, reason));
         if let Some(Ok(prepared)) = prepared
-            && let Ok(room) = self.shared.log.reserve(prepared.room(0))
+            && let Ok(reservation) = self.shared.log.reserve(prepared.size(0))
             && let Ok(entry) = prepared.with_nothing()
         {
-            let appended = self.append(room, entry, Reply::Say(outcome));
-            return appended.unwrap_or_else(|_| {
-                self.say(Outcome::Unavailable { reason: "the audit log failed".to_owned() });
-                None
-            });
+            if let Err(error) = self.record(records, reservation, entry, Reply::Say(outcome)) {
+                self.tell(records, error);
+            }
+        } else {
+            self.say(outcome);
         }
-        self.say(outcome);
-        None
     }
 }

@@ -6,7 +6,7 @@
 use super::content::{Typ, answer_audience};
 use super::disclosed::Disclosed;
 use super::keyring::{RememberedKey, SigningKey};
-use super::release::{BODY, Sealed};
+use super::release::Sealed;
 use crate::audit::{
     CheckpointRef, Committed, Covered, Digest, Draft, Entry, Event, Members, Outcome, Payload, TooLong,
     Withheld,
@@ -43,24 +43,17 @@ impl Prepared {
     }
 
     /// Bytes to reserve in the log for `released` released bytes.
-    pub(super) fn room(&self, released: usize) -> u64 {
+    pub(super) fn size(&self, released: usize) -> u64 {
         Entry::size_of(self.members.as_bytes().len(), self.disclosed.bound() + 2 * released + 64)
     }
 
-    /// The entry of a signed answer or token.
-    pub(super) fn with_jws(self, sealed: &Sealed) -> Result<Entry, RecordError> {
-        let payload = Payload::clear(self.disclosed.opened().encode_with_jws(sealed.for_payload())?);
+    /// The entry of what is released with its receipt.
+    pub(super) fn of_sealed(self, sealed: &Sealed) -> Result<Entry, RecordError> {
+        let payload = sealed.payload(self.disclosed.opened())?;
         Ok(match sealed.covered() {
             Covered::Jws(digest) => Entry::of_jws(self.members, digest, payload),
             Covered::Body(_) => Entry::new(self.members, payload),
         })
-    }
-
-    /// The entry of an unsigned answer, which its members commit to.
-    pub(super) fn with_body(self, sealed: &Sealed) -> Result<Entry, RecordError> {
-        let mut opened = self.disclosed.opened();
-        opened.keep(BODY, sealed.for_payload(), *sealed.salt());
-        Ok(Entry::new(self.members, Payload::clear(serde_json::to_vec(&opened)?)))
     }
 
     /// The entry of an act that releases nothing but its success.

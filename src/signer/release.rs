@@ -3,7 +3,7 @@
 
 use super::connection::Connection;
 use super::content::SigningInput;
-use crate::audit::{Commitment, Covered, JwsDigest, Receipt, Salt, TooLong};
+use crate::audit::{Commitment, Covered, Disclosure, JwsDigest, Payload, Receipt, Salt, TooLong};
 use crate::door::frame;
 use crate::door::message::{Outcome, Response};
 use crate::hsm::VerifiedSignature;
@@ -11,7 +11,7 @@ use crate::random;
 use std::sync::Arc;
 
 /// The name under which a record commits to an unsigned answer.
-pub(super) const BODY: &str = "body";
+const BODY: &str = "body";
 
 /// Bytes that were made for a caller and whose record is not yet durable. Only what the record holds of them can be
 /// seen.
@@ -55,14 +55,15 @@ impl Sealed {
         self.covered
     }
 
-    /// What opens the commitment to an unsigned answer: for the payload.
-    pub(super) const fn salt(&self) -> &Salt {
-        &self.salt
-    }
-
-    /// The bytes as they go into the record's payload: into the log and nowhere else.
-    pub(super) fn for_payload(&self) -> &str {
-        &self.bytes
+    /// The payload of the record: `disclosed`, and the bytes with it. Only the log opens a payload.
+    pub(super) fn payload<'a>(&'a self, mut disclosed: Disclosure<'a>) -> Result<Payload, serde_json::Error> {
+        Ok(Payload::clear(match self.covered {
+            Covered::Jws(_) => disclosed.encode_with_jws(&self.bytes)?,
+            Covered::Body(_) => {
+                disclosed.keep(BODY, &self.bytes, self.salt);
+                serde_json::to_vec(&disclosed)?
+            }
+        }))
     }
 
     /// The point of no return. The record is durable: a crash from here on leaves a record of an answer that may not
@@ -104,7 +105,7 @@ pub struct Ticket {
 
 /// What is said then.
 pub(super) enum Reply {
-    /// Bytes that nobody may have before.
+    /// Bytes that stay here until then.
     Release(Sealed),
     /// A word that releases nothing.
     Say(Outcome),
@@ -133,7 +134,7 @@ pub(super) fn release_all(batch: &mut Vec<(Ticket, Receipt)>) {
         let number = ticket.number;
         if let Err(error) = frame::append_answer(&mut frames, &Response { number, outcome }) {
             tracing::error!(%error, "an answer cannot be written");
-            // Whoever asked hears at once that it gets none.
+            // The gateway hears at once that there is no answer.
             let outcome = Outcome::Unavailable { reason: error.to_string() };
             let _ = frame::append_answer(&mut frames, &Response { number, outcome });
         }

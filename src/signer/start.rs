@@ -14,7 +14,7 @@ use super::state::StateDirectory;
 use super::unproved::Unproved;
 use crate::audit::{
     CheckpointRef, Continuity, CreateError, Digest, Event, Handlers, LockError, Log, LogError, LogLock,
-    LogSettings, NewLog, NotExtended, OpenError, Outcome, Recovery,
+    LogSettings, NewLog, NotExtended, OpenError, Outcome, Recovery, create,
 };
 use crate::claims::{Issuer, Purpose};
 use crate::clock::{TimeSource, Trusted};
@@ -258,7 +258,7 @@ pub fn init_log(config: &Config, operator: &str, calls: &Calls) -> Result<(), St
     }
     let verifiers = signing.verifiers();
     let sign = signing.signer(&hsm, caller, |_| ())?;
-    let (newest, shown) = Log::<Ticket>::create(place, &first, sign)?;
+    let (newest, shown) = create(place, &first, sign)?;
     // Not before: until there is a log, a key may be made again. Not after the memory: keys under its checkpoint are
     // known.
     for (_, key) in keys.all() {
@@ -443,7 +443,7 @@ fn sign_metadata(
     let mut session = hsm.session()?;
     let signature = session.sign(key.key(), input.as_bytes()).map_err(StartError::Metadata)?;
     let sealed = Sealed::jws(input, &signature);
-    let receipt = log.record(prepared.with_jws(&sealed)?)?;
+    let receipt = log.record(prepared.of_sealed(&sealed)?)?;
     match sealed.release(receipt) {
         Ok(released) => Ok(released.into_string()),
         // The receipt is for other bytes: nothing is released.

@@ -1,14 +1,14 @@
 //! One signing thread: takes asks from the sockets, checks them, signs, and appends the sealed answers to the log.
 //!
 //! It processes its share of the waiting asks as one round, so that fixed costs occur once: rules and reserved space
-//! for each → signatures → verification → records → release by the writer, after the sync. A round is never delayed to
+//! for each → signatures → verification → records → sync → release ([`super::release`]). A round is never delayed to
 //! fill up: it holds the asks that were waiting. A call that hangs costs its own ask: the others of its round go to
 //! other threads ([`Round`]), and this thread finishes only asks that it claims.
 //!
-//! A thread writes its own appended records if the disk is quick, or if it has nothing to sign; else the log thread
-//! writes them.
+//! A thread writes its records by itself if the disk is quick, or if it has nothing to sign; else the log thread writes
+//! them.
 
-use super::answer::{Act, Appended, Step, Unsigned};
+use super::answer::{Act, Records, Step, Unsigned};
 use super::calls::{Caller, Claimed, Doing};
 use super::connection::Share;
 use super::inbox::{Asks, TakeMode, Taken};
@@ -16,7 +16,6 @@ use super::keyring::SigningKey;
 use super::pace::ROUND;
 use super::round::Round;
 use super::service::{Ending, Shared};
-use crate::audit::Queued;
 use crate::clock;
 use crate::door::message::Request;
 use crate::hsm::{SignError, SigningSession, UnverifiedSignature, VerifiedSignature};
@@ -44,45 +43,56 @@ impl Worker {
 
     /// Runs until the inbox is closed and empty.
     pub(super) fn run(mut self, shared: &Shared) {
-        let mut appended = None;
+        let mut next = Taken::Nothing;
         loop {
-            let mode = if appended.is_some() { TakeMode::Poll } else { TakeMode::Block };
-            match shared.inbox.take(mode, self.share) {
-                Taken::Asks(asks) => {
-                    // The log thread writes to the slow disk, and this thread signs.
-                    drop(appended.take());
-                    appended = self.round(shared, asks);
-                    if shared.log.quickest() < QUICK {
-                        appended = appended.and_then(Queued::commit);
-                    }
-                }
-                Taken::Nothing => appended = appended.and_then(Queued::commit),
+            let found = match std::mem::replace(&mut next, Taken::Nothing) {
+                Taken::Nothing => shared.inbox.take(TakeMode::Block, self.share),
+                found => found,
+            };
+            let records = match found {
+                Taken::Asks(asks) => self.round(shared, asks),
+                Taken::Nothing => continue,
                 Taken::End => return,
                 Taken::Broken(error) => {
                     // Not an error of a working epoll; the thread must neither spin nor end silently.
                     let reason = format!("a signing thread cannot wait for requests: {error}");
                     return shared.end(Ending::TokenLost { reason, pin: false });
                 }
+            };
+            if records.is_empty() {
+                continue;
+            }
+            let share = self.share;
+            let mut idle = || {
+                next = shared.inbox.take(TakeMode::Poll, share);
+                matches!(next, Taken::Nothing)
+            };
+            // With asks that wait and a slow disk, this thread signs and the log thread writes.
+            if shared.log.quickest() < QUICK || idle() {
+                shared.log.commit(records, idle);
+            } else {
+                shared.log.hand_over(records);
             }
         }
     }
 
-    fn round<'s>(&mut self, shared: &'s Shared, asks: Asks) -> Appended<'s> {
+    /// Does the asks of one round; what it returns is not in the log yet.
+    fn round(&mut self, shared: &Shared, asks: Asks) -> Records {
+        let mut records = Records::default();
         let requests: Vec<Request> = match asks.iter().map(serde_json::from_slice).collect() {
             Ok(requests) => requests,
             Err(error) => {
                 tracing::error!(%error, "the gateway sent what is no request; closing its connection");
                 asks.connection.close();
-                return None;
+                return records;
             }
         };
         let connection = Arc::clone(&asks.connection);
-        let mut appended = None;
         let (mut unsigned, mut tests) = (Vec::with_capacity(requests.len()), Vec::new());
         for (number, request) in requests.iter().enumerate() {
             let act = Act::new(shared, &connection, request);
-            match act.begin() {
-                Step::Done(new) => appended = both(appended, new),
+            match act.begin(&mut records) {
+                Step::Done => {}
                 Step::Sign(waits) => unsigned.push(Waits { number, act, unsigned: waits }),
                 Step::SelfTest => tests.push((number, act)),
             }
@@ -99,33 +109,29 @@ impl Worker {
         }
         let mut lost = None;
         while !unsigned.is_empty() {
-            // Appended records do not wait for the token: the log thread writes them.
-            drop(appended.take());
+            // Records that are ready do not wait for the token: the log thread writes them.
+            shared.log.hand_over(std::mem::take(&mut records));
             let mut signatures = self.sign(shared, &unsigned, &mut lost);
             if let Claimed::Only(ask) = self.caller.claim(signatures.len()) {
                 unsigned = unsigned.into_iter().skip(ask).take(1).collect();
                 signatures = signatures.into_iter().skip(ask).take(1).collect();
                 tests.clear();
             }
-            // All are sealed before the first is appended: else the log thread would write that one alone.
-            let sealed: Vec<_> = unsigned
-                .drain(..signatures.len())
-                .zip(signatures)
-                .map(|(Waits { act, unsigned, .. }, signature)| (act, unsigned.seal(signature)))
-                .collect();
-            appended =
-                sealed.into_iter().fold(None, |appended, (act, sealed)| both(appended, act.finish(sealed)));
+            for (Waits { act, unsigned, .. }, signature) in unsigned.drain(..signatures.len()).zip(signatures)
+            {
+                act.finish(&mut records, unsigned, signature);
+            }
         }
         for (_, act) in tests {
-            drop(appended.take());
+            shared.log.hand_over(std::mem::take(&mut records));
             let tested = self.self_test(shared);
             let claimed = self.caller.claim(1);
-            appended = act.tested(tested);
+            act.tested(&mut records, tested);
             if claimed != Claimed::All {
                 break;
             }
         }
-        appended
+        records
     }
 
     /// Verified signatures for the first of these: as many as the token makes in about [`ROUND`], and at least one.
@@ -211,13 +217,5 @@ struct Waits<'s, 'r> {
 impl<'s> Waits<'s, '_> {
     const fn key(&self) -> &'s SigningKey {
         self.unsigned.key()
-    }
-}
-
-/// Joins two appended entries.
-fn both<'s>(one: Appended<'s>, other: Appended<'s>) -> Appended<'s> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.and(other)),
-        (one, other) => one.or(other),
     }
 }

@@ -11,9 +11,14 @@
 //! Version 1 had neither the bytes of a block, which were 512, nor what a crash left: it was overwritten with zeros.
 
 use super::frame::{SECTOR, take};
-use super::segment::{SEGMENT_MAX, SEGMENT_MIN};
 use crate::audit::tree::{Edge, Hash};
 
+/// Smallest segment.
+pub const SEGMENT_MIN: u64 = 1024 * 1024;
+/// Segment size unless configured.
+pub const SEGMENT_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Largest segment.
+pub const SEGMENT_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// Longest header: an edge has at most eight levels of 255 hashes.
 pub(in crate::audit) const HEADER_MAX: u64 = 2 * BLOCK_MAX;
 /// Smallest block of a segment: that of the disks that tell a smaller sector for the sake of old programs.

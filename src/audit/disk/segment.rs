@@ -25,12 +25,6 @@ use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Smallest segment.
-pub const SEGMENT_MIN: u64 = 1024 * 1024;
-/// Segment size unless configured.
-pub const SEGMENT_DEFAULT: u64 = 64 * 1024 * 1024;
-/// Largest segment.
-pub const SEGMENT_MAX: u64 = 16 * 1024 * 1024 * 1024;
 const CHUNK: usize = 1024 * 1024;
 const ENDING: &str = ".seg";
 

@@ -3,25 +3,63 @@
 //! A log that was rolled back with all its files looks whole from inside, and a checkpoint over it would be a fork. So
 //! the function that signs one wants a [`Continuity`], and only this file makes it.
 
-use crate::audit::error::LogError;
-use crate::audit::log::Log;
-use crate::audit::note::{Checkpoint, NoteError, VerifierKey};
+use crate::audit::error::{LogError, TooLong};
+use crate::audit::note::{NoteError, Published, VerifierKey};
 use crate::audit::record::draft::{Draft, Known};
 use crate::audit::record::entry::Entry;
 use crate::audit::record::event::{Event, Outcome};
+use crate::audit::settings::LogSettings;
 use crate::audit::tiles::TileReader;
 use crate::audit::tree::verify_consistency;
+use crate::audit::write::receipt::Receipt;
 
-/// The log extends what was known of it: by a remembered checkpoint ([`Log::compare`]), by a recorded decision of the
-/// operator ([`Log::adopt`]), or because it was made just now. Used up by [`Log::sign_checkpoints`].
+/// The log extends what was known of it: by a remembered checkpoint ([`crate::audit::Log::compare`]), by a recorded decision of the
+/// operator ([`crate::audit::Log::adopt`]), or because it was made just now. Used up by [`crate::audit::Log::sign_checkpoints`].
 #[derive(Debug)]
 #[must_use]
 pub struct Continuity(());
 
 impl Continuity {
-    /// For [`Log::create`] alone, which has made sure that there was no log.
+    /// For [`crate::audit::create()`] alone, which has made sure that there was no log.
     pub(in crate::audit) const fn created() -> Self {
         Self(())
+    }
+
+    /// The record of an [`Adoption`] is durable.
+    pub(in crate::audit) const fn adopted(_: &Receipt) -> Self {
+        Self(())
+    }
+
+    /// The log of `settings`, whose `newest` checkpoint stands over the records in its segments, extends the checkpoint
+    /// in `note`: one of `keys` signed it, and the log begins with exactly the records that it covers.
+    ///
+    /// The published tiles are not believed: what they say must lead to the root of `newest`.
+    pub(in crate::audit) fn compare(
+        settings: &LogSettings,
+        keys: &[VerifierKey],
+        newest: &Published,
+        note: &[u8],
+    ) -> Result<Self, NotExtended> {
+        let known = VerifierKey::open(keys, note)?;
+        if known.origin != settings.origin {
+            return Err(NotExtended::Origin(known.origin));
+        }
+        let Published { size, root, .. } = newest;
+        if known.size > *size {
+            return Err(NotExtended::Shorter { known: known.size, size: *size });
+        }
+        let failed = |error| NotExtended::Unreadable(LogError::from(error));
+        let tiles = TileReader::open(settings.published());
+        let proof = tiles.consistency_proof(known.size, *size).map_err(failed)?;
+        if verify_consistency(known.size, &known.root, *size, root, &proof) {
+            return Ok(Self(()));
+        }
+        if tiles.root_at(known.size).map_err(failed)? == known.root {
+            let what = "its tiles do not lead to the newest checkpoint; stop the signer, move the published directory \
+                away and start again: it is made anew from the segments";
+            return Err(NotExtended::Unreadable(LogError::Publish(what.into())));
+        }
+        Err(NotExtended::Forked { known: known.size })
     }
 }
 
@@ -71,58 +109,14 @@ pub struct Adoption<'a> {
     pub known: &'a [Known],
 }
 
-impl<T: Send + 'static> Log<T> {
-    /// Shows that the log extends a remembered checkpoint: one of the log's own keys signed it, and the
-    /// log begins with exactly the records that it covers.
-    ///
-    /// The published tiles are not believed: what they say must lead to the root of the newest checkpoint, which stands
-    /// over the records in the segments.
-    pub fn compare(&self, note: &[u8]) -> Result<Continuity, NotExtended> {
-        let known = VerifierKey::open(&self.keys, note)?;
-        if known.origin != self.settings.origin {
-            return Err(NotExtended::Origin(known.origin));
-        }
-        let newest = self.newest().ok_or(NotExtended::Unreadable(LogError::Closed))?;
-        if known.size > newest.size {
-            return Err(NotExtended::Shorter { known: known.size, size: newest.size });
-        }
-        self.extends(&known, newest.size, &newest.root)
-    }
-
-    fn extends(
-        &self,
-        known: &Checkpoint,
-        size: u64,
-        root: &crate::audit::tree::Hash,
-    ) -> Result<Continuity, NotExtended> {
-        let failed = |e| NotExtended::Unreadable(super::publisher::publish_error(e));
-        let tiles = self.published();
-        let proof = tiles.consistency_proof(known.size, size).map_err(failed)?;
-        if verify_consistency(known.size, &known.root, size, root, &proof) {
-            return Ok(Continuity(()));
-        }
-        if tiles.root_at(known.size).map_err(failed)? == known.root {
-            let what = "its tiles do not lead to the newest checkpoint; stop the signer, move the published directory \
-                away and start again: it is made anew from the segments";
-            return Err(NotExtended::Unreadable(LogError::Publish(what.into())));
-        }
-        Err(NotExtended::Forked { known: known.size })
-    }
-
-    /// Its published files, for proofs.
-    pub fn published(&self) -> TileReader {
-        TileReader::open(self.settings.published())
-    }
-
-    /// Records the operator's decision; it counts once the record is durable. The number of the record.
-    pub fn adopt(&self, adoption: &Adoption<'_>) -> Result<(u64, Continuity), LogError> {
-        let draft = Draft {
-            reason: Some(adoption.reason),
-            operator: Some(adoption.operator),
-            known: adoption.known,
+impl Adoption<'_> {
+    /// Its record.
+    pub(in crate::audit) fn entry(&self) -> Result<Entry, TooLong> {
+        Entry::plain(&Draft {
+            reason: Some(self.reason),
+            operator: Some(self.operator),
+            known: self.known,
             ..Draft::new(Event::LogAdopted, Outcome::Success)
-        };
-        let receipt = self.record(Entry::plain(&draft)?)?;
-        Ok((receipt.sequence(), Continuity(())))
+        })
     }
 }

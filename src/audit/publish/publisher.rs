@@ -1,44 +1,30 @@
 //! The publisher thread: tiles, and once a second while the log grows a signed checkpoint.
 //!
 //! The order of one round: tiles durable → note signed → record of the checkpoint, with the note as its payload,
-//! durable → note published. A crash before the record leaves a note that nobody has seen; after it the next start
-//! publishes the recorded note. So whoever saw a checkpoint finds it in the log.
+//! durable → note published. A crash before the record leaves a note that was never published; after it the next start
+//! publishes the recorded note. So each published checkpoint has its record in the log.
 
 use super::continuity::Continuity;
 use crate::audit::error::LogError;
-use crate::audit::note::{Checkpoint, VerifierKey};
+use crate::audit::note::{Checkpoint, Published, VerifierKey};
 use crate::audit::record::commit::Digest;
 use crate::audit::record::draft::{CheckpointRef, Draft};
 use crate::audit::record::encoding::MEMBERS_MAX;
 use crate::audit::record::entry::{Entry, Payload};
 use crate::audit::record::event::{Event, Outcome};
 use crate::audit::settings::SignCheckpoint;
-use crate::audit::tiles::{TileError, TileWriter};
+use crate::audit::tiles::TileWriter;
 use crate::audit::tree::Hash;
-use crate::audit::write::shared::{Shared, UNPUBLISHED_WAKE, lock};
+use crate::audit::write::shared::{Asked, Shared, UNPUBLISHED_WAKE};
 use crate::audit::write::space::For;
+use crate::audit::write::sync::lock;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Bytes to reserve for a note: text and a few signature lines.
 const NOTE_MAX: usize = 8 * 1024;
-
-/// Somebody who waits for a checkpoint.
-pub(in crate::audit) type Asked = SyncSender<Result<Arc<Published>, LogError>>;
-
-/// A checkpoint that was signed, recorded and published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// Records that it covers.
-    pub size: u64,
-    /// Root of the tree over them (RFC 6962).
-    pub root: Hash,
-    /// The signed note, exact bytes.
-    pub note: String,
-}
 
 /// Signs the checkpoint of a tree and returns the note with its record.
 pub(in crate::audit) fn sign(
@@ -114,7 +100,7 @@ impl<T> Publisher<T> {
         }
     }
 
-    /// Waits until the next round is due, somebody asks, or much waits.
+    /// Waits until the next round is due, a thread asks, or much waits.
     fn wait(&self, due: Instant) -> (Vec<Asked>, bool) {
         let mut waiting = lock(&self.shared.unpublished);
         loop {
@@ -154,7 +140,7 @@ impl<T> Publisher<T> {
 
     fn write(&mut self) -> Result<(), LogError> {
         if self.unwritten > 0 {
-            self.tiles.write().map_err(publish_error)?;
+            self.tiles.write()?;
             self.unwritten = 0;
         }
         Ok(())
@@ -171,7 +157,7 @@ impl<T> Publisher<T> {
         let (size, root) = (self.tiles.size(), self.tiles.root());
         let shared = Arc::clone(&self.shared);
         let Some(continuity) = shared.continuity.get().filter(|_| size > self.signed) else { return Ok(()) };
-        // Room first: a note that cannot be recorded must not be signed.
+        // Space first: a note that cannot be recorded must not be signed.
         let space = self.shared.reserve(Entry::size_of(MEMBERS_MAX, NOTE_MAX), For::System);
         let space = space.map_err(|full| self.shared.full(full))?;
         let (published, entry) = sign(continuity, &self.origin, size, root, &mut self.sign)?;
@@ -191,7 +177,7 @@ impl<T> Publisher<T> {
 
     fn publish_recorded(&mut self) -> Result<(), LogError> {
         if let Some(published) = &self.recorded {
-            self.tiles.publish(published.note.as_bytes()).map_err(publish_error)?;
+            self.tiles.publish(published.note.as_bytes())?;
         }
         if let Some(published) = self.recorded.take() {
             *lock(&self.newest) = Some(Arc::new(published));
@@ -211,9 +197,4 @@ impl<T> Publisher<T> {
             _ => {}
         }
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-pub(in crate::audit) fn publish_error(error: TileError) -> LogError {
-    LogError::Publish(error.to_string().into())
 }

@@ -1,6 +1,5 @@
 //! Brings the published files up to the log, from the segments.
 
-use super::publisher::publish_error;
 use crate::audit::error::{LogError, OpenError};
 use crate::audit::read::reader::{Found, ReadError, Reader};
 use crate::audit::read::recovery::{ReadErrorIn, Recovered};
@@ -37,16 +36,16 @@ pub(in crate::audit) fn republish(
                 Ok(Found::Batch) => {}
                 Ok(_) => break,
                 Err(Stopped::Read(e)) => return Err(inside(e)),
-                Err(Stopped::Tiles(e)) => return Err(publish_error(e).into()),
+                Err(Stopped::Tiles(e)) => return Err(LogError::from(e).into()),
             }
         }
     }
-    let mut tiles = work.take_tiles().map_err(publish_error)?;
+    let mut tiles = work.take_tiles().map_err(LogError::from)?;
     if tiles.size() != recovered.place.edge.size() || tiles.root() != recovered.place.edge.root() {
         let what = "the segments changed while they were published".into();
         return Err(LogError::Publish(what).into());
     }
-    work.publish(&mut tiles).map_err(publish_error)?;
+    work.publish(&mut tiles).map_err(LogError::from)?;
     Ok(tiles)
 }
 

@@ -2,8 +2,8 @@
 
 use super::recorded_keys::RecordedKeys;
 use crate::audit::disk::frame::{Form, Frame};
+use crate::audit::note::Published;
 use crate::audit::note::{CHECKPOINT_PURPOSE, Checkpoint, VerifierKey};
-use crate::audit::publish::publisher::Published;
 use crate::audit::record::commit::Digest;
 use crate::audit::record::event::Event;
 use crate::audit::record::view::RecordView;

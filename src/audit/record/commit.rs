@@ -3,7 +3,7 @@
 //! A bare digest of an IBAN or a subject can be guessed and checked; with 16 random bytes of salt it cannot, and once
 //! the payload that holds the salt is erased nobody can open the commitment again.
 
-use super::encoding::TooLong;
+use crate::audit::error::TooLong;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

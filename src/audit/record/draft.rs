@@ -12,8 +12,9 @@
 //! * *typed*: the operator's own words or name. Commands that take such a text say that every auditor reads it.
 
 use super::commit::{Commitment, Digest};
-use super::encoding::{MEMBERS_MAX, Members, TooLong};
+use super::encoding::{MEMBERS_MAX, Members};
 use super::event::{Event, Outcome};
+use crate::audit::error::TooLong;
 use serde::Serialize;
 use serde_json::value::RawValue;
 

@@ -32,18 +32,6 @@ pub const MEMBERS_MAX: usize = RECORD_MAX - HEAD_MAX;
 /// Longest origin and longest node name.
 pub(in crate::audit) const NAME_MAX: usize = 256;
 
-/// Something that is longer than the format allows.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{what} may have {most} bytes, found {found}; put what is large into the payload")]
-pub struct TooLong {
-    /// What is too long.
-    pub what: &'static str,
-    /// Its bytes.
-    pub found: usize,
-    /// The bytes that it may have.
-    pub most: usize,
-}
-
 /// The encoded members of one record: a JSON object that is known to fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {

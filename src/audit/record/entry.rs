@@ -2,9 +2,9 @@
 
 use super::commit::{Commitment, sha256};
 use super::draft::Draft;
-use super::encoding::TooLong;
 use super::encoding::{HEAD_MAX, Members};
 use crate::audit::disk::frame::Form;
+use crate::audit::error::TooLong;
 
 /// What a record holds of the bytes that its receipt releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,19 +72,18 @@ fn work() {
     log.sign_checkpoints(Continuity::created());
     for n in 0..RECORDS {
         let entry = answer(u8::try_from(n).unwrap(), PAYLOAD);
-        let Some(room) = (0..200).find_map(|_| {
-            let room = log.reserve(entry.size());
-            if room.is_err() && log.failure().is_none() {
+        let Some(reservation) = (0..200).find_map(|_| {
+            let reservation = log.reserve(entry.size());
+            if reservation.is_err() && log.failure().is_none() {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            room.ok()
+            reservation.ok()
         }) else {
             break;
         };
-        let mut queued = log.append(room, entry, n).ok();
-        while let Some(more) = queued {
-            queued = more.commit();
-        }
+        let mut entries = Entries::default();
+        entries.push(reservation, entry, n).unwrap();
+        log.commit(entries, || true);
         if n % 10 == 9
             && let Ok(published) = log.checkpoint()
         {

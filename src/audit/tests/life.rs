@@ -42,13 +42,15 @@ fn many_threads_get_one_receipt_each_and_the_chain_has_them_all() {
                 for n in 0..10 {
                     let entry = answer(7, 50);
                     // All at once they ask for more than the small segments of a test have.
-                    let room = loop {
+                    let reservation = loop {
                         match log.reserve(entry.size()) {
-                            Ok(room) => break room,
+                            Ok(reservation) => break reservation,
                             Err(_) => std::thread::yield_now(),
                         }
                     };
-                    log.append(room, entry, thread * 10 + n).unwrap();
+                    let mut entries = Entries::default();
+                    entries.push(reservation, entry, thread * 10 + n).unwrap();
+                    log.hand_over(entries);
                 }
             });
         }
@@ -165,7 +167,7 @@ fn keys_of_checkpoints_are_found_in_the_log_when_no_file_tells_of_them() {
     let mut bench = Bench::new();
     std::fs::remove_dir_all(bench.path("")).unwrap();
     let first = [plain(Event::LogCreated), bench.key_record()];
-    let _ = Log::<u64>::create(NewLog::prepare(bench.settings()).unwrap(), &first, bench.sign()).unwrap();
+    let _ = create(NewLog::prepare(bench.settings()).unwrap(), &first, bench.sign()).unwrap();
     let (old, new) = (bench.verifier(), EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap());
     bench.key = Arc::new(new);
     let opened = bench.open();

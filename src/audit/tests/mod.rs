@@ -66,8 +66,7 @@ impl Bench {
         };
         let settings = LogSettings { sources, ..bench.settings() };
         let _ =
-            Log::<u64>::create(NewLog::prepare(settings).unwrap(), &[plain(Event::LogCreated)], bench.sign())
-                .unwrap();
+            create(NewLog::prepare(settings).unwrap(), &[plain(Event::LogCreated)], bench.sign()).unwrap();
         bench
     }
 
@@ -170,13 +169,13 @@ impl Bench {
 
 impl Opened {
     fn append(&self, ticket: u64, entry: Entry) -> Result<(), Full> {
-        let room = self.log.reserve(entry.size())?;
-        self.log.append(room, entry, ticket).unwrap();
+        let reservation = self.log.reserve(entry.size())?;
+        let mut entries = Entries::default();
+        entries.push(reservation, entry, ticket).unwrap();
+        self.log.hand_over(entries);
         Ok(())
     }
-}
 
-impl Opened {
     /// Small segments fill sooner than the next is prepared.
     fn append_when_there_is_room(&self, ticket: u64, entry: impl Fn() -> Entry) {
         while self.append(ticket, entry()).is_err() {

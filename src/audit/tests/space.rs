@@ -56,11 +56,11 @@ fn an_entry_that_no_segment_takes_is_an_error() {
 }
 
 #[test]
-fn an_entry_larger_than_its_room_is_refused() {
+fn an_entry_larger_than_its_reservation_is_refused() {
     let bench = Bench::new();
     let opened = bench.open();
-    let room = opened.log.reserve(answer(1, 10).size()).unwrap();
-    assert!(matches!(opened.log.append(room, answer(1, 11), 1), Err(AppendError::BeyondRoom { .. })));
+    let reservation = opened.log.reserve(answer(1, 10).size()).unwrap();
+    assert!(Entries::default().push(reservation, answer(1, 11), 1).is_err());
     opened.log.close().unwrap();
 }
 
@@ -109,9 +109,7 @@ fn nothing_written_behind_the_end_of_a_cut_segment_gets_a_receipt() {
     let bench = Bench::new();
     let opened = bench.open();
     std::fs::OpenOptions::new().write(true).open(&bench.segments()[0]).unwrap().set_len(0).unwrap();
-    let entry = answer(1, 10);
-    let room = opened.log.reserve(entry.size()).unwrap();
-    drop(opened.log.append(room, entry, 1));
+    opened.append(1, answer(1, 10)).unwrap();
     assert!(opened.log.close().is_err());
     assert!(opened.durable.recv().is_err());
 }
@@ -137,9 +135,7 @@ fn nothing_written_into_a_deleted_segment_gets_a_receipt() {
     let opened = bench.open();
     std::fs::remove_file(&bench.segments()[0]).unwrap();
     // At once, before the look of the next second: the log thread itself notices.
-    let entry = answer(1, 10);
-    let room = opened.log.reserve(entry.size()).unwrap();
-    drop(opened.log.append(room, entry, 1));
+    opened.append(1, answer(1, 10)).unwrap();
     assert!(opened.log.close().is_err());
     assert!(opened.durable.recv().is_err());
 }

@@ -1,7 +1,8 @@
 //! The keeper thread: prepares the next segment before it is needed, and looks once a second whether the live segment
 //! is still the file that its name leads to.
 
-use super::shared::{Shared, lock};
+use super::shared::Shared;
+use super::sync::lock;
 use crate::audit::disk::segment::Prepared;
 use crate::audit::error::FileError;
 use crate::audit::record::draft::Draft;

@@ -1,11 +1,12 @@
-//! Group commit: what threads append gathers in a queue, and whichever thread holds the writer writes all of it.
+//! Group commit: threads append to one queue, and the thread that holds the writer writes all of it.
 //!
-//! * Nothing is forgotten. A thread that finds the writer held may go: its holder looks at the queue again after it has let
-//!   go of it. The log thread sleeps only while the queue is empty.
+//! * Nothing stays queued. An item enters the queue only in a call that writes it or wakes the log thread. A thread that
+//!   finds the writer held returns: its holder rechecks the queue after it has released the writer, then writes again or
+//!   wakes the log thread. The log thread sleeps only while the queue is empty.
 //! * Once the log has failed, nothing more is taken, written or released; the log thread drops what is queued.
 //!
-//! `tests/model.rs` runs this file as it is, with other primitives in [`super::sync`], in one order of its threads after
-//! the other.
+//! `tests/model.rs` runs this file as it is, with other primitives in [`super::sync`], and tries many orders
+//! of its threads.
 
 use super::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt::Display;
@@ -41,22 +42,57 @@ impl<I> Queue<I> {
         Self { state: Mutex::new(state), work: Condvar::new(), failure: OnceLock::new() }
     }
 
-    /// Queues an item, to be followed by [`Self::wake`] or [`Self::commit`]; `false`, and it is dropped, when nothing is
-    /// taken any more.
-    pub(super) fn push(&self, item: I) -> bool {
+    /// Queues `items`; `false`, and they are dropped, when nothing is taken any more.
+    fn push(&self, mut items: Vec<I>) -> bool {
         let mut state = lock(&self.state);
         let open = !state.closed && self.failure().is_none();
         if open {
-            state.items.push(item);
+            state.items.append(&mut items);
         }
         open
     }
 
     /// Wakes the log thread if it sleeps.
-    pub(crate) fn wake(&self) {
+    fn wake(&self) {
         // Cleared with the first wake-up: a caller that comes before the thread runs does not wake it again.
         if std::mem::take(&mut lock(&self.state).sleeping) {
             self.work.notify_one();
+        }
+    }
+
+    /// Queues `items` for the log thread; `false`, and they are dropped, when nothing is taken any more.
+    pub(crate) fn hand_over(&self, items: Vec<I>) -> bool {
+        let queued = self.push(items);
+        self.wake();
+        queued
+    }
+
+    /// Queues `items` and has `write` write all that is queued. If the writer is held, returns: its holder rechecks the
+    /// queue. When other threads have queued more meanwhile, this one writes that too as long as `again` says so; else
+    /// the log thread does.
+    pub(crate) fn commit<W>(
+        &self,
+        items: Vec<I>,
+        writer: &Mutex<W>,
+        write: impl Fn(&mut W),
+        mut again: impl FnMut() -> bool,
+    ) {
+        if !self.push(items) {
+            return;
+        }
+        loop {
+            match writer.try_lock() {
+                Ok(mut writer) => write(&mut writer),
+                Err(TryLockError::Poisoned(writer)) => write(&mut writer.into_inner()),
+                Err(TryLockError::WouldBlock) => return,
+            }
+            // After the writer was released, in the arms above: a thread that found it held before has returned.
+            if lock(&self.state).items.is_empty() || self.failure().is_some() {
+                return;
+            }
+            if !again() {
+                return self.wake();
+            }
         }
     }
 
@@ -109,18 +145,6 @@ impl<I> Queue<I> {
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.sleeping = false;
         }
-    }
-
-    /// Has `write` write what is queued, unless another thread holds the writer, which then sees to what came meanwhile.
-    /// Whether more has been queued by now: the caller commits again, or wakes the log thread.
-    pub(crate) fn commit<W>(&self, writer: &Mutex<W>, write: impl FnOnce(&mut W)) -> bool {
-        match writer.try_lock() {
-            Ok(mut writer) => write(&mut writer),
-            Err(TryLockError::Poisoned(writer)) => write(&mut writer.into_inner()),
-            Err(TryLockError::WouldBlock) => return false,
-        }
-        // After the writer was let go of, in the arms above: a thread that found it held before has gone.
-        !lock(&self.state).items.is_empty() && self.failure().is_none()
     }
 
     /// Moves what is queued into `items`, which is empty; whether there is something to write.

@@ -1,16 +1,18 @@
 //! What the log's threads and its callers share.
 
+use super::entries::{Queued, Recipient};
 use super::queue::Queue;
 use super::receipt::Receipt;
-use super::space::{For, Room, Space};
+use super::space::{For, Reservation, Space};
 use crate::audit::disk::segment::{Identity, Prepared};
 use crate::audit::error::{Full, LogError, Poisoned};
+use crate::audit::note::Published;
 use crate::audit::publish::continuity::Continuity;
 use crate::audit::record::entry::Entry;
 use crate::clock::{Quickest, since};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Bytes of records that may wait to be published before new requests are refused.
@@ -18,28 +20,8 @@ const UNPUBLISHED_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes of waiting records at which the publisher is woken before its second is over.
 pub(in crate::audit) const UNPUBLISHED_WAKE: usize = 4 * 1024 * 1024;
 
-/// Locks, also when a thread panicked with the lock held: no critical section here can leave half a change.
-pub(in crate::audit) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One entry on its way to the log thread.
-pub(in crate::audit) struct Item<T> {
-    pub(in crate::audit) entry: Entry,
-    /// What was reserved for it.
-    pub(in crate::audit) cost: u64,
-    pub(in crate::audit) to: To<T>,
-    /// A record of a checkpoint: it makes no new checkpoint necessary.
-    pub(in crate::audit) own: bool,
-}
-
-/// Who hears of it when the record is durable.
-pub(in crate::audit) enum To<T> {
-    /// The handler of durable tickets.
-    Ticket(T),
-    /// A thread that waits.
-    Waiter(SyncSender<Receipt>),
-}
+/// A thread that waits for a checkpoint.
+pub(in crate::audit) type Asked = SyncSender<Result<Arc<Published>, LogError>>;
 
 /// Durable records that have not been published.
 pub(in crate::audit) struct Unpublished {
@@ -49,7 +31,7 @@ pub(in crate::audit) struct Unpublished {
     pub(in crate::audit) ends: Vec<usize>,
     /// How many are no records of checkpoints.
     pub(in crate::audit) others: u64,
-    pub(in crate::audit) asked: Vec<crate::audit::publish::publisher::Asked>,
+    pub(in crate::audit) asked: Vec<Asked>,
     pub(in crate::audit) stop: bool,
 }
 
@@ -82,7 +64,7 @@ impl AtDisk {
 }
 
 pub(in crate::audit) struct Shared<T> {
-    pub(in crate::audit) queue: Queue<Item<T>>,
+    pub(in crate::audit) queue: Queue<Queued<T>>,
     pub(in crate::audit) space: Arc<Space>,
     pub(in crate::audit) unpublished: Mutex<Unpublished>,
     pub(in crate::audit) publish: Condvar,
@@ -137,7 +119,7 @@ impl<T> Shared<T> {
         self.queue.failure().map(|why| LogError::Poisoned(Arc::clone(why)))
     }
 
-    pub(in crate::audit) fn reserve(&self, bytes: u64, who: For) -> Result<Room, Full> {
+    pub(in crate::audit) fn reserve(&self, bytes: u64, who: For) -> Result<Reservation, Full> {
         if self.failed() {
             return Err(Poisoned.into());
         }
@@ -148,26 +130,23 @@ impl<T> Shared<T> {
         self.space.reserve(bytes, who)
     }
 
-    /// Queues an item, to be followed by waking the log thread or by writing it.
-    pub(in crate::audit) fn push(&self, item: Item<T>) -> Result<(), Poisoned> {
-        if self.queue.push(item) { Ok(()) } else { Err(Poisoned) }
-    }
-
     /// Queues a record of the system's own.
     pub(in crate::audit) fn send(
         &self,
         entry: Entry,
-        own: bool,
-        room: Option<Room>,
+        of_checkpoint: bool,
+        reservation: Option<Reservation>,
     ) -> Result<Receiver<Receipt>, LogError> {
-        let room = match room {
-            Some(room) => room,
+        let reservation = match reservation {
+            Some(reservation) => reservation,
             None => self.reserve(entry.size(), For::System).map_err(|full| self.full(full))?,
         };
         let (tell, told) = sync_channel(1);
-        let item = Item { entry, cost: room.into_cost(), to: To::Waiter(tell), own };
-        self.push(item).map_err(|Poisoned| self.ended())?;
-        self.queue.wake();
+        let (reserved, recipient) = (reservation.into_cost(), Recipient::Thread(tell));
+        let queued = self.queue.hand_over(vec![Queued { entry, reserved, recipient, of_checkpoint }]);
+        if !queued {
+            return Err(self.ended());
+        }
         Ok(told)
     }
 
@@ -175,10 +154,10 @@ impl<T> Shared<T> {
     pub(in crate::audit) fn record(
         &self,
         entry: Entry,
-        own: bool,
-        room: Option<Room>,
+        of_checkpoint: bool,
+        reservation: Option<Reservation>,
     ) -> Result<Receipt, LogError> {
-        self.send(entry, own, room)?.recv().map_err(|_| self.ended())
+        self.send(entry, of_checkpoint, reservation)?.recv().map_err(|_| self.ended())
     }
 
     /// Why nothing more is taken.

@@ -1,6 +1,6 @@
 //! Space in the segments, promised before anything is signed.
 
-use super::shared::lock;
+use super::sync::lock;
 use crate::audit::disk::frame::{BATCH_HEADER, BATCH_MAX, FRAME_HEADER};
 use crate::audit::disk::header::HEADER_MAX;
 use crate::audit::error::{Full, TooLarge};
@@ -59,7 +59,7 @@ impl Space {
     }
 
     /// Promises space for an entry of `bytes` bytes.
-    pub(in crate::audit) fn reserve(self: &Arc<Self>, bytes: u64, who: For) -> Result<Room, Full> {
+    pub(in crate::audit) fn reserve(self: &Arc<Self>, bytes: u64, who: For) -> Result<Reservation, Full> {
         let cost = self.cost(bytes);
         if cost > self.most {
             let around = (FRAME_HEADER + BATCH_HEADER) as u64;
@@ -76,7 +76,7 @@ impl Space {
         state.largest = largest;
         state.reserved += cost;
         drop(state);
-        Ok(Room { space: Arc::clone(self), bytes, cost })
+        Ok(Reservation { space: Arc::clone(self), bytes, cost })
     }
 
     /// The next segment is there.
@@ -99,26 +99,26 @@ impl Space {
     }
 }
 
-/// Space for one entry, kept until [`crate::audit::Log::append`] uses it or it is dropped.
-pub struct Room {
+/// Space for one entry, kept until [`crate::audit::Entries::push`] uses it or it is dropped.
+pub struct Reservation {
     space: Arc<Space>,
     bytes: u64,
     cost: u64,
 }
 
-impl Room {
+impl Reservation {
     /// Bytes that the entry may have.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Hands the promise over to the log thread.
-    pub(in crate::audit) fn into_cost(mut self) -> u64 {
+    /// Leaves the space reserved until the entry is written.
+    pub(super) fn into_cost(mut self) -> u64 {
         std::mem::take(&mut self.cost)
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if self.cost > 0 {
             let mut state = lock(&self.space.state);
@@ -130,7 +130,7 @@ impl Drop for Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::disk::segment::SEGMENT_MIN;
+    use crate::audit::disk::header::SEGMENT_MIN;
 
     #[test]
     fn requests_leave_the_emergency_reserve_to_the_system() {

@@ -1,13 +1,15 @@
 //! Takes what is queued, writes one batch, syncs once, hands out the receipts.
 //!
-//! It never waits for a batch to grow: while one sync runs, the next batch gathers in the queue. Whoever appended may
-//! write by itself ([`crate::audit::Queued::commit`]), without a switch to another thread and with the records still in its
-//! processor's cache. Whoever has other work, and a disk that takes long, leaves it to the log thread, which runs at low
-//! priority: at once when a processor is idle, and else with all that has gathered meanwhile.
+//! It never waits for a batch to grow: while one sync runs, the next batch gathers in the queue. A thread that appends
+//! either writes by itself ([`crate::audit::Log::commit`]), without a switch to another thread and with the records still
+//! in its processor's cache; or it has other work, and a disk that takes long, and hands its entries over to the log
+//! thread. That one runs at low priority: at once when a processor is idle, else with all that has gathered meanwhile.
 
+use super::entries::{Queued, Recipient};
 use super::pen::Pen;
 use super::receipt::Receipt;
-use super::shared::{Item, Shared, To, UNPUBLISHED_WAKE, lock};
+use super::shared::{Shared, UNPUBLISHED_WAKE};
+use super::sync::lock;
 use crate::audit::error::LogError;
 use crate::audit::record::entry::Covered;
 use crate::clock::{monotonic_nanos, since};
@@ -17,12 +19,12 @@ use std::sync::{Arc, Mutex};
 /// How far the log thread stands back behind the threads that sign, as `nice(1)` counts.
 const NICE: i32 = 10;
 
-/// A record that was put and whose batch is not durable yet.
-struct Landing<T> {
+/// A record of the batch that is not durable yet.
+struct Undurable<T> {
     seq: u64,
     covers: Option<Covered>,
-    to: To<T>,
-    own: bool,
+    recipient: Recipient<T>,
+    of_checkpoint: bool,
 }
 
 /// See [`crate::audit::Handlers::on_durable`].
@@ -30,14 +32,14 @@ pub(in crate::audit) type OnDurable<T> = Box<dyn FnMut(&mut Vec<(T, Receipt)>) +
 /// See [`crate::audit::Handlers::on_failure`].
 pub(in crate::audit) type OnFailure = Box<dyn FnOnce(&LogError) + Send>;
 
-/// Whoever holds it writes.
+/// The thread that holds it writes.
 pub(in crate::audit) struct Writer<T> {
     shared: Arc<Shared<T>>,
     pen: Pen,
     on_durable: OnDurable<T>,
     /// Empty between two batches; kept for its memory, as the next two.
-    items: Vec<Item<T>>,
-    landing: Vec<Landing<T>>,
+    items: Vec<Queued<T>>,
+    undurable: Vec<Undurable<T>>,
     durable: Vec<(T, Receipt)>,
     /// What the entries of the batch had reserved.
     reserved: u64,
@@ -56,8 +58,8 @@ pub(in crate::audit) fn run<T>(shared: &Shared<T>, writer: &Mutex<Writer<T>>, on
 
 impl<T> Writer<T> {
     pub(in crate::audit) fn new(shared: Arc<Shared<T>>, pen: Pen, on_durable: OnDurable<T>) -> Self {
-        let (items, landing, durable) = (Vec::new(), Vec::new(), Vec::new());
-        Self { shared, pen, on_durable, items, landing, durable, reserved: 0 }
+        let (items, undurable, durable) = (Vec::new(), Vec::new(), Vec::new());
+        Self { shared, pen, on_durable, items, undurable, durable, reserved: 0 }
     }
 
     /// Writes what is queued, unless the log has failed: after a failed write nothing is written any more.
@@ -66,14 +68,14 @@ impl<T> Writer<T> {
         if self.shared.queue.take(&mut items)
             && let Err(e) = self.write(&mut items)
         {
-            // The log thread ends and drops what is queued behind.
-            self.landing.clear();
+            // The log thread ends and drops what is queued after it.
+            self.undurable.clear();
             self.shared.poison(&e.to_string());
         }
         self.items = items;
     }
 
-    fn write(&mut self, items: &mut Vec<Item<T>>) -> Result<(), LogError> {
+    fn write(&mut self, items: &mut Vec<Queued<T>>) -> Result<(), LogError> {
         self.pen.tick();
         for item in items.drain(..) {
             self.put(item)?;
@@ -81,7 +83,7 @@ impl<T> Writer<T> {
         self.flush()
     }
 
-    fn put(&mut self, item: Item<T>) -> Result<(), LogError> {
+    fn put(&mut self, item: Queued<T>) -> Result<(), LogError> {
         if !self.pen.fits(&item.entry) {
             self.flush()?;
             if !self.pen.fits(&item.entry) {
@@ -89,8 +91,13 @@ impl<T> Writer<T> {
             }
         }
         let seq = self.pen.put(&item.entry);
-        self.reserved += item.cost;
-        self.landing.push(Landing { seq, covers: item.entry.covers, to: item.to, own: item.own });
+        self.reserved += item.reserved;
+        self.undurable.push(Undurable {
+            seq,
+            covers: item.entry.covers,
+            recipient: item.recipient,
+            of_checkpoint: item.of_checkpoint,
+        });
         Ok(())
     }
 
@@ -108,12 +115,12 @@ impl<T> Writer<T> {
         self.hand_to_publisher();
         self.pen.begin();
         // The one place where receipts are made.
-        for Landing { seq, covers, to, .. } in self.landing.drain(..) {
+        for Undurable { seq, covers, recipient, .. } in self.undurable.drain(..) {
             let receipt = Receipt::new(seq, covers, &durable);
-            match to {
-                To::Ticket(ticket) => self.durable.push((ticket, receipt)),
-                // Who does not wait any more does not need it.
-                To::Waiter(tell) => drop(tell.try_send(receipt)),
+            match recipient {
+                Recipient::Handler(ticket) => self.durable.push((ticket, receipt)),
+                // A thread that does not wait any more does not need it.
+                Recipient::Thread(tell) => drop(tell.try_send(receipt)),
             }
         }
         if !self.durable.is_empty() {
@@ -130,7 +137,7 @@ impl<T> Writer<T> {
             let end = unpublished.bytes.len();
             unpublished.ends.push(end);
         }
-        unpublished.others += self.landing.iter().filter(|l| !l.own).count() as u64;
+        unpublished.others += self.undurable.iter().filter(|l| !l.of_checkpoint).count() as u64;
         let waiting = unpublished.bytes.len();
         drop(unpublished);
         self.shared.waiting.store(waiting as u64, Ordering::Relaxed);

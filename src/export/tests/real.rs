@@ -77,7 +77,8 @@ fn a_log_that_was_opened_twice_is_exported_while_it_runs_and_verifies() {
         key_entry(&checkpoints, Event::KeyGenerated),
         key_entry(&answers, Event::KeyFound),
     ];
-    let _ = AuditLog::create(NewLog::prepare(settings.clone()).unwrap(), &first, sign(&checkpoints)).unwrap();
+    let _ =
+        crate::audit::create(NewLog::prepare(settings.clone()).unwrap(), &first, sign(&checkpoints)).unwrap();
     let record = |log: &AuditLog, numbers: std::ops::Range<u64>| {
         for number in numbers {
             let _ = log.record(answer_entry(&answers, number)).unwrap();
