@@ -4,15 +4,14 @@
 //! connection; between requests a connection may rest longer, because clients that keep a connection for later do not
 //! expect it to vanish after seconds. One timer a connection watches both and costs a request nothing.
 
+use super::peer::Peer;
 use super::progress::Progress;
-use super::reply::Reply;
-use super::visit::Peer;
+use super::router::Site;
 use super::watched::Watched;
-use super::{framing, host};
 use crate::clock::monotonic_nanos;
-use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response};
+use axum::routing::future::RouteFuture;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -29,44 +28,17 @@ use tokio::time::Instant;
 /// The smallest buffer that hyper works with.
 const SMALLEST_BUFFER: usize = 8_192;
 
-/// What answers the requests of one listener: the public edge, or the operators' router.
-pub(super) trait Site: Clone + Send + Sync + Unpin + 'static {
-    /// One request; whatever it asks for, there is a reply.
-    fn answer(&self, peer: Peer, request: Request<Body>) -> Answer;
-
-    /// What is sent instead of an answer to a head that hyper refuses with this status.
-    fn unreadable(&self, _: Peer, status: StatusCode) -> Reply {
-        Reply::unreadable(status)
-    }
-}
-
-/// A reply to come.
-pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
-
-impl Site for Router {
-    fn answer(&self, peer: Peer, request: Request<Body>) -> Answer {
-        if let Err(refusal) = host::one(request.headers()).and_then(|()| framing::plain(request.headers())) {
-            return Box::pin(std::future::ready(refusal.into_response()));
-        }
-        // Operators keep a connection between two looks, as callers do.
-        peer.connection.has_carried_a_caller();
-        // A router is always ready; its clone is one counter.
-        let answer = tower_service::Service::call(&mut self.clone(), request);
-        Box::pin(async move { answer.await.unwrap_or_else(|never: Infallible| match never {}) })
-    }
-}
-
 /// What every connection of one listener has in common.
 #[derive(Clone)]
-pub(super) struct Shape<R> {
+pub(super) struct Shape {
     http: http1::Builder,
-    site: R,
+    site: Site,
     request_time: Duration,
 }
 
-impl<R: Site> Shape<R> {
+impl Shape {
     /// Heads of at most `header_bytes` (431 beyond; hyper itself takes at most 100 fields), each within `request_time`.
-    pub(super) fn new(site: R, header_bytes: usize, request_time: Duration) -> Self {
+    pub(super) fn new(site: Site, header_bytes: usize, request_time: Duration) -> Self {
         let mut http = http1::Builder::new();
         http.half_close(false)
             .keep_alive(true)
@@ -93,7 +65,7 @@ impl<R: Site> Shape<R> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         progress.awaits_head();
-        let peer = Peer { address: peer, connection: Arc::clone(&progress) };
+        let peer = Peer::new(peer, Arc::clone(&progress));
         let refuse = {
             let (site, peer) = (self.site.clone(), peer.clone());
             move |status| site.unreadable(peer.clone(), status)
@@ -132,35 +104,32 @@ impl<R: Site> Shape<R> {
 }
 
 /// The requests of one connection as hyper brings them.
-struct Requests<R> {
-    site: R,
+struct Requests {
+    site: Site,
     peer: Peer,
 }
 
-impl<R: Site> hyper::service::Service<Request<Incoming>> for Requests<R> {
+impl hyper::service::Service<Request<Incoming>> for Requests {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answered;
 
     fn call(&self, request: Request<Incoming>) -> Answered {
         let body_follows = !request.body().is_end_stream();
-        let progress = || Arc::clone(&self.peer.connection);
-        let answer: Answer = if self.peer.connection.has_head(body_follows) {
-            let arriving = |body| {
-                if body_follows { Body::new(Arriving { body, progress: progress() }) } else { Body::empty() }
-            };
-            self.site.answer(self.peer.clone(), request.map(arriving))
-        } else {
-            // Closed for room: the task ends at its next await.
-            Box::pin(std::future::pending())
+        let progress = || Arc::clone(self.peer.connection());
+        let arriving = |body| {
+            if body_follows { Body::new(Arriving { body, progress: progress() }) } else { Body::empty() }
         };
+        let served = self.peer.connection().has_head(body_follows);
+        let answer = served.then(|| self.site.answer(self.peer.clone(), request.map(arriving)));
         Answered { answer, progress: progress() }
     }
 }
 
-/// An answer under way; after it the connection rests.
+/// An answer under way; after it the connection rests. `None`: the connection is closed for room, and its task ends at its
+/// next await.
 struct Answered {
-    answer: Answer,
+    answer: Option<RouteFuture<Infallible>>,
     progress: Arc<Progress>,
 }
 
@@ -168,9 +137,10 @@ impl Future for Answered {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(self.answer.as_mut().poll(cx));
+        let Some(answer) = &mut self.answer else { return Poll::Pending };
+        let response = ready!(Pin::new(answer).poll(cx));
         self.progress.rests();
-        Poll::Ready(Ok(response))
+        Poll::Ready(response)
     }
 }
 

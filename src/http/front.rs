@@ -3,7 +3,7 @@
 //! In this order ([D2](crate::manual::decisions#d2)): type and size of the body, its form, authentication, the caller's
 //! rate. What follows (required parameters, `Accept`, the token) is the endpoint's.
 
-use super::limits::{Bucket, Failures, Source};
+use super::limits::{Bucket, Failures};
 use super::meters::Endpoint;
 use super::reply::Reply;
 use super::visit::Visit;
@@ -140,8 +140,7 @@ impl Front {
     /// compared before, so that no caller with the right one comes here.
     fn unproved(&self, visit: &Visit, error: AuthError, claimed: Option<&str>) -> Reply {
         if matches!(error, AuthError::Bearer | AuthError::Wrong { .. })
-            && let Some(peer) = visit.peer()
-            && !self.failures.take(Source::of(peer), claimed, clock::monotonic_nanos())
+            && !self.failures.take(visit.peer().source(), claimed, clock::monotonic_nanos())
         {
             return Reply::too_many("failed-authentications", RETRY_FAILED);
         }

@@ -1,13 +1,12 @@
 //! The way to the signer: how many may wait there, what it published, and what a stranger is told when it fails.
 
 use super::front::Turns;
+use super::publication::Publication;
 use super::reply::Reply;
-use super::{jwks, metadata};
 use crate::config::Config;
 use crate::door::message::Ask;
 use crate::door::{AskError, Published, Recorded, SignerClient, SignerState};
 use crate::memory::Lag;
-use axum::body::Bytes;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -33,16 +32,6 @@ pub(super) struct Gate {
     most: usize,
     answer_time: Duration,
     last: RwLock<Option<Arc<Publication>>>,
-}
-
-/// What the signer published, and the documents made of it: once for each time that it was published.
-pub(super) struct Publication {
-    /// From the handshake.
-    pub(super) published: Arc<Published>,
-    /// What `jwks` serves.
-    pub(super) jwks: Bytes,
-    /// What `metadata` serves.
-    pub(super) metadata: Bytes,
 }
 
 /// One of the places of `limits.in_flight`, and a turn of its caller; given back when dropped.
@@ -170,11 +159,7 @@ impl Gate {
         {
             return Some(last);
         }
-        let publication = Arc::new(Publication {
-            jwks: jwks::document(&published),
-            metadata: metadata::document(&self.config.borrow(), &published),
-            published,
-        });
+        let publication = Arc::new(Publication::new(&self.config.borrow(), published));
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&publication));
         Some(publication)
     }

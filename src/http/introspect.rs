@@ -3,9 +3,11 @@
 use super::front::{Admitted, Front};
 use super::gate::Gate;
 use super::limits::Bucket;
+use super::meters::Meters;
 use super::reply::Reply;
+use super::router::Handler;
 use super::tokens::Tokens;
-use super::visit::{Peer, Visit, Visits};
+use super::visit::Visit;
 use crate::claims::{AnswerFormat, ClientId, NumericDate, TokenHash};
 use crate::client::Party;
 use crate::clock::{self, Clock};
@@ -13,8 +15,8 @@ use crate::config::{Config, ResourceServer};
 use crate::door::message::{Ask, IntrospectionAsk};
 use crate::protocol::{NegotiationError, View, negotiate, view};
 use axum::body::Body;
-use axum::http::header::ACCEPT;
-use axum::http::{HeaderMap, Request, Response};
+use axum::http::header::{ACCEPT, VARY};
+use axum::http::{HeaderMap, HeaderValue, Request};
 use metrics::Counter;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,12 +27,12 @@ const LOG_BYTES: u64 = 4_096;
 
 /// What introspection needs.
 pub(super) struct Introspection {
-    visits: Visits,
     front: Arc<Front>,
     config: Arc<Config>,
     tokens: Arc<Tokens>,
     gate: Arc<Gate>,
     clock: Clock,
+    meters: Arc<Meters>,
     inactive: HashMap<ClientId, Inactive>,
 }
 
@@ -44,34 +46,35 @@ struct Inactive {
 impl Introspection {
     /// For the resource servers of this configuration.
     pub(super) fn new(
-        visits: Visits,
         front: Arc<Front>,
         config: Arc<Config>,
         tokens: Arc<Tokens>,
         gate: Arc<Gate>,
         clock: Clock,
+        meters: Arc<Meters>,
     ) -> Self {
         let limits = &config.http.limits;
         let budget = |client_id: &ClientId| Inactive {
             rate: Bucket::per_second(limits.inactive_per_second),
             day: Bucket::per_day(limits.inactive_bytes_per_day / LOG_BYTES),
-            log_bytes: visits.meters().inactive_bytes(client_id.as_str()),
+            log_bytes: meters.inactive_bytes(client_id.as_str()),
         };
         let servers = config.resource_servers.iter();
         let inactive = servers.map(|rs| (rs.client_id.clone(), budget(&rs.client_id))).collect();
-        Self { visits, front, config, tokens, gate, clock, inactive }
+        Self { front, config, tokens, gate, clock, meters, inactive }
+    }
+}
+
+impl Handler for Introspection {
+    async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
+        // Another `Accept` could have got another reply (RFC 9110 §12.5.5), a refusal too.
+        let reply = self.inspect(visit, request).await.unwrap_or_else(|refusal| refusal);
+        Ok(reply.with(VARY, HeaderValue::from_static("Accept")))
     }
 }
 
 impl Introspection {
-    /// The endpoint.
-    pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
-        let mut visit = self.visits.begin(peer);
-        let reply = self.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
-        visit.end(reply.varying_with_accept())
-    }
-
-    async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
+    async fn inspect(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a resource server, identified and authorized (RFC 9701 §3; decision D5, manual/decisions.rs).
         let most = self.config.http.limits.introspection_body_bytes;
         let Admitted { caller, parameters, headers, turns } = self.front.admit(visit, request, most).await?;
@@ -117,7 +120,7 @@ impl Introspection {
         let now = clock::monotonic_nanos();
         budget.rate.take(now).map_err(|wait| Reply::too_many("token-scanning", wait))?;
         budget.day.take(now).map_err(|wait| Reply::too_many("inactive-bytes", wait))?;
-        self.visits.meters().inactive.increment(1);
+        self.meters.inactive.increment(1);
         budget.log_bytes.increment(LOG_BYTES);
         Ok(())
     }

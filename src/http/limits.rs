@@ -5,11 +5,10 @@
 //! is paid for. Time comes as an argument, in nanoseconds of the monotonic clock, so that no step of the wall clock
 //! gives or takes anything; a restart forgets what was taken.
 
+use super::peer::Source;
 use crate::claims::ClientId;
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -126,29 +125,6 @@ impl Cells {
     }
 }
 
-/// Whose address it is: with IPv6 one customer holds a whole /64; an IPv4 address mapped into IPv6 is that address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Source(IpAddr);
-
-impl Source {
-    /// The source that this address belongs to.
-    pub(super) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-            v4 @ IpAddr::V4(_) => v4,
-        })
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(v4) => v4.fmt(f),
-            IpAddr::V6(v6) => write!(f, "{v6}/64"),
-        }
-    }
-}
-
 /// Counts what may come in floods, and lets a line about it be written once in ten seconds.
 #[derive(Debug, Default)]
 pub(super) struct Sampled {
@@ -259,14 +235,6 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(passed, 10);
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_source_and_a_mapped_address_is_ipv4() {
-        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
-        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
-        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
-        assert_eq!(source("2001:db8::1").to_string(), "2001:db8::/64");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The accept loop of one listener.
 
-use super::connection::{Shape, Site};
+use super::connection::Shape;
 use super::pool::Pool;
 use super::progress::{LAST_HEAD, Progress};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -19,10 +19,10 @@ pub(super) const DRAIN: Duration = Duration::from_secs(30);
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Serves `listener` until `stop` says so, then lets requests under way end, and returns: after [`DRAIN`] at the latest.
-pub(super) async fn listen<R: Site>(
+pub(super) async fn listen(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    shape: Shape<R>,
+    shape: Shape,
     pool: Pool,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -57,11 +57,11 @@ pub(super) async fn listen<R: Site>(
     }
 }
 
-async fn connection<R: Site>(
+async fn connection(
     socket: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    shape: Shape<R>,
+    shape: Shape,
     progress: Arc<Progress>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -98,10 +98,15 @@ fn prepare(socket: &TcpStream, request_time: Duration) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::meters::{Endpoint, Meters};
     use super::super::progress::Phase;
+    use super::super::reply::Reply;
+    use super::super::router::{Handler, Routes, Site};
+    use super::super::visit::{Visit, Visits};
     use super::*;
-    use axum::Router;
-    use axum::routing::{get, post};
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::JoinHandle;
 
@@ -112,26 +117,40 @@ mod tests {
         done: JoinHandle<()>,
     }
 
-    /// `GET /` answers `hello`, `GET /slow` the same after 300 ms, `POST /` what it is sent; heads within 300 ms and 8 KiB;
+    struct Hello(Duration);
+
+    impl Handler for Hello {
+        async fn answer(&self, _: &mut Visit, _: Request<Body>) -> Result<Reply, Reply> {
+            tokio::time::sleep(self.0).await;
+            Ok(Reply::document("hello".into()))
+        }
+    }
+
+    struct Echo;
+
+    impl Handler for Echo {
+        async fn answer(&self, _: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
+            let body = request.into_body().collect().await.map_err(|_| Reply::body_broken())?;
+            Ok(Reply::document(body.to_bytes()))
+        }
+    }
+
+    /// `GET /` answers `hello`, `GET /slow` the same after 300 ms, `POST /echo` what it is sent; heads within 300 ms and 8 KiB;
     /// two connections.
     async fn serve() -> Served {
         serve_within(Duration::from_millis(300)).await
     }
 
     async fn serve_within(request_time: Duration) -> Served {
-        let hello = || async { "hello" };
-        let slow = || async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            "hello"
-        };
-        let router = Router::new()
-            .route("/", get(hello).merge(post(|body: String| async { body })))
-            .route("/slow", get(slow));
+        let routes = Routes::new(Visits::new(Arc::new(Meters::new())), Endpoint::Unknown)
+            .get("/", Endpoint::Operations, Hello(Duration::ZERO))
+            .get("/slow", Endpoint::Jwks, Hello(Duration::from_millis(300)))
+            .post("/echo", Endpoint::Token, Echo);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let pool = Pool::new(2, 2);
-        let shape = Shape::new(router, 8_192, request_time);
+        let shape = Shape::new(Site::new(routes), 8_192, request_time);
         let done = tokio::spawn(listen(listener, None, shape, pool.clone(), stopped));
         Served { address, pool, stop, done }
     }
@@ -272,7 +291,7 @@ mod tests {
         let mut half_head = TcpStream::connect(served.address).await.unwrap();
         half_head.write_all(b"GET / HT").await.unwrap();
         let mut half_body = TcpStream::connect(served.address).await.unwrap();
-        let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\n";
+        let head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\n";
         half_body.write_all(format!("{head}it ").as_bytes()).await.unwrap();
         while served.pool.census().phases[Phase::Body as usize] == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -124,9 +124,12 @@ pub(super) enum Endpoint {
     Jwks,
     /// Nowhere.
     Unknown,
+    /// The operations listener: neither counted nor in a log line.
+    Operations,
 }
 
 impl Endpoint {
+    /// Those that are counted.
     const ALL: [Self; 6] =
         [Self::Introspect, Self::Token, Self::Revoke, Self::Metadata, Self::Jwks, Self::Unknown];
 
@@ -139,6 +142,7 @@ impl Endpoint {
             Self::Metadata => "metadata",
             Self::Jwks => "jwks",
             Self::Unknown => "unknown",
+            Self::Operations => "operations",
         }
     }
 }

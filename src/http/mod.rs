@@ -1,7 +1,7 @@
 //! The edge: HTTP in, HTTP out. One file an endpoint, each in five beats: who, facts, rule, sign, reply.
 //!
 //! ```text
-//! listen ─► connection ─► edge ─► front (who) ─► tokens (facts) ─► protocol (rule) ─► gate (sign) ─► reply
+//! listen ─► connection ─► router ─► front (who) ─► tokens (facts) ─► protocol (rule) ─► gate (sign) ─► reply
 //! ```
 //!
 //! | file | holds |
@@ -9,13 +9,13 @@
 //! | `listen`, `tls` | sockets |
 //! | `pool`, `progress` | the open connections, and which one is closed when places run out |
 //! | `connection`, `watched` | one connection, with limits of size and time |
-//! | `edge` | which path leads where |
-//! | `introspect`, `token`, `revoke`, `metadata`, `jwks` | the endpoints |
+//! | `router`, `head` | which method and path lead where; what every head must say |
+//! | `introspect`, `token`, `revoke`, `documents` | the endpoints |
 //! | `operations` | `/livez`, `/readyz`, `/metrics`, on a listener of their own |
-//! | `host`, `framing` | which host is meant, and where the body ends |
+//! | `peer` | the other end of a request |
 //! | `front`, `limits` | which caller is asking, and how often |
 //! | `tokens` | what is known of a presented token |
-//! | `gate` | the way to the signer |
+//! | `gate`, `publication` | the way to the signer, and what it published |
 //! | `visit`, `meters` | one log line and some counters for each request |
 //! | `reply` | the only place that knows status codes and headers |
 //!
@@ -23,22 +23,22 @@
 //! [`Recorded`](crate::door::Recorded): `reply` takes nothing else.
 
 mod connection;
-mod edge;
-mod framing;
+mod documents;
 mod front;
 mod gate;
-mod host;
+mod head;
 mod introspect;
-mod jwks;
 mod limits;
 mod listen;
-mod metadata;
 mod meters;
 mod operations;
+mod peer;
 mod pool;
 mod progress;
+mod publication;
 mod reply;
 mod revoke;
+mod router;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -52,14 +52,16 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::door::SignerClient;
 use crate::memory::Lag;
+use crate::protocol::{endpoint, metadata_path};
 use crate::store::Store;
 use connection::Shape;
-use edge::{Edge, Endpoints};
+use documents::Document;
 use front::Front;
 use gate::Gate;
 use listen::listen;
 use meters::{Endpoint, Meters};
 use pool::Pool;
+use router::{Routes, Site};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,7 +69,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, oneshot, watch};
-use visit::{RequestNames, Visits};
+use visit::Visits;
 
 /// Connections at once on the operations listener.
 const OPERATORS: usize = 64;
@@ -150,12 +152,12 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
     let meters = Arc::new(Meters::new());
     let gate = Arc::new(Gate::new(live.clone(), signer, memory));
     let pool = Pool::new(http.limits.connections, http.limits.connections_per_source);
-    let edge_of = {
+    let routes_of = {
         let (store, gate, clock, meters) =
             (store.clone(), Arc::clone(&gate), clock.clone(), Arc::clone(&meters));
-        move |config: &Arc<Config>| public_edge(config, &store, &gate, &clock, &meters)
+        move |config: &Arc<Config>| public_routes(config, &store, &gate, &clock, &meters)
     };
-    let edge = edge_of(&config);
+    let site = Site::new(routes_of(&config));
     let told = operations::Operations {
         meters: Arc::clone(&meters),
         gate: Arc::clone(&gate),
@@ -171,16 +173,16 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
     // Operators can look until the last request has ended.
     let (drained, ended) = watch::channel(false);
     let (header_bytes, request_time) = (http.limits.header_bytes, http.limits.request_time);
-    let inside = Shape::new(operations::routes(told), header_bytes, request_time);
+    let inside = Shape::new(Site::new(operations::routes(told)), header_bytes, request_time);
     let inward = listen(operations, None, inside, Pool::new(OPERATORS, OPERATORS), ended.clone());
     let mut inward = tokio::spawn(inward);
     let upkeep =
         keep_house(Arc::clone(&gate), Arc::clone(&meters), clock.clone(), certificate.clone(), ended.clone());
     let upkeep = tokio::spawn(upkeep);
-    let follow = Follow { edge: edge.clone(), certificate, clock, taken_over };
-    let follow = tokio::spawn(follow.run(live, edge_of, ended));
+    let follow = Follow { site: site.clone(), certificate, clock, taken_over };
+    let follow = tokio::spawn(follow.run(live, routes_of, ended));
 
-    let outside = Shape::new(edge, header_bytes, request_time);
+    let outside = Shape::new(site, header_bytes, request_time);
     let outward = tokio::spawn(listen(public, acceptor, outside, pool, shutdown));
     let unfinished = outward.await.is_err();
     if tokio::time::timeout(EFFECTS, gate.empty()).await.is_err() || unfinished {
@@ -198,7 +200,7 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
 
 /// What a new configuration changes.
 struct Follow {
-    edge: Edge,
+    site: Site,
     certificate: Option<Arc<tls::Certificate>>,
     clock: Clock,
     taken_over: watch::Sender<Option<Arc<Config>>>,
@@ -210,7 +212,7 @@ impl Follow {
     async fn run(
         self,
         mut live: watch::Receiver<Arc<Config>>,
-        edge_of: impl Fn(&Arc<Config>) -> Edge,
+        routes_of: impl Fn(&Arc<Config>) -> Routes,
         mut end: watch::Receiver<bool>,
     ) {
         loop {
@@ -224,7 +226,7 @@ impl Follow {
             {
                 tracing::error!(%error, "the certificate was not replaced; the one before stays in use");
             }
-            self.edge.become_as(&edge_of(&config));
+            self.site.replace(routes_of(&config));
             self.taken_over.send_replace(Some(config));
         }
     }
@@ -256,48 +258,47 @@ async fn bind(
     Ok(listener)
 }
 
-fn public_edge(
+fn public_routes(
     config: &Arc<Config>,
     store: &Store,
     gate: &Arc<Gate>,
     clock: &Clock,
     meters: &Arc<Meters>,
-) -> Edge {
+) -> Routes {
     let front = &Arc::new(Front::new(config));
-    let names = Arc::new(RequestNames::new());
-    let visits = |endpoint| Visits::new(endpoint, Arc::clone(meters), Arc::clone(&names));
     let tokens = Arc::new(tokens::Tokens::new(Arc::clone(config), store.clone()));
-    let endpoints = Endpoints {
-        introspection: introspect::Introspection::new(
-            visits(Endpoint::Introspect),
-            Arc::clone(front),
-            Arc::clone(config),
-            Arc::clone(&tokens),
-            Arc::clone(gate),
-            clock.clone(),
-        ),
-        issuance: token::Issuance::new(
-            visits(Endpoint::Token),
-            Arc::clone(front),
-            Arc::clone(config),
-            store.clone(),
-            Arc::clone(gate),
-            clock.clone(),
-        ),
-        revocation: revoke::Revocation::new(
-            visits(Endpoint::Revoke),
-            Arc::clone(front),
-            tokens,
-            store.clone(),
-            Arc::clone(gate),
-            clock.clone(),
-            config.http.limits.body_bytes,
-        ),
-        metadata: metadata::MetadataDocument::new(visits(Endpoint::Metadata), Arc::clone(gate)),
-        keys: jwks::KeySet::new(visits(Endpoint::Jwks), Arc::clone(gate)),
-        unknown: visits(Endpoint::Unknown),
-    };
-    Edge::new(&config.issuer, endpoints)
+    let introspection = introspect::Introspection::new(
+        Arc::clone(front),
+        Arc::clone(config),
+        Arc::clone(&tokens),
+        Arc::clone(gate),
+        clock.clone(),
+        Arc::clone(meters),
+    );
+    let issuance = token::Issuance::new(
+        Arc::clone(front),
+        Arc::clone(config),
+        store.clone(),
+        Arc::clone(gate),
+        clock.clone(),
+    );
+    let revocation = revoke::Revocation::new(
+        Arc::clone(front),
+        tokens,
+        store.clone(),
+        Arc::clone(gate),
+        clock.clone(),
+        config.http.limits.body_bytes,
+    );
+    let keys = Document { gate: Arc::clone(gate), of: |publication| &publication.jwks };
+    let metadata = Document { gate: Arc::clone(gate), of: |publication| &publication.metadata };
+    let at = |path| endpoint(&config.issuer, path);
+    Routes::new(Visits::new(Arc::clone(meters)), Endpoint::Unknown)
+        .post(&at("introspect"), Endpoint::Introspect, introspection)
+        .post(&at("token"), Endpoint::Token, issuance)
+        .post(&at("revoke"), Endpoint::Revoke, revocation)
+        .get(&at("jwks"), Endpoint::Jwks, keys)
+        .get(&metadata_path(&config.issuer), Endpoint::Metadata, metadata)
 }
 
 /// What has to be done now and then, until the end.

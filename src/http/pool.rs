@@ -11,7 +11,8 @@
 //!
 //! The search looks at every connection of the source, or of the pool, and happens only when no place is free.
 
-use super::limits::{Sampled, Source};
+use super::limits::Sampled;
+use super::peer::Source;
 use super::progress::{Idle, Phase, Progress};
 use crate::clock::monotonic_nanos;
 use std::cmp::Reverse;

@@ -9,7 +9,7 @@ use crate::protocol::negotiation::{INTROSPECTION_JWT, JSON};
 use crate::protocol::{ErrorCode, Issue, NegotiationError, OAuthError, token_response};
 use axum::body::{Body, Bytes};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, PRAGMA, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
@@ -35,23 +35,9 @@ pub(super) struct Reply {
     status: StatusCode,
     content_type: Option<&'static str>,
     body: Bytes,
-    more: More,
-    varies: bool,
-    close: bool,
+    /// Beside those that every reply has.
+    headers: Vec<(HeaderName, HeaderValue)>,
     rule: Option<&'static str>,
-}
-
-/// The header that belongs to a status.
-enum More {
-    None,
-    /// RFC 6749 §5.1.
-    NoPragma,
-    /// RFC 9110 §11.6.1, with its value.
-    Challenge(&'static str),
-    /// RFC 9110 §10.2.3, in seconds.
-    RetryAfter(u32),
-    /// RFC 9110 §10.2.1.
-    Allow(&'static str),
 }
 
 /// Answers.
@@ -71,9 +57,9 @@ impl Reply {
             IssuedToken::AtJwt(recorded) => Zeroizing::new(recorded.into_body()),
             IssuedToken::Opaque(text, _receipt) => text,
         };
-        let mut reply = Self::json(StatusCode::OK, &token_response(issue, &text));
-        reply.more = More::NoPragma;
-        reply
+        // RFC 6749 §5.1.
+        Self::json(StatusCode::OK, &token_response(issue, &text))
+            .with(PRAGMA, HeaderValue::from_static("no-cache"))
     }
 
     /// A revocation that is recorded (RFC 7009 §2.2).
@@ -141,20 +127,22 @@ impl Reply {
 
     /// Credentials that are wrong; with a challenge if they came in the `Authorization` header (RFC 6749 §5.2).
     pub(super) fn wrong_credentials(rule: &'static str, header_used: bool) -> Self {
-        let mut reply =
-            Self::error(StatusCode::UNAUTHORIZED, "invalid_client", "client authentication failed");
+        let reply = Self::error(StatusCode::UNAUTHORIZED, "invalid_client", "client authentication failed")
+            .because(rule);
         if header_used {
-            reply.more = More::Challenge("Basic realm=\"chancery\"");
+            reply.with(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"chancery\""))
+        } else {
+            reply
         }
-        reply.because(rule)
     }
 
     /// A bearer token instead of client authentication at introspection (RFC 7662 §2.3, RFC 6750 §3).
     pub(super) fn wrong_bearer(rule: &'static str) -> Self {
         let text = "no bearer token is taken here; authenticate as a client";
-        let mut reply = Self::error(StatusCode::UNAUTHORIZED, "invalid_token", text);
-        reply.more = More::Challenge("Bearer realm=\"chancery\", error=\"invalid_token\"");
-        reply.because(rule)
+        Self::error(StatusCode::UNAUTHORIZED, "invalid_token", text).because(rule).with(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"chancery\", error=\"invalid_token\""),
+        )
     }
 
     /// An authenticated caller that is no resource server asks about a token (RFC 9701 §3).
@@ -195,9 +183,9 @@ impl Reply {
     /// Another method than those that the endpoint has.
     pub(super) fn wrong_method(allowed: &'static str) -> Self {
         let text = format!("expected {allowed}");
-        let mut reply = Self::error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", &text);
-        reply.more = More::Allow(allowed);
-        reply.because("wrong-method")
+        Self::error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", &text)
+            .because("wrong-method")
+            .with(ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// A body that is no form.
@@ -229,18 +217,18 @@ impl Reply {
     /// More requests than this caller has; the next one may come after `wait`.
     pub(super) fn too_many(rule: &'static str, wait: Duration) -> Self {
         let text = "too many requests; wait as long as Retry-After says";
-        let mut reply = Self::error(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", text);
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        reply.more = More::RetryAfter(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX));
-        reply.because(rule)
+        Self::error(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", text)
+            .because(rule)
+            .with(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 
     /// Signer or store cannot serve now; nothing signed, nothing told (`tests/conformance.md`, row 36).
     pub(super) fn unavailable(rule: &'static str) -> Self {
         let text = "the service cannot answer now; wait as long as Retry-After says";
-        let mut reply = Self::error(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text);
-        reply.more = More::RetryAfter(OUTAGE_RETRY);
-        reply.because(rule)
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text)
+            .because(rule)
+            .with(RETRY_AFTER, HeaderValue::from(OUTAGE_RETRY))
     }
 
     /// A mistake of ours: the signer refused what the gateway's own rules had allowed.
@@ -253,7 +241,7 @@ impl Reply {
 impl Reply {
     fn new(status: StatusCode, content_type: Option<&'static str>, body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        Self { status, content_type, body, more: More::None, varies: false, close: false, rule: None }
+        Self { status, content_type, body, headers: Vec::new(), rule: None }
     }
 
     fn json(status: StatusCode, value: &Value) -> Self {
@@ -269,15 +257,14 @@ impl Reply {
         self
     }
 
-    fn and_close(mut self) -> Self {
-        self.close = true;
-        self
+    fn and_close(self) -> Self {
+        self.with(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// Says that another `Accept` could have got another reply (RFC 9110 §12.5.5): on every reply of such an endpoint.
+    /// With one more header.
     #[must_use]
-    pub(super) fn varying_with_accept(mut self) -> Self {
-        self.varies = true;
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 
@@ -313,19 +300,7 @@ impl Reply {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.varies {
-            headers.insert(VARY, HeaderValue::from_static("Accept"));
-        }
-        if self.close {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        match self.more {
-            More::None => None,
-            More::NoPragma => headers.insert(PRAGMA, HeaderValue::from_static("no-cache")),
-            More::Challenge(value) => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(value)),
-            More::RetryAfter(seconds) => headers.insert(RETRY_AFTER, HeaderValue::from(seconds)),
-            More::Allow(methods) => headers.insert(ALLOW, HeaderValue::from_static(methods)),
-        };
+        headers.extend(self.headers);
         response
     }
 }

@@ -3,20 +3,20 @@
 use super::front::{Admitted, Front};
 use super::gate::{Gate, Place, reply_by};
 use super::reply::Reply;
+use super::router::Handler;
 use super::tokens::{Known, Tokens};
-use super::visit::{Peer, Visit, Visits};
+use super::visit::Visit;
 use crate::claims::{NumericDate, TokenHash};
 use crate::client::Party;
 use crate::clock::Clock;
 use crate::door::message::{Ask, RevocationAsk};
 use crate::store::Store;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::Request;
 use std::sync::Arc;
 
 /// What revocation needs.
 pub(super) struct Revocation {
-    visits: Visits,
     front: Arc<Front>,
     tokens: Arc<Tokens>,
     store: Store,
@@ -28,7 +28,6 @@ pub(super) struct Revocation {
 impl Revocation {
     /// For bodies of at most `body_bytes`.
     pub(super) fn new(
-        visits: Visits,
         front: Arc<Front>,
         tokens: Arc<Tokens>,
         store: Store,
@@ -36,18 +35,11 @@ impl Revocation {
         clock: Clock,
         body_bytes: usize,
     ) -> Self {
-        Self { visits, front, tokens, store, gate, clock, body_bytes }
+        Self { front, tokens, store, gate, clock, body_bytes }
     }
 }
 
-impl Revocation {
-    /// The endpoint.
-    pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
-        let mut visit = self.visits.begin(peer);
-        let reply = self.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
-        visit.end(reply)
-    }
-
+impl Handler for Revocation {
     async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
         let Admitted { caller, parameters, turns, .. } =

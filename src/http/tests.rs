@@ -1,10 +1,14 @@
 //! The endpoints with everything behind them except a signer: who is refused, in which order, with which words.
 
+use super::peer::Peer;
+use super::reply::Reply;
 use super::*;
 use crate::clock::TimeSource;
 use crate::config::testing;
 use crate::jose::sha256;
+use axum::RequestExt;
 use axum::body::Body;
+use axum::extract::Path;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -51,30 +55,33 @@ fn config() -> Config {
 
 /// A gateway whose signer never came.
 struct Alone {
-    edge: Edge,
+    site: Site,
     store: Store,
     _directory: tempfile::TempDir,
+}
+
+fn gate() -> Arc<Gate> {
+    let (_, live) = watch::channel(Arc::new(config()));
+    Arc::new(Gate::new(live, SignerClient::new(Duration::ZERO), Lag::default()))
 }
 
 fn alone() -> Alone {
     let config = Arc::new(config());
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("state.db")).unwrap();
-    let (_, live) = watch::channel(Arc::clone(&config));
-    let gate = Arc::new(Gate::new(live, SignerClient::new(Duration::ZERO), Lag::default()));
+    let gate = gate();
     let clock = Clock::start(TimeSource::system(), None);
-    let edge = public_edge(&config, &store, &gate, &clock, &Arc::new(Meters::new()));
-    Alone { edge, store, _directory: directory }
+    let site = Site::new(public_routes(&config, &store, &gate, &clock, &Arc::new(Meters::new())));
+    Alone { site, store, _directory: directory }
 }
 
-fn peer(address: &str) -> visit::Peer {
-    visit::Peer { address: address.parse().unwrap(), connection: Arc::new(progress::Progress::new(1)) }
+fn peer(address: &str) -> Peer {
+    Peer::new(address.parse().unwrap(), Arc::new(progress::Progress::new(1)))
 }
 
 fn post(path: &str, caller: Option<&str>, body: impl Into<Body>) -> Request<Body> {
-    let mut request = Request::post(format!("/:t/*1/{path}"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .extension(peer("192.0.2.7:1"));
+    let mut request =
+        Request::post(format!("/:t/*1/{path}")).header("content-type", "application/x-www-form-urlencoded");
     if let Some(name) = caller {
         request = request.header("authorization", basic(name, &format!("secret-of-{name}")));
     }
@@ -90,8 +97,8 @@ fn basic(name: &str, secret: &str) -> String {
 impl Alone {
     async fn reply(&self, mut request: Request<Body>) -> Response<Body> {
         request.headers_mut().entry("host").or_insert("as.example".parse().unwrap());
-        let peer = request.extensions().get().cloned();
-        self.edge.reply(peer, request).await
+        let peer = request.extensions().get().cloned().unwrap_or_else(|| peer("192.0.2.7:1"));
+        self.site.answer(peer, request).await.unwrap()
     }
 
     /// Status, `error`, and the rest of the response.
@@ -268,4 +275,44 @@ async fn unknown_paths_and_wrong_methods_are_told_so() {
     let path = "/.well-known/oauth-authorization-server/:t/*1";
     let metadata = Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(alone.reply(metadata).await.status(), 503);
+}
+
+/// Says which parameters it was given.
+struct Trial;
+
+impl router::Handler for Trial {
+    async fn answer(&self, _: &mut visit::Visit, mut request: Request<Body>) -> Result<Reply, Reply> {
+        let Path(parameters) = request.extract_parts::<Path<Vec<String>>>().await.unwrap();
+        Ok(Reply::document(parameters.join(" and ").into()))
+    }
+}
+
+#[tokio::test]
+async fn a_pattern_takes_whole_segments_and_its_endpoint_alone_stands_in_the_metrics() {
+    let meters = Arc::new(Meters::new());
+    let routes = Routes::new(Visits::new(Arc::clone(&meters)), Endpoint::Unknown)
+        .get("/x/known", Endpoint::Jwks, Document { gate: gate(), of: |publication| &publication.jwks })
+        .post("/x/{id}", Endpoint::Token, Trial)
+        .post("/x/{id}/of/{other}", Endpoint::Token, Trial);
+    let site = Site::new(routes);
+    let ask = async |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).header("host", "as.example");
+        let response = site.answer(peer("192.0.2.7:1"), request.body(Body::empty()).unwrap()).await.unwrap();
+        let allow = response.headers().get("allow").map(|value| value.to_str().unwrap().to_owned());
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, allow.unwrap_or_default(), String::from_utf8(body.to_vec()).unwrap())
+    };
+    assert_eq!(ask("POST", "/x/a%2Fb?q=1").await, (200, String::new(), "a/b".to_owned()));
+    assert_eq!(ask("POST", "/x/a/of/b").await.2, "a and b");
+    for path in ["/x/", "/x", "/x/a/", "/x/a/b", "//x/a", "/x//of/b", "/x/a/of/"] {
+        let (status, _, body) = ask("POST", path).await;
+        assert!(status == 404 && body.starts_with("{\"error\":\"not_found\""), "{path}: {status} {body}");
+    }
+    let (status, allow, body) = ask("GET", "/x/a").await;
+    assert!(status == 405 && allow == "POST" && body.starts_with("{\"error\":"), "{status} {allow} {body}");
+    assert_eq!(ask("POST", "/x/known").await.1, "GET, HEAD", "a name goes before a parameter");
+    let text = meters.render("");
+    assert!(text.contains("chancery_http_requests_total{endpoint=\"token\",status=\"200\"} 2"), "{text}");
+    assert!(!text.contains("a%2Fb"));
 }

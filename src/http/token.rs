@@ -3,7 +3,8 @@
 use super::front::{Admitted, Front};
 use super::gate::{Gate, Place, reply_by};
 use super::reply::{IssuedToken, Reply};
-use super::visit::{Peer, Visit, Visits};
+use super::router::Handler;
+use super::visit::Visit;
 use crate::claims::{Grant, Jti, NumericDate, TokenFacts, TokenFormat, TokenHash};
 use crate::client::Party;
 use crate::clock::Clock;
@@ -18,13 +19,12 @@ use crate::protocol::{
 use crate::random;
 use crate::store::{InsertError, Store, TokenKey, UsedAssertion};
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::Request;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What issuing tokens needs.
 pub(super) struct Issuance {
-    visits: Visits,
     front: Arc<Front>,
     config: Arc<Config>,
     store: Store,
@@ -35,14 +35,13 @@ pub(super) struct Issuance {
 impl Issuance {
     /// By this configuration.
     pub(super) fn new(
-        visits: Visits,
         front: Arc<Front>,
         config: Arc<Config>,
         store: Store,
         gate: Arc<Gate>,
         clock: Clock,
     ) -> Self {
-        Self { visits, front, config, store, gate, clock }
+        Self { front, config, store, gate, clock }
     }
 }
 
@@ -52,14 +51,7 @@ struct Granted {
     used: Option<UsedAssertion>,
 }
 
-impl Issuance {
-    /// The endpoint.
-    pub(super) async fn reply(&self, peer: Option<Peer>, request: Request<Body>) -> Response<Body> {
-        let mut visit = self.visits.begin(peer);
-        let reply = self.answer(&mut visit, request).await.unwrap_or_else(|refusal| refusal);
-        visit.end(reply)
-    }
-
+impl Handler for Issuance {
     async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
         // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
         let most = self.config.http.limits.body_bytes;
@@ -86,7 +78,9 @@ impl Issuance {
         // Reply.
         reply_by(due, tokio::spawn(effects.run(granted))).await
     }
+}
 
+impl Issuance {
     fn grant(
         &self,
         client: &Client,

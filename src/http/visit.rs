@@ -1,7 +1,7 @@
 //! One request from its head to its reply: its name, its clock, its one log line and its counters.
 
 use super::meters::{Endpoint, Meters};
-use super::progress::Progress;
+use super::peer::Peer;
 use super::reply::Reply;
 use crate::claims::{ClientId, RequestId};
 use crate::client::AuthenticatedClient;
@@ -11,66 +11,40 @@ use crate::jose::base64url;
 use crate::random;
 use axum::body::Body;
 use axum::http::Response;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where a connection comes from.
-#[derive(Clone)]
-pub(super) struct Peer {
-    /// The other end.
-    pub(super) address: SocketAddr,
-    /// The connection itself.
-    pub(super) connection: Arc<Progress>,
-}
-
-/// What every visit to one endpoint has in common.
-#[derive(Clone)]
+/// What the visits to one listener have in common: the numbers, and the names of requests, which are unique across
+/// restarts and no secret.
 pub(super) struct Visits {
-    endpoint: Endpoint,
     meters: Arc<Meters>,
-    names: Arc<RequestNames>,
-}
-
-/// Names of requests: unique across restarts, and no secret.
-pub(super) struct RequestNames {
-    process: String,
+    series: String,
     next: AtomicU64,
 }
 
-impl RequestNames {
-    /// Another series for each process.
-    pub(super) fn new() -> Self {
-        Self { process: base64url(random::bytes::<9>()), next: AtomicU64::new(1) }
+impl Visits {
+    /// Counted here; the names are a series of their own.
+    pub(super) fn new(meters: Arc<Meters>) -> Self {
+        Self { meters, series: base64url(random::bytes::<9>()), next: AtomicU64::new(1) }
     }
 
     #[expect(clippy::expect_used, reason = "base64url, a hyphen and digits are what a RequestId is made of")]
-    fn next(&self) -> RequestId {
+    fn name(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{number:x}", self.process).parse().expect("the grammar of RequestId")
-    }
-}
-
-impl Visits {
-    /// To this endpoint.
-    pub(super) fn new(endpoint: Endpoint, meters: Arc<Meters>, names: Arc<RequestNames>) -> Self {
-        Self { endpoint, meters, names }
-    }
-
-    /// The numbers.
-    pub(super) fn meters(&self) -> &Meters {
-        &self.meters
+        format!("{}-{number:x}", self.series).parse().expect("the grammar of RequestId")
     }
 
     /// The head of a request has arrived.
-    pub(super) fn begin(&self, peer: Option<Peer>) -> Visit {
-        let (peer, connection) = peer.map(|peer| (peer.address.ip(), peer.connection)).unzip();
+    pub(super) fn begin(&self, endpoint: Endpoint, peer: Peer) -> Visit {
+        if endpoint == Endpoint::Operations {
+            // Operators keep a connection between two requests, as callers do.
+            peer.connection().has_carried_a_caller();
+        }
         Visit {
-            endpoint: self.endpoint,
+            endpoint,
             meters: Arc::clone(&self.meters),
-            request_id: self.names.next(),
+            request_id: self.name(),
             peer,
-            connection,
             began: clock::monotonic_nanos(),
             caller: None,
             ended: false,
@@ -83,8 +57,7 @@ pub(super) struct Visit {
     endpoint: Endpoint,
     meters: Arc<Meters>,
     request_id: RequestId,
-    peer: Option<IpAddr>,
-    connection: Option<Arc<Progress>>,
+    peer: Peer,
     began: u64,
     caller: Option<ClientId>,
     ended: bool,
@@ -102,15 +75,13 @@ impl Visit {
     }
 
     /// Where the request came from.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        self.peer
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Which caller it is, once that is proved.
     pub(super) fn is_from(&mut self, caller: &ClientId) {
-        if let Some(connection) = &self.connection {
-            connection.has_carried_a_caller();
-        }
+        self.peer.connection().has_carried_a_caller();
         self.caller = Some(caller.clone());
     }
 
@@ -120,7 +91,7 @@ impl Visit {
             request_id: self.request_id.clone(),
             caller: caller.client_id().clone(),
             method: caller.method(),
-            peer: self.peer,
+            peer: Some(self.peer.address()),
         }
     }
 
@@ -133,6 +104,9 @@ impl Visit {
     /// refusals, some lines a second stand for all.
     pub(super) fn note(mut self, reply: Reply) -> Reply {
         self.ended = true;
+        if self.endpoint == Endpoint::Operations {
+            return reply;
+        }
         let nanos = clock::monotonic_nanos().saturating_sub(self.began);
         let (status, rule) = (reply.status(), reply.rule());
         let seconds = std::time::Duration::from_nanos(nanos).as_secs_f64();
@@ -140,7 +114,7 @@ impl Visit {
         let ended = if self.caller.is_none() { rule.or(Some("answered")) } else { rule };
         let Some(stands_for) = self.line(ended) else { return reply };
         // The address only where somebody may have to be found: in the line of a failure.
-        let peer = if status >= 400 { self.peer } else { None };
+        let peer = (status >= 400).then(|| self.peer.address());
         tracing::info!(
             request_id = %self.request_id,
             endpoint = self.endpoint.name(),
@@ -166,7 +140,7 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        if self.ended {
+        if self.ended || self.endpoint == Endpoint::Operations {
             return;
         }
         self.meters.abandoned.increment(1);
@@ -184,21 +158,25 @@ impl Drop for Visit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::Progress;
     use super::*;
 
     #[test]
     fn no_two_requests_have_one_name() {
-        let [one, other] = [RequestNames::new(), RequestNames::new()];
-        assert_ne!(one.next(), one.next());
-        assert_ne!(one.next().as_str().get(..12), other.next().as_str().get(..12));
+        let [one, other] = [(); 2].map(|()| Visits::new(Arc::new(Meters::new())));
+        assert_ne!(one.name(), one.name());
+        assert_ne!(one.name().as_str().get(..12), other.name().as_str().get(..12));
     }
 
     #[test]
     fn a_visit_that_gets_no_reply_is_counted_as_abandoned() {
         let meters = Arc::new(Meters::new());
-        let visits = Visits::new(Endpoint::Token, Arc::clone(&meters), Arc::new(RequestNames::new()));
-        drop(visits.begin(None));
-        drop(visits.begin(None).end(Reply::unknown_path()));
+        let visits = Visits::new(Arc::clone(&meters));
+        let peer = Peer::new("192.0.2.7:1".parse().unwrap(), Arc::new(Progress::new(1)));
+        for endpoint in [Endpoint::Token, Endpoint::Operations] {
+            drop(visits.begin(endpoint, peer.clone()));
+            drop(visits.begin(endpoint, peer.clone()).end(Reply::unknown_path()));
+        }
         let text = meters.render("");
         assert!(text.contains("chancery_http_requests_abandoned_total 1"));
         assert!(text.contains("chancery_http_requests_total{endpoint=\"token\",status=\"404\"} 1"));

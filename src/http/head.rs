@@ -1,16 +1,22 @@
-//! `Host`: every request names exactly one (RFC 9112 §3.2).
+//! What the head of every request must say in one way, so that each proxy in front reads it as the gateway does.
 
 use super::reply::Reply;
 use axum::http::HeaderMap;
-use axum::http::header::HOST;
+use axum::http::header::{HOST, TRANSFER_ENCODING};
 use axum::http::uri::Authority;
 
-/// 400 without exactly one `Host` of the form `uri-host [ ":" port ]`.
+/// Refuses a head that names no host, or a body whose end may be read in two ways.
+pub(super) fn check(headers: &HeaderMap) -> Result<(), Reply> {
+    host(headers)?;
+    framing(headers)
+}
+
+/// 400 without exactly one `Host` of the form `uri-host [ ":" port ]` (RFC 9112 §3.2).
 ///
 /// RFC 9112 asks it of HTTP/1.1; here it holds for HTTP/1.0 too, and beside a target in absolute form, whose own host
 /// counts instead of the header's. No answer depends on the name: the issuer stands in the configuration. What is
-/// refused is a request that a proxy in front may have read for another host than we do.
-pub(super) fn one(headers: &HeaderMap) -> Result<(), Reply> {
+/// refused is a request that a proxy in front may have read for another host.
+fn host(headers: &HeaderMap) -> Result<(), Reply> {
     let mut lines = headers.get_all(HOST).iter();
     let named = |line: &[u8]| {
         // An authority may begin with user information, a `Host` may not (RFC 9110 §7.2).
@@ -26,6 +32,18 @@ pub(super) fn one(headers: &HeaderMap) -> Result<(), Reply> {
     }
 }
 
+/// 501 with any transfer coding but `chunked`, once (RFC 9112 §6.1).
+///
+/// hyper takes whatever ends in `chunked`, and gives the body as if that were all that was done to it.
+fn framing(headers: &HeaderMap) -> Result<(), Reply> {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Reply::unknown_coding()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,7 +54,7 @@ mod tests {
         for line in lines {
             headers.append(HOST, HeaderValue::from_bytes(line).unwrap());
         }
-        one(&headers).is_ok()
+        host(&headers).is_ok()
     }
 
     #[test]
@@ -50,5 +68,21 @@ mod tests {
             assert!(!accepted(&[bad.as_bytes()]), "{bad}");
         }
         assert!(!accepted(&[b"a\xff"]));
+    }
+
+    #[test]
+    fn a_body_is_chunked_once_or_not_at_all() {
+        let accepted = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(TRANSFER_ENCODING, line.parse().unwrap());
+            }
+            framing(&headers).is_ok()
+        };
+        assert!(accepted(&[]) && accepted(&["chunked"]) && accepted(&["Chunked"]));
+        for bad in ["gzip, chunked", "chunked, chunked", "identity, chunked", "identity", "chunked;q=1", ""] {
+            assert!(!accepted(&[bad]), "{bad}");
+        }
+        assert!(!accepted(&["chunked", "chunked"]));
     }
 }
