@@ -36,6 +36,8 @@ mod checkpoint_key;
 mod connection;
 mod content;
 mod disclosed;
+#[cfg(test)]
+mod double;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generate;
@@ -70,6 +72,8 @@ pub use admin::{AdminAnswer, AdminAsk, AdminError, ask_admin, listen};
 pub use auditors::{AuditorAnswer, AuditorAsk, ask_auditor, listen_for_auditors};
 pub use calls::Calls;
 pub use checkpoint_key::{log_keys_path, read_log_keys};
+#[cfg(test)]
+pub(crate) use double::{Double, Mood};
 pub use generate::generate_keys;
 pub use kept::Refused;
 pub use keyring::KeyringError;

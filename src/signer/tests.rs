@@ -1,5 +1,7 @@
 //! Token and log together, with a real SoftHSM: one process and one token for each test.
 
+mod contract;
+
 use super::calls::Calls;
 use super::checkpoint_key::{log_keys_path, read_log_keys};
 use super::generate_keys;
