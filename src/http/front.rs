@@ -1,4 +1,4 @@
-//! The first beat of every endpoint with callers: who is it, and may it come now?
+//! The first beat of every endpoint with callers: the caller is identified, and its rate checked.
 //!
 //! In this order ([D2](crate::manual::decisions#d2)): type and size of the body, its form, authentication, the caller's
 //! rate. What follows (required parameters, `Accept`, the token) is the endpoint's.
@@ -28,7 +28,7 @@ const DISCARDED: usize = 1 << 20;
 /// What a caller that fails too often is told to wait: both budgets are those of a second.
 const RETRY_FAILED: Duration = Duration::from_secs(1);
 
-/// Who may come, and how often.
+/// The callers of a configuration, and how often each may ask.
 pub(super) struct Front {
     directory: Directory,
     allowances: HashMap<ClientId, Allowance>,
@@ -40,31 +40,31 @@ pub(super) struct Front {
 /// What one caller may have.
 struct Allowance {
     rate: Bucket,
-    turns: Turns,
+    permits: CallerPermits,
 }
 
-/// The turns of one caller at the signer, `limits.in_flight_per_caller`: what it asks beyond them waits for its own asks
-/// to end, and delays no other caller. A reload begins with whole ones.
+/// How many requests of one caller are at the signer at once, `limits.in_flight_per_caller`: the next one waits for one of
+/// them to end, and delays no other caller. A reload begins with all of them.
 #[derive(Clone)]
-pub(super) struct Turns(pub(super) Arc<Semaphore>);
+pub(super) struct CallerPermits(pub(super) Arc<Semaphore>);
 
-impl Turns {
+impl CallerPermits {
     /// So many at once.
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))))
     }
 }
 
-/// A caller that proved who it is.
+/// A request of a caller that has proved itself.
 pub(super) struct Admitted {
-    /// Who.
+    /// The caller.
     pub(super) caller: AuthenticatedClient,
     /// What it sent.
     pub(super) parameters: Parameters,
     /// How it wants the answer, among others.
     pub(super) headers: HeaderMap,
-    /// Its turns at the signer.
-    pub(super) turns: Turns,
+    /// How many of its requests are at the signer at once.
+    pub(super) permits: CallerPermits,
 }
 
 impl Front {
@@ -75,7 +75,7 @@ impl Front {
         let clients = config.clients.iter().map(|client| client.client_id.clone());
         let allowance = || Allowance {
             rate: Bucket::per_second(limits.requests_per_second),
-            turns: Turns::new(limits.in_flight_per_caller),
+            permits: CallerPermits::new(limits.in_flight_per_caller),
         };
         Self {
             directory: Directory::new(config),
@@ -86,7 +86,7 @@ impl Front {
         }
     }
 
-    /// Lets a request in whose body has at most `most` bytes, or says why not.
+    /// Admits a request with a body of at most `most` bytes.
     pub(super) async fn admit(
         &self,
         visit: &mut Visit,
@@ -104,11 +104,11 @@ impl Front {
         let caller = self.authenticate(visit, &head.headers, &parameters)?;
         visit.is_from(caller.client_id());
         // The directory knows none but these.
-        let Some(Allowance { rate, turns }) = self.allowances.get(caller.client_id()) else {
+        let Some(Allowance { rate, permits }) = self.allowances.get(caller.client_id()) else {
             return Err(Reply::unavailable("caller-unknown"));
         };
         rate.take(visit.began()).map_err(|wait| Reply::too_many("caller-rate", wait))?;
-        Ok(Admitted { caller, parameters, headers: head.headers, turns: turns.clone() })
+        Ok(Admitted { caller, parameters, headers: head.headers, permits: permits.clone() })
     }
 
     fn authenticate(

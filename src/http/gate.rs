@@ -1,6 +1,6 @@
-//! The way to the signer: how many may wait there, what it published, and what a stranger is told when it fails.
+//! The way to the signer: how many requests may wait there, what it published, and what a caller is told when it fails.
 
-use super::front::Turns;
+use super::front::CallerPermits;
 use super::publication::Publication;
 use super::reply::Reply;
 use crate::config::Config;
@@ -28,20 +28,21 @@ pub(super) struct Gate {
     config: watch::Receiver<Arc<Config>>,
     signer: SignerClient,
     memory: Lag,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     most: usize,
     answer_time: Duration,
     last: RwLock<Option<Arc<Publication>>>,
 }
 
-/// One of the places of `limits.in_flight`, and a turn of its caller; given back when dropped.
-pub(super) struct Place {
-    _permit: OwnedSemaphorePermit,
-    _turn: OwnedSemaphorePermit,
+/// One of the `limits.in_flight` requests, and of the `limits.in_flight_per_caller` of its caller; given back when
+/// dropped.
+pub(super) struct Permit {
+    _of_all: OwnedSemaphorePermit,
+    _of_the_caller: OwnedSemaphorePermit,
     due: Instant,
 }
 
-impl Place {
+impl Permit {
     /// When the request's time is over: `limits.answer_time` after it had arrived.
     pub(super) fn due(&self) -> Instant {
         self.due
@@ -55,47 +56,50 @@ impl Gate {
             let limits = &config.borrow().http.limits;
             (limits.in_flight.clamp(1, Semaphore::MAX_PERMITS), limits.answer_time)
         };
-        let places = Arc::new(Semaphore::new(most));
-        Self { config, signer, memory, places, most, answer_time, last: RwLock::new(None) }
+        let permits = Arc::new(Semaphore::new(most));
+        Self { config, signer, memory, permits, most, answer_time, last: RwLock::new(None) }
     }
 
-    /// A place at a signer that takes asks, once its caller has a turn; asked for before anything durable is done. A signer that has gone a moment
-    /// ago is waited for: the places bound how many requests wait, and the limits of bodies how large they are.
+    /// A permit for a signer that takes asks; asked for before anything durable is done. A signer that has gone a moment ago
+    /// is waited for: the permits bound how many requests wait, and the limits of bodies how large they are.
     ///
     /// Refused when the answer would come too late, as far as the last ones tell: what is turned away at once can be
     /// asked elsewhere, and does not make those behind it late.
-    pub(super) async fn enter(&self, turns: &Turns) -> Result<(Place, Arc<Published>), Reply> {
-        let place = self.place(turns).await?;
+    pub(super) async fn enter(
+        &self,
+        of_the_caller: &CallerPermits,
+    ) -> Result<(Permit, Arc<Published>), Reply> {
+        let permit = self.permit(of_the_caller).await?;
         self.remembered()?;
-        let published = self.signer.ready(place.due).await.map_err(|_| Reply::unavailable("signer-down"))?;
-        if Instant::now() + self.signer.likely_time() > place.due {
+        let published = self.signer.ready(permit.due).await.map_err(|_| Reply::unavailable("signer-down"))?;
+        if Instant::now() + self.signer.likely_time() > permit.due {
             return Err(Reply::unavailable("signer-overloaded"));
         }
-        Ok((place, published))
+        Ok((permit, published))
     }
 
-    /// A place at the signer, ready or not, once its caller has a turn. What waits for a turn takes no place.
-    pub(super) async fn place(&self, turns: &Turns) -> Result<Place, Reply> {
+    /// A permit for the signer, ready or not. A request first waits for one of its caller, and takes none of all meanwhile.
+    pub(super) async fn permit(&self, of_the_caller: &CallerPermits) -> Result<Permit, Reply> {
         let due = Instant::now() + self.answer_time;
-        // Most find a turn free, and set no timer. The semaphore hands a returned turn to its first waiter: none is passed.
-        let turn = match Arc::clone(&turns.0).try_acquire_owned() {
-            Ok(turn) => turn,
-            Err(_) => tokio::time::timeout_at(due, Arc::clone(&turns.0).acquire_owned())
+        // Most find one free, and set no timer. The semaphore gives a returned one to its first waiter: none is passed.
+        let of_the_caller = match Arc::clone(&of_the_caller.0).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => tokio::time::timeout_at(due, Arc::clone(&of_the_caller.0).acquire_owned())
                 .await
                 .ok()
                 .and_then(Result::ok)
                 .ok_or_else(|| Reply::unavailable("caller-busy"))?,
         };
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(permit) => Ok(Place { _permit: permit, _turn: turn, due }),
+        match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(of_all) => Ok(Permit { _of_all: of_all, _of_the_caller: of_the_caller, due }),
             Err(_) => Err(Reply::unavailable("signer-busy")),
         }
     }
 
-    /// Asks, from a place. The reason of a failure is for the operator, never for the caller.
-    pub(super) async fn ask(&self, from: &Place, ask: Ask) -> Result<Recorded, Reply> {
+    /// Asks, with a permit. The reason of a failure is for the operator, never for the caller.
+    pub(super) async fn ask(&self, permit: &Permit, ask: Ask) -> Result<Recorded, Reply> {
         self.remembered()?;
-        self.signer.ask(&ask, from.due).await.map_err(|error| match error {
+        self.signer.ask(&ask, permit.due).await.map_err(|error| match error {
             AskError::Unavailable { reason } => {
                 tracing::debug!(%reason, "the signer could not answer");
                 Reply::unavailable("signer-unavailable")
@@ -116,12 +120,12 @@ impl Gate {
         }
     }
 
-    /// What keeps the signer.
+    /// The client of the signer.
     pub(super) fn signer(&self) -> &SignerClient {
         &self.signer
     }
 
-    /// Why no answer would be signed and recorded, if that is so.
+    /// Why no answer would be signed and recorded; `None` when one would.
     pub(super) fn down(&self) -> Option<String> {
         if let SignerState::Down(outage) = self.signer.state() {
             return Some(outage.reason);
@@ -135,7 +139,7 @@ impl Gate {
         })
     }
 
-    /// How the two memories of the log are kept.
+    /// For how long each memory of the log was not kept.
     pub(super) fn memories(&self) -> Memories {
         let theirs = self.signer.status().map_or(0, |status| status.memory_lag_millis);
         Memories { signer: Duration::from_millis(theirs), gateway: self.memory.get() }
@@ -166,13 +170,13 @@ impl Gate {
 
     /// Open requests.
     pub(super) fn in_flight(&self) -> usize {
-        self.most.saturating_sub(self.places.available_permits())
+        self.most.saturating_sub(self.permits.available_permits())
     }
 
-    /// Waits until nobody is inside: effects that began are brought to their end.
+    /// Waits until all permits are back: effects that began are brought to their end.
     pub(super) async fn empty(&self) {
         let all = u32::try_from(self.most).unwrap_or(u32::MAX);
-        drop(self.places.acquire_many(all).await);
+        drop(self.permits.acquire_many(all).await);
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Introspection {
     inactive: HashMap<ClientId, Inactive>,
 }
 
-/// What inactive answers one resource server may have: each is signed and recorded for a token that any stranger made up.
+/// The budget of one resource server for inactive answers: each is signed and recorded for a token that may be made up.
 struct Inactive {
     rate: Bucket,
     day: Bucket,
@@ -75,15 +75,16 @@ impl Handler for Introspection {
 
 impl Introspection {
     async fn inspect(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
-        // Who: a resource server, identified and authorized (RFC 9701 §3; decision D5, manual/decisions.rs).
+        // Caller: a resource server, identified and authorized (RFC 9701 §3; decision D5, manual/decisions.rs).
         let most = self.config.http.limits.introspection_body_bytes;
-        let Admitted { caller, parameters, headers, turns } = self.front.admit(visit, request, most).await?;
+        let Admitted { caller, parameters, headers, permits } =
+            self.front.admit(visit, request, most).await?;
         let Party::ResourceServer(rs) = caller.party() else { return Err(Reply::not_a_resource_server()) };
         let token = parameters.required("token").map_err(|error| Reply::refused(&error))?;
         let format = wanted(&headers, rs).map_err(Reply::not_negotiable)?;
 
         // Facts: read after the time that becomes `iat`, so that they are never older than the answer says.
-        let (place, published) = self.gate.enter(&turns).await?;
+        let (permit, published) = self.gate.enter(&permits).await?;
         let iat = NumericDate::from(self.clock.now().map_err(|_| Reply::unavailable("clock-in-doubt"))?);
         let hash = TokenHash::of(token);
         let known = self.tokens.find(token, hash, &published.access_token_keys)?;
@@ -94,8 +95,8 @@ impl Introspection {
             self.spend_inactive(rs)?;
         }
 
-        // Sign: and record. Nothing was changed so far; whoever goes away now is not answered, and a record that is
-        // made all the same says that an answer was available.
+        // Sign: and record. Nothing was changed so far. A caller that closes its connection now is not answered; a record
+        // that is made all the same says that an answer was available.
         let ask = IntrospectionAsk {
             context: visit.context(&caller),
             format,
@@ -105,7 +106,7 @@ impl Introspection {
             active: active.map(Box::new),
             rules: rules.into_iter().map(str::to_owned).collect(),
         };
-        let recorded = self.gate.ask(&place, Ask::Introspection(ask)).await?;
+        let recorded = self.gate.ask(&permit, Ask::Introspection(ask)).await?;
 
         // Reply.
         Ok(Reply::introspection(format, recorded))
@@ -114,7 +115,7 @@ impl Introspection {
     /// Against token scanning (RFC 7662 §4): instead of an inactive answer, which would be signed and recorded.
     ///
     /// A caller learns no more from the 429 than from the answer that it replaces; and active tokens go on being
-    /// answered, so that a stranger who sends nonsense to a resource server does not lock out its customers.
+    /// answered, so that made-up tokens sent to a resource server do not lock out its customers.
     fn spend_inactive(&self, rs: &ResourceServer) -> Result<(), Reply> {
         let Some(budget) = self.inactive.get(&rs.client_id) else { return Ok(()) };
         let now = clock::monotonic_nanos();

@@ -1,5 +1,4 @@
-//! Limits of rate: buckets for each caller that the configuration names, and two tables for those that fail to prove
-//! who they are.
+//! Limits of rate: buckets for each caller that the configuration names, and two tables for failed authentications.
 //!
 //! All are the generic cell rate algorithm (ITU-T I.371): the only state is the instant until which what was taken
 //! is paid for. Time comes as an argument, in nanoseconds of the monotonic clock, so that no step of the wall clock
@@ -148,8 +147,8 @@ impl Sampled {
     }
 }
 
-/// Log lines about requests of which one caller can make any number. For each proven caller, and for all strangers
-/// together, some lines a second and rule stand for the rest.
+/// Log lines about requests of which one caller can make any number. For each proven caller, and for all other
+/// requests together, some lines a second and rule stand for the rest.
 #[derive(Debug, Default)]
 pub(super) struct Floods(Mutex<HashMap<(Option<ClientId>, &'static str), Lines>>);
 

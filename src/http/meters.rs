@@ -157,7 +157,7 @@ pub(super) struct Meters {
     pub(super) abandoned: Counter,
     /// Inactive answers.
     pub(super) inactive: Counter,
-    /// Which requests of strangers write a line.
+    /// Which requests without a proven caller write a line.
     pub(super) floods: Floods,
     /// The pool of the public listener.
     pub(super) pool: PoolMeters,
@@ -255,7 +255,7 @@ impl Meters {
         )
     }
 
-    /// Folds what histograms gathered: without it they would grow while nobody reads them.
+    /// Folds what histograms gathered: without it they grow while no scraper reads them.
     pub(super) fn fold(&self) {
         self.handle.run_upkeep();
     }

@@ -1,13 +1,13 @@
-//! The edge: HTTP in, HTTP out. One file an endpoint, each in five beats: who, facts, rule, sign, reply.
+//! The edge: HTTP in, HTTP out. One file an endpoint, each in five beats: caller, facts, rule, sign, reply.
 //!
 //! ```text
-//! listen ─► connection ─► router ─► front (who) ─► tokens (facts) ─► protocol (rule) ─► gate (sign) ─► reply
+//! listen ─► connection ─► router ─► front (caller) ─► tokens (facts) ─► protocol (rule) ─► gate (sign) ─► reply
 //! ```
 //!
 //! | file | holds |
 //! |---|---|
 //! | `listen`, `tls` | sockets |
-//! | `pool`, `progress` | the open connections, and which one is closed when places run out |
+//! | `pool`, `progress` | the open connections, and which one is closed when no slot is free |
 //! | `connection`, `watched` | one connection, with limits of size and time |
 //! | `router`, `head` | which method and path lead where; what every head must say |
 //! | `introspect`, `token`, `revoke`, `documents` | the endpoints |
@@ -146,7 +146,7 @@ pub async fn serve(gateway: Gateway, shutdown: watch::Receiver<bool>) -> Result<
         let address = unused.local_addr().map_or_else(|e| e.to_string(), |address| address.to_string());
         tracing::warn!(%address, "the service manager passed a socket that the configuration does not name");
     }
-    // Nobody listens when the gateway is ending already.
+    // An error: the gateway is ending already.
     let _ = listening.send(());
 
     let meters = Arc::new(Meters::new());

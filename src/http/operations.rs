@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-/// How long one self-test stands: whoever asks more often makes the token sign no more.
+/// How long the outcome of one self-test stands: more frequent probes do not make the token sign more often.
 const SELF_TEST_STANDS: Duration = Duration::from_secs(5);
 
 /// What operators are told about.

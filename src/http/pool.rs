@@ -1,15 +1,15 @@
-//! The one owner of a listener's open connections: a place for each, and which one is closed when places run out.
+//! The one owner of a listener's open connections: a slot for each, and which one is closed when no slot is free.
 //!
 //! A connection that arrives is accepted at once. If its source has spent its budget, a connection of that source is
-//! closed for it; if the whole pool is full, one of any source, in the order of [`Turn`]. Only what is idle is closed,
+//! closed for it; if the whole pool is full, one of any source, in the order of [`Rank`]. Only what is idle is closed,
 //! which is everything but a request that is being answered: rest, handshake, head and body that are not complete. If
 //! nothing is, the new connection is refused.
 //!
-//! So strangers close strangers. A connection on which a caller has proved itself goes last, and those that just bring
-//! their first request are let do that, so that a flood from many addresses neither cuts the connections that callers
-//! keep nor every new one before its first request.
+//! So connections without a proven caller are closed for each other. One on which a caller has proved itself goes last,
+//! and one that just brings its first request has time for that: a flood from many addresses neither cuts the connections
+//! that callers keep nor every new one before its first request.
 //!
-//! The search looks at every connection of the source, or of the pool, and happens only when no place is free.
+//! The search looks at every connection of the source, or of the pool, and happens only when no slot is free.
 
 use super::limits::Sampled;
 use super::peer::Source;
@@ -24,19 +24,19 @@ use tokio::task::JoinSet;
 /// Searches for one new connection: each that was chosen may get a request before it is closed.
 const ATTEMPTS: usize = 4;
 
-/// A source that holds more than this part of the places without a caller on them is the first to lose one.
+/// A source that holds more than this part of the slots without a proven caller is the first to lose one.
 const SHARES: usize = 32;
 
-/// This part of the places is open to connections without a caller on them: while they hold less, the others make room.
-const STRANGERS: usize = 4;
+/// This part of the slots is open to connections without a proven caller: while they hold less, the others make room.
+const UNPROVEN: usize = 4;
 
 /// When a connection is closed for another: the smallest first, and of those the one that is idle for longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+enum Rank {
     /// No caller has proved itself on it, and its source holds so many such connections, more than its share.
     OfMany(Reverse<usize>),
     /// No caller has proved itself on it.
-    Stranger,
+    Unproven,
     /// The same, but its first request may still be arriving: the new connection is refused instead.
     Arriving,
     /// A caller has proved itself on it.
@@ -66,8 +66,8 @@ struct Open {
     sources: HashMap<Source, BTreeMap<u64, Arc<Progress>>>,
 }
 
-/// The place of one open connection, given back when dropped.
-struct Place {
+/// The slot of one open connection, given back when dropped.
+struct Slot {
     pool: Pool,
     name: Name,
 }
@@ -76,7 +76,7 @@ struct Place {
 pub(super) struct Census {
     /// Open connections by what they are doing, in the order of [`Phase::OPEN`].
     pub(super) phases: [usize; Phase::OPEN.len()],
-    /// Places.
+    /// Slots.
     pub(super) most: usize,
     /// Connections that were closed to make room, since the start.
     pub(super) closed_for_room: u64,
@@ -99,7 +99,7 @@ impl Pool {
         }))
     }
 
-    /// Serves a connection from `address` in a task of its own, if there is a place for it; else it is dropped.
+    /// Serves a connection from `address` in a task of its own, if there is a slot for it; else it is dropped.
     pub(super) fn serve<F>(
         &self,
         tasks: &mut JoinSet<()>,
@@ -109,16 +109,16 @@ impl Pool {
         F: Future<Output = ()> + Send + 'static,
     {
         let progress = Arc::new(Progress::new(monotonic_nanos()));
-        let Some(place) = self.place(Source::of(address), &progress) else { return };
+        let Some(slot) = self.slot(Source::of(address), &progress) else { return };
         let served = connection(Arc::clone(&progress));
         progress.is_served_by(tasks.spawn(async move {
-            let _place = place;
+            let _slot = slot;
             served.await;
         }));
     }
 
-    /// A place for a new connection; another may be closed for it.
-    fn place(&self, source: Source, progress: &Arc<Progress>) -> Option<Place> {
+    /// A slot for a new connection; another may be closed for it.
+    fn slot(&self, source: Source, progress: &Arc<Progress>) -> Option<Slot> {
         let mut open = self.open();
         let spent = open.sources.get(&source).is_some_and(|held| held.len() >= self.0.of_one_source);
         let mut closed = None;
@@ -138,7 +138,7 @@ impl Pool {
                 tracing::info!(%source, connections, "closed to make room: this and others since the last such line");
             }
         }
-        Some(Place { pool: self.clone(), name })
+        Some(Slot { pool: self.clone(), name })
     }
 
     fn refuse(&self, source: Source) {
@@ -204,15 +204,15 @@ impl Open {
     /// Closes one connection of `only`, or of any source.
     fn close_one(&mut self, only: Option<Source>, most: usize, now: u64) -> Option<(Source, Arc<Progress>)> {
         for _ in 0..ATTEMPTS {
-            let (turn, idle, (source, number), progress) = if let Some(source) = only {
-                first(self.turns_of(source, 0, true, now))
+            let (rank, idle, (source, number), progress) = if let Some(source) = only {
+                first(self.ranked(source, 0, true, now))
             } else {
-                let strangers: usize = self.sources.values().map(strangers).sum();
-                let few = strangers < most.div_ceil(STRANGERS);
+                let unproven: usize = self.sources.values().map(unproven).sum();
+                let few = unproven < most.div_ceil(UNPROVEN);
                 let share = (most / SHARES).max(1);
-                first(self.sources.keys().flat_map(|source| self.turns_of(*source, share, few, now)))
+                first(self.sources.keys().flat_map(|source| self.ranked(*source, share, few, now)))
             }?;
-            if turn == Turn::Arriving {
+            if rank == Rank::Arriving {
                 return None;
             }
             if progress.close(idle) {
@@ -223,46 +223,46 @@ impl Open {
         None
     }
 
-    /// What is idle of this source, with its turn; what is arriving has none where strangers hold few places.
-    fn turns_of(
+    /// What is idle of this source, with its rank; what is arriving has none while unproven connections hold `few` slots.
+    fn ranked(
         &self,
         source: Source,
         share: usize,
         few: bool,
         now: u64,
-    ) -> impl Iterator<Item = (Turn, Idle, Name, &Arc<Progress>)> {
+    ) -> impl Iterator<Item = (Rank, Idle, Name, &Arc<Progress>)> {
         let held = self.sources.get(&source);
-        let strangers = held.map_or(0, strangers);
+        let unproven = held.map_or(0, unproven);
         held.into_iter().flatten().filter_map(move |(number, progress)| {
             let idle = progress.idle()?;
-            let turn = if idle.is_proven() {
-                Turn::Proven
-            } else if strangers > share {
-                Turn::OfMany(Reverse(strangers))
+            let rank = if idle.is_proven() {
+                Rank::Proven
+            } else if unproven > share {
+                Rank::OfMany(Reverse(unproven))
             } else if !idle.is_arriving(now) {
-                Turn::Stranger
+                Rank::Unproven
             } else if few {
                 return None;
             } else {
-                Turn::Arriving
+                Rank::Arriving
             };
-            Some((turn, idle, (source, *number), progress))
+            Some((rank, idle, (source, *number), progress))
         })
     }
 }
 
 /// How many of them no caller has proved itself on.
-fn strangers(held: &BTreeMap<u64, Arc<Progress>>) -> usize {
+fn unproven(held: &BTreeMap<u64, Arc<Progress>>) -> usize {
     held.values().filter(|progress| !progress.is_proven()).count()
 }
 
 fn first<'a>(
-    turns: impl Iterator<Item = (Turn, Idle, Name, &'a Arc<Progress>)>,
-) -> Option<(Turn, Idle, Name, &'a Arc<Progress>)> {
-    turns.min_by_key(|(turn, idle, (_, number), _)| (*turn, idle.since(), *number))
+    ranked: impl Iterator<Item = (Rank, Idle, Name, &'a Arc<Progress>)>,
+) -> Option<(Rank, Idle, Name, &'a Arc<Progress>)> {
+    ranked.min_by_key(|(rank, idle, (_, number), _)| (*rank, idle.since(), *number))
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         // A connection that was closed for room has left already.
         drop(self.pool.open().remove(self.name));
@@ -299,7 +299,7 @@ mod tests {
 
     struct Guests {
         pool: Pool,
-        places: Vec<(Place, Arc<Progress>)>,
+        places: Vec<(Slot, Arc<Progress>)>,
     }
 
     impl Guests {
@@ -314,8 +314,8 @@ mod tests {
 
         fn comes_at(&mut self, address: &str, now: u64) -> Option<usize> {
             let progress = Arc::new(Progress::new(now));
-            let place = self.pool.place(Source::of(address.parse().unwrap()), &progress)?;
-            self.places.push((place, progress));
+            let slot = self.pool.slot(Source::of(address.parse().unwrap()), &progress)?;
+            self.places.push((slot, progress));
             Some(self.places.len() - 1)
         }
 
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_over_its_budget_loses_its_own_oldest_and_a_full_pool_the_oldest_of_the_greediest() {
+    fn a_source_over_its_budget_loses_its_own_oldest_and_a_full_pool_the_oldest_of_the_largest_source() {
         let mut guests = Guests::new(6, 3);
         for address in ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2"] {
             guests.comes(address).unwrap();
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_from_many_addresses_close_each_other_and_no_connection_of_a_caller() {
+    fn unproven_connections_from_many_addresses_close_each_other_and_no_connection_of_a_caller() {
         let mut guests = Guests::new(64, 64);
         let callers: Vec<usize> = (0..20).map(|_| guests.comes("192.0.2.1").unwrap()).collect();
         for caller in &callers {
@@ -406,9 +406,9 @@ mod tests {
         for n in 0..61 {
             guests.comes_at(&format!("198.51.100.{n}"), lately()).unwrap();
         }
-        let greedy: Vec<usize> = (0..3).map(|_| guests.comes_at("203.0.113.9", lately()).unwrap()).collect();
+        let largest: Vec<usize> = (0..3).map(|_| guests.comes_at("203.0.113.9", lately()).unwrap()).collect();
         guests.comes_at("192.0.2.1", lately()).unwrap();
-        assert_eq!(guests.closed(), greedy[..1]);
+        assert_eq!(guests.closed(), largest[..1]);
     }
 
     #[test]

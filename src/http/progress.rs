@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(progress.left(6 * SECOND, request_time), Some(9 * second));
         assert_eq!(progress.left(15 * SECOND, request_time), None);
         progress.word.store(word(Phase::Resting, 5 * SECOND), Ordering::Relaxed);
-        assert_eq!(progress.left(6 * SECOND, request_time), Some(9 * second), "a stranger");
+        assert_eq!(progress.left(6 * SECOND, request_time), Some(9 * second), "without a proven caller");
         progress.has_carried_a_caller();
         assert_eq!(progress.left(15 * SECOND, request_time), Some(65 * second));
         progress.word.store(word(Phase::Service, 5 * SECOND), Ordering::Relaxed);

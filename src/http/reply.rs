@@ -157,7 +157,7 @@ impl Reply {
         Self::error(StatusCode::BAD_REQUEST, "unauthorized_client", text).because("not-a-client")
     }
 
-    /// Somebody else's token is not revoked, and its holder is told so (RFC 7009 §2.1).
+    /// A token of another client is not revoked, and the caller is told so (RFC 7009 §2.1).
     pub(super) fn foreign_token() -> Self {
         let text = "the token was issued to another client";
         Self::error(StatusCode::BAD_REQUEST, "unauthorized_client", text).because("foreign-token")
@@ -209,7 +209,7 @@ impl Reply {
             .and_close()
     }
 
-    /// A body that broke off; hardly anybody is there to read this.
+    /// A body that broke off.
     pub(super) fn body_broken() -> Self {
         Self::malformed("body-broken", "the body ended early or is not framed as HTTP/1.1 says").and_close()
     }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_json_that_nobody_stores() {
+    fn every_refusal_is_json_that_is_not_to_be_stored() {
         for reply in [
             Reply::malformed("accept-malformed", "Accept cannot be read"),
             Reply::wrong_credentials("wrong", true),

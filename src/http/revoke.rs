@@ -1,7 +1,7 @@
 //! `POST …/revoke` (RFC 7009), for opaque tokens and `at+jwt` alike.
 
 use super::front::{Admitted, Front};
-use super::gate::{Gate, Place, reply_by};
+use super::gate::{Gate, Permit, reply_by};
 use super::reply::Reply;
 use super::router::Handler;
 use super::tokens::{Known, Tokens};
@@ -41,15 +41,15 @@ impl Revocation {
 
 impl Handler for Revocation {
     async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
-        // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
-        let Admitted { caller, parameters, turns, .. } =
+        // Caller: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
+        let Admitted { caller, parameters, permits, .. } =
             self.front.admit(visit, request, self.body_bytes).await?;
         let Party::Client(client) = caller.party() else { return Err(Reply::not_a_client()) };
         let token = parameters.required("token").map_err(|error| Reply::refused(&error))?;
 
         // Facts: which of our tokens it is. The keys that the signer published last do, so that a stolen opaque or
         // signed token can be revoked while the signer is down.
-        let place = self.gate.place(&turns).await?;
+        let permit = self.gate.permit(&permits).await?;
         // Without any keys a JWT of ours would look unknown, and 200 be a lie.
         let last = self.gate.published().ok_or_else(|| Reply::unavailable("signer-down"))?;
         let hash = TokenHash::of(token);
@@ -72,8 +72,8 @@ impl Handler for Revocation {
         };
         // Nothing here depends on expiry, and a stolen token can be revoked while the clock is in doubt.
         let now = NumericDate(self.clock.reading().time.unix_seconds());
-        let due = place.due();
-        let effects = effects(self.store.clone(), Arc::clone(&self.gate), place, known, now, record);
+        let due = permit.due();
+        let effects = effects(self.store.clone(), Arc::clone(&self.gate), permit, known, now, record);
 
         // Reply.
         reply_by(due, tokio::spawn(effects)).await
@@ -84,7 +84,7 @@ impl Handler for Revocation {
 async fn effects(
     store: Store,
     gate: Arc<Gate>,
-    place: Place,
+    permit: Permit,
     known: Known,
     now: NumericDate,
     record: RevocationAsk,
@@ -97,6 +97,6 @@ async fn effects(
     // Point of no return: the token is inactive from here on. A crash now, or a signer that cannot record, leaves a
     // revocation without a record and the client without a 200. It tries again and comes through here again:
     // therefore a token that is revoked already is recorded once more, rather than perhaps never.
-    let recorded = gate.ask(&place, Ask::Revocation(record)).await?;
+    let recorded = gate.ask(&permit, Ask::Revocation(record)).await?;
     Ok(Reply::revoked(recorded))
 }

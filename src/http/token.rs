@@ -1,7 +1,7 @@
 //! `POST …/token` (RFC 6749 §3.2): `client_credentials` and the assertions of front servers (RFC 7523 §2.1).
 
 use super::front::{Admitted, Front};
-use super::gate::{Gate, Place, reply_by};
+use super::gate::{Gate, Permit, reply_by};
 use super::reply::{IssuedToken, Reply};
 use super::router::Handler;
 use super::visit::Visit;
@@ -53,9 +53,9 @@ struct Granted {
 
 impl Handler for Issuance {
     async fn answer(&self, visit: &mut Visit, request: Request<Body>) -> Result<Reply, Reply> {
-        // Who: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
+        // Caller: a client; a resource server's credentials serve introspection alone (RFC 9701 §3).
         let most = self.config.http.limits.body_bytes;
-        let Admitted { caller, parameters, turns, .. } = self.front.admit(visit, request, most).await?;
+        let Admitted { caller, parameters, permits, .. } = self.front.admit(visit, request, most).await?;
         let Party::Client(client) = caller.party() else { return Err(Reply::not_a_client()) };
 
         // Facts and rule: the assertion carries the facts of its grant.
@@ -65,13 +65,13 @@ impl Handler for Issuance {
         // Store, sign and record, in a task of its own: an assertion that is used up must be followed by its record,
         // also when the client closes its connection in between. A signer that is known to be down is noticed before
         // anything is used up.
-        let (place, _) = self.gate.enter(&turns).await?;
-        let due = place.due();
+        let (permit, _) = self.gate.enter(&permits).await?;
+        let due = permit.due();
         let effects = Effects {
             config: Arc::clone(&self.config),
             store: self.store.clone(),
             gate: Arc::clone(&self.gate),
-            place,
+            permit,
             context: visit.context(&caller),
         };
 
@@ -112,7 +112,7 @@ struct Effects {
     config: Arc<Config>,
     store: Store,
     gate: Arc<Gate>,
-    place: Place,
+    permit: Permit,
     context: Context,
 }
 
@@ -144,12 +144,12 @@ impl Effects {
     ) -> Result<Recorded, Reply> {
         let (jti, iat, exp) = (facts.jti.clone(), facts.issued_at, facts.expires_at);
         let ask = TokenAsk { context: self.context.clone(), opaque, jti, iat, exp, grant };
-        self.gate.ask(&self.place, Ask::Token(ask)).await
+        self.gate.ask(&self.permit, Ask::Token(ask)).await
     }
 
     /// The assertion's `jti` is used up and the row stands, in one transaction.
     ///
-    /// Point of no return: after it, a crash or a signer that fails leaves a row whose token nobody holds, and an
+    /// Point of no return: after it, a crash or a signer that fails leaves a row whose token never left, and an
     /// assertion that cannot be used again. Its front server has to hand over another: that is the price of never
     /// honouring one twice.
     async fn keep(&self, key: TokenKey, issue: &Issue, used: Option<UsedAssertion>) -> Result<(), Reply> {
@@ -168,7 +168,7 @@ impl Effects {
     async fn replayed(&self, jti: Option<Jti>) -> Reply {
         let rule = "assertion-replayed";
         let record = RefusalAsk { context: self.context.clone(), rule: rule.to_owned(), jti };
-        match self.gate.ask(&self.place, Ask::Refusal(record)).await {
+        match self.gate.ask(&self.permit, Ask::Refusal(record)).await {
             Ok(_receipt) => {
                 let text = "the assertion was used before; each one is good for one token";
                 Reply::refused(&OAuthError::new(ErrorCode::InvalidGrant, rule, text))

@@ -1,4 +1,4 @@
-//! The second beat of introspection and revocation: what is known of a token that somebody presents?
+//! The second beat of introspection and revocation: the facts about a presented token.
 
 use super::reply::Reply;
 use crate::claims::{TokenFacts, TokenHash};

@@ -85,7 +85,7 @@ impl Visit {
         self.caller = Some(caller.clone());
     }
 
-    /// Who asked, for the record.
+    /// The caller and its request, for the record.
     pub(super) fn context(&self, caller: &AuthenticatedClient) -> Context {
         Context {
             request_id: self.request_id.clone(),
@@ -100,7 +100,7 @@ impl Visit {
         self.note(reply).into_response()
     }
 
-    /// The counters and the one log line. Answers to proven callers have one each; of what strangers send and of
+    /// The counters and the one log line. Answers to proven callers have one each; of requests without a proven caller and of
     /// refusals, some lines a second stand for all.
     pub(super) fn note(mut self, reply: Reply) -> Reply {
         self.ended = true;
@@ -113,7 +113,7 @@ impl Visit {
         self.meters.replied(self.endpoint, status, rule, seconds);
         let ended = if self.caller.is_none() { rule.or(Some("answered")) } else { rule };
         let Some(stands_for) = self.line(ended) else { return reply };
-        // The address only where somebody may have to be found: in the line of a failure.
+        // The address stands only in the line of a failure, where its sender may have to be found.
         let peer = (status >= 400).then(|| self.peer.address());
         tracing::info!(
             request_id = %self.request_id,
