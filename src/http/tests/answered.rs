@@ -16,6 +16,7 @@ const LONG: Duration = Duration::from_secs(60);
 struct Served {
     gateway: Public,
     signer: Arc<Double>,
+    /// Ends the connection when it is dropped.
     _going_on: watch::Sender<bool>,
 }
 
@@ -34,7 +35,7 @@ async fn served(form: TokenFormat, answer_time: Duration) -> Served {
     let signer = Arc::new(Double::new(Arc::clone(&config)));
     let socket = gateway.directory.path().join("signer.sock");
     signer.listen(&socket);
-    let (_going_on, stop) = watch::channel(false);
+    let (going_on, stop) = watch::channel(false);
     let memory = LogMemory::new(&config.audit.origin, String::new(), "").unwrap();
     let link = Link {
         client: client.clone(),
@@ -46,7 +47,7 @@ async fn served(form: TokenFormat, answer_time: Duration) -> Served {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name;
     tokio::spawn(keep_separate(link, socket, user));
     client.watch().wait_for(|state| matches!(state, SignerState::Ready(_))).await.unwrap();
-    Served { gateway, signer, _going_on }
+    Served { gateway, signer, _going_on: going_on }
 }
 
 impl Served {
