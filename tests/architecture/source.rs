@@ -64,7 +64,7 @@ pub(crate) fn collect(root: &Path, directory: &Path, into: &mut Vec<(String, Str
 }
 
 /// `audit/log` of `audit/log.rs`, `audit` of `audit/mod.rs`.
-fn module_path(path: &str) -> &str {
+pub(crate) fn module_path(path: &str) -> &str {
     path.trim_end_matches(".rs").trim_end_matches("/mod")
 }
 
