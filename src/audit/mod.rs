@@ -1,10 +1,19 @@
 //! The audit log: append-only, and durable before anything that it records is released.
 //!
 //! ```text
-//! reserve ─ sign ─ append ─► queue ─► writer ─► segment, fdatasync ─► receipts ─► release
+//! reserve ─ sign ─ commit ─► queue ─► writer ─► segment, fdatasync ─► receipts ─► release
 //!                                                     │
 //!                          publisher thread ◄─ durable records ─► tiles, signed checkpoint, its record
 //! ```
+//!
+//! | part | holds |
+//! |---|---|
+//! | `record` | members of a record, what they commit to, entries |
+//! | `disk` | segments, their headers, frames |
+//! | `write` | space, queue, batches, receipts |
+//! | `publish` | the publisher thread, [`Continuity`] |
+//! | `read` | recovery, verification of a copy |
+//! | [`note`], [`tree`], [`tiles`] | formats that other verifiers read |
 //!
 //! What holds:
 //!

@@ -74,7 +74,7 @@ impl Checkpoint {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }
 
-    /// Reads the text of a checkpoint, which says nothing about who signed it.
+    /// Reads the text of a checkpoint, which says nothing about the key that signed it.
     ///
     /// Extension lines, which are not recommended and which our logs never have, are refused.
     pub fn from_text(text: &str) -> Result<Self, NoteError> {

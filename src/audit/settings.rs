@@ -81,7 +81,7 @@ impl LogLock {
         let mut open = OpenOptions::new();
         let file = open.write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(at(&path, "opening"))?;
-        // A lock file that somebody deletes keeps nobody out, and two writers would write over each other's records.
+        // A lock file that was deleted keeps no writer out, and two writers would write over each other's records.
         // The directory cannot be deleted as long as it holds the log.
         let directory = &settings.directory;
         let itself = File::open(directory).map_err(at(directory, "opening"))?;

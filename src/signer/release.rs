@@ -36,7 +36,7 @@ pub struct NotCovered {
 
 impl Sealed {
     /// A signed answer, of which the record shows the SHA-256. The one place where such a digest is made: it takes a
-    /// signature of the token's, which nobody who guesses the claims can make.
+    /// signature of the token's, which a reader that guesses the claims cannot make.
     pub(super) fn jws(input: SigningInput, signature: &VerifiedSignature) -> Self {
         let bytes = input.with_signature(signature);
         Self { covered: Covered::Jws(JwsDigest::of_verified(&bytes)), bytes, salt: Salt::default() }

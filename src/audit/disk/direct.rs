@@ -1,4 +1,4 @@
-//! Writes past the system's cache, where the file system can: nobody reads a segment again soon, so the copy, its
+//! Writes past the system's cache, where the file system can: a segment is not read again soon, so the copy, its
 //! write-back and the memory are spared, and a durable write returns sooner.
 
 use super::frame::BATCH_MAX;

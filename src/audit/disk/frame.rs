@@ -32,7 +32,7 @@ const BATCH_MAGIC: [u8; 4] = *b"CHBT";
 pub enum Form {
     /// As it is.
     Clear,
-    /// Encrypted by whoever made the entry.
+    /// Encrypted by the maker of the entry.
     Encrypted,
     /// Overwritten with zeros; legal only when the log holds a record of the erasure.
     Erased,

@@ -90,7 +90,7 @@ impl Prepared {
             Ok(Some(Self { file, direct, path, bytes }))
         });
         if !matches!(made, Ok(Some(_))) {
-            // Half a file of zeros would keep the space that somebody else may need to make room.
+            // Half a file of zeros would keep the space that other processes may need.
             let _ = std::fs::remove_file(&preparing);
         }
         made
@@ -129,7 +129,7 @@ fn fill(
     between: &mut dyn FnMut() -> bool,
 ) -> Result<Option<(File, Direct)>, FileError> {
     // Asked first: an attempt each second that fills the disk to its last byte before it fails would take the space
-    // from the published files and from whoever else writes there.
+    // from the published files and from other processes that write there.
     let disk = nix::sys::statvfs::statvfs(path.parent().unwrap_or(path));
     if disk.is_ok_and(|d| d.blocks_available().saturating_mul(d.fragment_size()) < bytes) {
         return Err(at(path, "finding space for zeros")(io::ErrorKind::StorageFull.into()));
@@ -249,14 +249,14 @@ impl Active {
     pub(in crate::audit) fn append(&mut self, batch: &[u8]) -> Result<(), FileError> {
         self.direct.write_all_at(&self.file, batch, self.at).map_err(at(&self.path, "writing"))?;
         // The point of no return. Before it returns nothing of this batch is true: a crash may leave any of its
-        // sectors, and recovery keeps the frames that are whole, which nobody was told of. After it returns
+        // sectors, and recovery keeps the frames that are whole, though they released nothing. After it returns
         // everything in the batch survives every crash, and receipts may be made.
         self.file.sync_data().map_err(at(&self.path, "fdatasync"))?;
         self.at += batch.len() as u64;
         // A file that was deleted takes writes and syncs without an error, and is gone; one that was cut off takes them
         // too, behind a hole where records had been.
         let looked = |e| at(&self.path, "looking at the live segment")(e);
-        // Not `metadata`: who asks for the time of the last change makes the next write change the inode too, which is
+        // Not `metadata`: asking for the time of the last change makes the next write change the inode too, which is
         // one more write to the disk for each batch.
         let asked = StatxFlags::NLINK | StatxFlags::SIZE;
         let m = statx(&self.file, c"", AtFlags::EMPTY_PATH, asked).map_err(|e| looked(e.into()))?;
@@ -264,8 +264,7 @@ impl Active {
             return Err(looked(io::Error::other(links(m.stx_nlink.into()))));
         }
         if m.stx_size != self.bytes {
-            let why =
-                format!("it has {} bytes, expected {}: somebody cut or extended it", m.stx_size, self.bytes);
+            let why = format!("it has {} bytes, expected {}: it was cut or extended", m.stx_size, self.bytes);
             return Err(looked(io::Error::other(why)));
         }
         Ok(())

@@ -252,7 +252,7 @@ fn headers(settings: &LogSettings, segments: &[(u64, PathBuf)]) -> Result<Vec<He
     Ok(headers)
 }
 
-/// The checkpoint that is published, when one of the keys signed it. One that cannot be read or that nobody signed
+/// The checkpoint that is published, when one of the keys signed it. One that cannot be read or that no key signed
 /// says nothing about the log: it is replaced by the last one that the log records.
 fn published(settings: &LogSettings, keys: &[VerifierKey]) -> Option<Checkpoint> {
     let note = TileReader::open(settings.published()).checkpoint().ok()??;

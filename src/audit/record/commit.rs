@@ -1,7 +1,7 @@
 //! Salted commitments: a record proves a personal value without showing it.
 //!
 //! A bare digest of an IBAN or a subject can be guessed and checked; with 16 random bytes of salt it cannot, and once
-//! the payload that holds the salt is erased nobody can open the commitment again.
+//! the payload that holds the salt is erased the commitment cannot be opened again.
 
 use crate::audit::error::TooLong;
 use aws_lc_rs::digest::{Context, SHA256, digest};

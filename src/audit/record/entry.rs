@@ -17,7 +17,7 @@ pub enum Covered {
 
 /// SHA-256 of a compact JWS.
 ///
-/// It may be public because it covers a signature that nobody else can make: who guesses the claims has still nothing
+/// It may be public because it covers a signature that only the token can make: a reader that guesses the claims has still nothing
 /// to compare. The digest of an unsigned text is as good as the text: a subject was found from one in 17 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JwsDigest([u8; 32]);

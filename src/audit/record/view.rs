@@ -109,7 +109,7 @@ pub struct RecordView<'a> {
     /// Records of an adopted log: the memories that the decision overrides.
     #[serde(default)]
     pub known: Vec<Known>,
-    /// Who did an administrative act.
+    /// The operator of an administrative act.
     #[serde(borrow)]
     pub operator: Option<Cow<'a, str>>,
     /// The commitments.

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Reads tiles, records and proofs. It believes the files: whoever needs more compares roots with a checkpoint.
+/// Reads tiles, records and proofs. It believes the files: a caller that needs more compares roots with a checkpoint.
 #[derive(Clone, Debug)]
 pub struct TileReader {
     directory: PathBuf,

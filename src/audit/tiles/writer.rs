@@ -96,7 +96,7 @@ impl TileWriter {
         }
         batch.finish()?;
         // All tiles for this size are durable now. A crash before this line leaves files that no checkpoint covers and
-        // that the next start writes again; a crash after it leaves at most partial tiles that nobody needs.
+        // that the next start writes again; a crash after it leaves at most partial tiles that are not needed.
         self.partial = partial;
         self.durable = self.edge.size();
         for (tile, _) in std::mem::take(&mut self.full) {
@@ -112,7 +112,7 @@ impl TileWriter {
     }
 
     /// Replaces `checkpoint` by `note`, durably. It must cover exactly what the last [`TileWriter::write`] made durable
-    /// or less, and if it covers all, must have its root; who signed it is the caller's business.
+    /// or less, and if it covers all, must have its root; the caller has verified its signature.
     pub fn publish(&self, note: &[u8]) -> Result<(), TileError> {
         let path = self.directory.join(CHECKPOINT);
         let checkpoint = Checkpoint::from_note_unverified(note).map_err(|why| TileError::Malformed {

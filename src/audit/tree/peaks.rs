@@ -1,4 +1,4 @@
-//! The perfect subtrees of a tree, for whoever needs the root often and no tiles.
+//! The perfect subtrees of a tree, for callers that need the root often and no tiles.
 
 use super::{Hash, empty_root, node_hash};
 

@@ -85,7 +85,7 @@ impl<T> Keeper<T> {
         }
     }
 
-    /// Records a change if the emergency reserve allows; nobody waits for it.
+    /// Records a change if the emergency reserve allows, without waiting for the disk.
     fn record(&self, event: Event, outcome: Outcome, reason: Option<&str>) {
         let draft = Draft { reason, ..Draft::new(event, outcome) };
         let sent = Entry::plain(&draft).map_err(Into::into).and_then(|e| self.shared.send(e, false, None));

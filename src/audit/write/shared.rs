@@ -119,15 +119,15 @@ impl<T> Shared<T> {
         self.queue.failure().map(|why| LogError::Poisoned(Arc::clone(why)))
     }
 
-    pub(in crate::audit) fn reserve(&self, bytes: u64, who: For) -> Result<Reservation, Full> {
+    pub(in crate::audit) fn reserve(&self, bytes: u64, purpose: For) -> Result<Reservation, Full> {
         if self.failed() {
             return Err(Poisoned.into());
         }
         let waiting = self.waiting.load(Ordering::Relaxed);
-        if who == For::Request && waiting > UNPUBLISHED_MAX {
+        if purpose == For::Request && waiting > UNPUBLISHED_MAX {
             return Err(Full::Unpublished { waiting });
         }
-        self.space.reserve(bytes, who)
+        self.space.reserve(bytes, purpose)
     }
 
     /// Queues a record of the system's own.

@@ -29,7 +29,7 @@ struct State {
     largest: u64,
 }
 
-/// Who asks.
+/// What the space is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::audit) enum For {
     /// A request, which can still be refused.
@@ -59,7 +59,7 @@ impl Space {
     }
 
     /// Promises space for an entry of `bytes` bytes.
-    pub(in crate::audit) fn reserve(self: &Arc<Self>, bytes: u64, who: For) -> Result<Reservation, Full> {
+    pub(in crate::audit) fn reserve(self: &Arc<Self>, bytes: u64, purpose: For) -> Result<Reservation, Full> {
         let cost = self.cost(bytes);
         if cost > self.most {
             let around = (FRAME_HEADER + BATCH_HEADER) as u64;
@@ -67,7 +67,7 @@ impl Space {
         }
         let mut state = lock(&self.state);
         let largest = state.largest.max(cost);
-        let kept = if who == For::Request { self.emergency } else { 0 };
+        let kept = if purpose == For::Request { self.emergency } else { 0 };
         let unused = if state.next > 0 { largest } else { 0 };
         let left = (state.active + state.next).saturating_sub(state.reserved + unused + kept);
         if cost > left {
