@@ -10,9 +10,9 @@ type Arrows<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 /// One text for each circle: its files, and the arrows between them.
 pub(crate) fn circles(sources: &[Source]) -> Vec<String> {
     let arrows = arrows(sources);
-    let reached: BTreeMap<&str, BTreeSet<&str>> =
+    let below: BTreeMap<&str, BTreeSet<&str>> =
         arrows.keys().map(|file| (*file, reached(&arrows, file))).collect();
-    let reaches = |from: &str, to: &str| reached.get(from).is_some_and(|files| files.contains(to));
+    let reaches = |from: &str, to: &str| below.get(from).is_some_and(|files| files.contains(to));
     let circles: BTreeSet<Vec<&str>> = arrows
         .keys()
         .filter(|file| reaches(file, file))
