@@ -6,6 +6,7 @@ mod account;
 mod details;
 mod grant;
 mod names;
+mod reason;
 mod scope;
 mod shown;
 mod token;
@@ -20,6 +21,7 @@ pub use details::{
 };
 pub use grant::{Authentication, Grant, Origin};
 pub use names::ClaimKind;
+pub use reason::{Claim, Reason};
 pub use scope::{Scope, ScopeError, ScopeToken};
 pub use shown::ShownText;
 pub use token::{ActiveToken, AnswerFormat, Purpose, TokenFacts, TokenFormat, TokenHash, TokenType};

@@ -7,7 +7,7 @@
 use super::channel::{Channel, Completion};
 use super::frame;
 use super::message::{Ask, Outcome, PublishedKey, RequestRef, SignerStatus};
-use crate::claims::Purpose;
+use crate::claims::{Purpose, Reason};
 use crate::clock;
 use crate::jose::{PublicKey, PublicKeyError};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,10 +43,10 @@ pub enum AskError {
         reason: String,
     },
     /// The signer's rules forbid it: a defect of the gateway.
-    #[error("the signer forbids it: {rule}")]
+    #[error("the signer forbids it: {}", reason.name())]
     Forbidden {
-        /// The rule's name.
-        rule: String,
+        /// The rule.
+        reason: Reason,
     },
 }
 
@@ -200,7 +200,9 @@ impl SignerClient {
             let completed = tokio::time::timeout_at(due, answer).await;
             return match completed {
                 Ok(Ok(Completion::Outcome(Outcome::Done { body }))) => Ok(Recorded { body }),
-                Ok(Ok(Completion::Outcome(Outcome::Forbidden { rule }))) => Err(AskError::Forbidden { rule }),
+                Ok(Ok(Completion::Outcome(Outcome::Forbidden { reason }))) => {
+                    Err(AskError::Forbidden { reason })
+                }
                 Ok(Ok(Completion::Outcome(Outcome::Unavailable { reason }))) => {
                     Err(AskError::Unavailable { reason })
                 }

@@ -1,8 +1,9 @@
 //! The client against a signer that the test simulates.
 
 use super::super::frame::FrameError;
-use super::super::message::{Ask, Context, Outcome, RefusalAsk, Request, Response};
+use super::super::message::{Ask, Context, Outcome, Request, Response, TokenAsk};
 use super::*;
+use crate::claims::{Grant, NumericDate, Origin, Resource};
 use crate::config::AuthMethod;
 use crate::memory::{LogMemory, ShownCheckpoint};
 use std::io::{Read, Write};
@@ -104,8 +105,7 @@ async fn asks_arrive_complete_and_in_order_over_a_full_socket() {
             peer: None,
         };
         // The first is larger than the socket's buffer, as are the others together: some are sent in part.
-        let rule = "r".repeat(if n == 0 { 400_000 } else { 100_000 });
-        let (client, ask) = (client.clone(), Ask::Refusal(RefusalAsk { context, rule, jti: None }));
+        let (client, ask) = (client.clone(), large(context, if n == 0 { 400_000 } else { 100_000 }));
         async move { client.ask(&ask, due()).await }
     };
     let mut asked: Vec<_> = (0..FIRST).map(|n| tokio::spawn(ask(n))).collect();
@@ -184,7 +184,16 @@ fn refusal() -> Ask {
         method: AuthMethod::ClientSecretBasic,
         peer: None,
     };
-    Ask::Refusal(RefusalAsk { context, rule: "r".repeat(400_000), jti: None })
+    large(context, 400_000)
+}
+
+/// An ask of at least so many bytes that is not repeated.
+fn large(context: Context, bytes: usize) -> Ask {
+    let resource: Resource = format!("https://rs.example/{}", "r".repeat(981)).parse().unwrap();
+    let mut grant = Grant::new("shop".parse().unwrap(), "shop".parse().unwrap(), Origin::OwnRight);
+    grant.audience = vec![resource; bytes / 1000];
+    let (jti, date) = ("t-1".parse().unwrap(), NumericDate(0));
+    Ask::Token(TokenAsk { context, opaque: None, jti, iat: date, exp: date, grant })
 }
 
 /// Sends an ask from a task of its own.

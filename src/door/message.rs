@@ -6,11 +6,12 @@
 //! its own configuration does not allow.
 
 use crate::claims::{
-    ActiveToken, AnswerFormat, ClientId, Grant, Jti, NumericDate, RequestId, TokenFormat, TokenHash,
+    ActiveToken, AnswerFormat, ClientId, Grant, Jti, NumericDate, Reason, RequestId, TokenFormat, TokenHash,
 };
 use crate::config::{AuthMethod, ConfigDigest};
 use crate::jose::Jwk;
 use crate::memory::ShownCheckpoint;
+use serde::de::value::{Error, StrDeserializer};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -167,9 +168,8 @@ pub struct IntrospectionAsk {
     pub iat: NumericDate,
     /// `None`: exactly `{"active":false}`.
     pub active: Option<Box<ActiveToken>>,
-    /// The rules that withheld something or made the token inactive (`unknown-token`, `wrong-audience`,
-    /// `scope-withheld`, …): kept in the record, never shown to the caller.
-    pub rules: Vec<String>,
+    /// Why the token is inactive or something was withheld: kept in the record, never shown to the caller.
+    pub reasons: Vec<Reason>,
 }
 
 /// A token whose row is durable: an `at+jwt` to be signed and recorded (RFC 9068), or an opaque token to be recorded.
@@ -210,8 +210,8 @@ pub struct RevocationAsk {
 pub struct RefusalAsk {
     /// For the record.
     pub context: Context,
-    /// Name of the rule, for example `assertion-replayed`.
-    pub rule: String,
+    /// Why.
+    pub reason: Reason,
     /// `jti` of the refused assertion; committed in the record.
     pub jti: Option<Jti>,
 }
@@ -236,7 +236,7 @@ pub enum Outcome {
     /// The ask breaks a rule: the gateway has a bug or an attacker controls it. Nothing was signed.
     Forbidden {
         /// The rule, for the operator.
-        rule: String,
+        reason: Reason,
     },
     /// Temporary: log full, token lost. Nothing is released.
     Unavailable {
@@ -277,17 +277,17 @@ impl Response {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let json;
         let (letter, text) = match &self.outcome {
-            Outcome::Done { body } => (b'D', body),
-            Outcome::Forbidden { rule } => (b'F', rule),
-            Outcome::Unavailable { reason } => (b'U', reason),
+            Outcome::Done { body } => (b'D', body.as_str()),
+            Outcome::Forbidden { reason } => (b'F', reason.name()),
+            Outcome::Unavailable { reason } => (b'U', reason.as_str()),
             Outcome::Status(said) => {
                 // Numbers and strings never fail to serialize.
                 json = serde_json::to_string(said).unwrap_or_default();
-                (b'S', &json)
+                (b'S', json.as_str())
             }
             Outcome::Checkpoint(shown) => {
                 json = serde_json::to_string(shown).unwrap_or_default();
-                (b'C', &json)
+                (b'C', json.as_str())
             }
         };
         out.extend_from_slice(&self.number.to_le_bytes());
@@ -302,7 +302,9 @@ impl Response {
         let text = std::str::from_utf8(text).ok()?.to_owned();
         let outcome = match letter {
             b'D' => Outcome::Done { body: text },
-            b'F' => Outcome::Forbidden { rule: text },
+            b'F' => {
+                Outcome::Forbidden { reason: Reason::deserialize(StrDeserializer::<Error>::new(&text)).ok()? }
+            }
             b'U' => Outcome::Unavailable { reason: text },
             b'C' => Outcome::Checkpoint(serde_json::from_str(&text).ok()?),
             b'S' => Outcome::Status(serde_json::from_str(&text).ok()?),
@@ -323,7 +325,7 @@ mod tests {
         for outcome in [
             Outcome::Done { body: text() },
             Outcome::Done { body: String::new() },
-            Outcome::Forbidden { rule: text() },
+            Outcome::Forbidden { reason: Reason::UnknownCaller },
             Outcome::Unavailable { reason: text() },
             Outcome::Checkpoint(ShownCheckpoint {
                 note: text(),

@@ -104,8 +104,11 @@ impl Gate {
                 tracing::debug!(%reason, "the signer could not answer");
                 Reply::unavailable("signer-unavailable")
             }
-            AskError::Forbidden { rule } => {
-                tracing::error!(%rule, "the signer forbade what this gateway asked for: their rules differ");
+            AskError::Forbidden { reason } => {
+                tracing::error!(
+                    rule = reason.name(),
+                    "the signer forbade what this gateway asked for: their rules differ"
+                );
                 Reply::our_fault()
             }
         })
@@ -116,7 +119,7 @@ impl Gate {
         match self.signer.ask(&Ask::SelfTest, due).await {
             Ok(_) => Ok(()),
             Err(AskError::Unavailable { reason }) => Err(reason),
-            Err(AskError::Forbidden { rule }) => Err(format!("forbidden by {rule}")),
+            Err(AskError::Forbidden { reason }) => Err(format!("forbidden by {}", reason.name())),
         }
     }
 

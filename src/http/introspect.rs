@@ -90,7 +90,7 @@ impl Introspection {
         let known = self.tokens.find(token, hash, &published.access_token_keys)?;
 
         // Rule: what this resource server may be told.
-        let View { active, rules } = view(rs, &self.config, known.as_ref().map(|known| &*known.facts), iat);
+        let View { active, reasons } = view(rs, &self.config, known.as_ref().map(|known| &*known.facts), iat);
         if active.is_none() {
             self.spend_inactive(rs)?;
         }
@@ -104,7 +104,7 @@ impl Introspection {
             known: known.is_some(),
             iat,
             active: active.map(Box::new),
-            rules: rules.into_iter().map(str::to_owned).collect(),
+            reasons,
         };
         let recorded = self.gate.ask(&permit, Ask::Introspection(ask)).await?;
 

@@ -5,7 +5,7 @@ use super::gate::{Gate, Permit, reply_by};
 use super::reply::{IssuedToken, Reply};
 use super::router::Handler;
 use super::visit::Visit;
-use crate::claims::{Grant, Jti, NumericDate, TokenFacts, TokenFormat, TokenHash};
+use crate::claims::{Grant, Jti, NumericDate, Reason, TokenFacts, TokenFormat, TokenHash};
 use crate::client::Party;
 use crate::clock::Clock;
 use crate::config::{Client, Config};
@@ -166,12 +166,12 @@ impl Effects {
 
     /// A second use may be an attack: it is recorded before it is refused (`tests/conformance.md`, row B18).
     async fn replayed(&self, jti: Option<Jti>) -> Reply {
-        let rule = "assertion-replayed";
-        let record = RefusalAsk { context: self.context.clone(), rule: rule.to_owned(), jti };
+        let reason = Reason::AssertionReplayed;
+        let record = RefusalAsk { context: self.context.clone(), reason, jti };
         match self.gate.ask(&self.permit, Ask::Refusal(record)).await {
             Ok(_receipt) => {
                 let text = "the assertion was used before; each one is good for one token";
-                Reply::refused(&OAuthError::new(ErrorCode::InvalidGrant, rule, text))
+                Reply::refused(&OAuthError::new(ErrorCode::InvalidGrant, reason.name(), text))
             }
             Err(unrecorded) => unrecorded,
         }

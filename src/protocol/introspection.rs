@@ -1,8 +1,8 @@
 //! The part of a token that a resource server may see (RFC 7662 §2.2, RFC 9701 §5), or `{"active":false}`.
 
 use super::assertion::CLOCK_SKEW;
-use super::narrow::{self, Rules};
-use crate::claims::{ActiveToken, NumericDate, TokenFacts};
+use super::narrow;
+use crate::claims::{ActiveToken, NumericDate, Reason, TokenFacts};
 use crate::config::{Config, ResourceServer};
 
 /// One answer before it is signed.
@@ -10,9 +10,8 @@ use crate::config::{Config, ResourceServer};
 pub struct View {
     /// `None`: exactly `{"active":false}`.
     pub active: Option<ActiveToken>,
-    /// Names of the rules that made the token inactive or withheld something, each once. For the record, never for the
-    /// caller.
-    pub rules: Vec<&'static str>,
+    /// Why the token is inactive or something was withheld, each reason once. For the record, never for the caller.
+    pub reasons: Vec<Reason>,
 }
 
 /// The answer for `rs` at `now` about the token with these `facts`; `None` for an unknown token.
@@ -23,21 +22,21 @@ pub struct View {
 /// ([D22](crate::manual::decisions#d22)).
 pub fn view(rs: &ResourceServer, owners: &Config, facts: Option<&TokenFacts>, now: NumericDate) -> View {
     let Some(facts) = facts else {
-        return View { active: None, rules: vec!["unknown-token"] };
+        return View { active: None, reasons: vec![Reason::UnknownToken] };
     };
     let end = end(owners, facts);
-    let mut rules = inactive(rs, facts, end, now);
-    if !rules.is_empty() {
-        return View { active: None, rules };
+    let mut reasons = inactive(rs, facts, end, now);
+    if !reasons.is_empty() {
+        return View { active: None, reasons };
     }
-    let active = narrow::grant(owners, rs, &facts.grant, &mut rules).map(|grant| ActiveToken {
+    let active = narrow::grant(owners, rs, &facts.grant, &mut reasons).map(|grant| ActiveToken {
         iat: facts.issued_at,
         // Without an end the token is inactive.
         exp: end.unwrap_or(facts.expires_at),
         nbf: facts.not_before,
         grant,
     });
-    View { active, rules }
+    View { active, reasons }
 }
 
 /// End of the token by the current configuration: a lifetime that was shortened since the issue applies from the next
@@ -50,34 +49,39 @@ fn end(config: &Config, facts: &TokenFacts) -> Option<NumericDate> {
 
 /// All reasons why the token is not active for `rs` (RFC 7662 §4). Every reason is evaluated, so that the record has
 /// them all and none answers sooner than another.
-fn inactive(rs: &ResourceServer, facts: &TokenFacts, end: Option<NumericDate>, now: NumericDate) -> Rules {
+fn inactive(
+    rs: &ResourceServer,
+    facts: &TokenFacts,
+    end: Option<NumericDate>,
+    now: NumericDate,
+) -> Vec<Reason> {
     // A clock that was set back by more than the skew shows the token as issued in the future.
     let unborn = facts.issued_at.0 > now.0.saturating_add(CLOCK_SKEW);
     let reasons = [
-        (facts.revoked, "revoked"),
-        (end.is_none(), "client-not-registered"),
-        (end.is_some_and(|end| now >= end), "expired"),
-        (unborn || facts.not_before.is_some_and(|begin| now < begin), "not-yet-valid"),
-        (!facts.grant.audience.contains(&rs.resource), "wrong-audience"),
+        (facts.revoked, Reason::Revoked),
+        (end.is_none(), Reason::ClientNotRegistered),
+        (end.is_some_and(|end| now >= end), Reason::Expired),
+        (unborn || facts.not_before.is_some_and(|begin| now < begin), Reason::NotYetValid),
+        (!facts.grant.audience.contains(&rs.resource), Reason::WrongAudience),
     ];
-    reasons.into_iter().filter(|(applies, _)| *applies).map(|(_, rule)| rule).collect()
+    reasons.into_iter().filter(|(applies, _)| *applies).map(|(_, reason)| reason).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{NOW, PAYMENTS, SIGNING, bank, contract, facts, payment, server};
     use super::*;
-    use crate::claims::{Authentication, DetailType};
+    use crate::claims::{Authentication, Claim, DetailType};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    fn told(rs: &str, change: impl Fn(&mut TokenFacts)) -> (Value, Vec<&'static str>) {
+    fn told(rs: &str, change: impl Fn(&mut TokenFacts)) -> (Value, Vec<Reason>) {
         let config = bank();
         let rs = config.resource_server(&rs.parse().unwrap()).unwrap();
         let mut facts = facts();
         change(&mut facts);
         let view = view(rs, &config, Some(&facts), NOW);
-        (serde_json::to_value(view.active).unwrap(), view.rules)
+        (serde_json::to_value(view.active).unwrap(), view.reasons)
     }
 
     #[test]
@@ -92,7 +96,12 @@ mod tests {
         );
         assert_eq!(
             rules,
-            ["scope-withheld", "detail-type-withheld", "claim-withheld:amr", "claim-withheld:extra"]
+            [
+                Reason::ScopeWithheld,
+                Reason::DetailTypeWithheld,
+                Reason::ClaimWithheld(Claim::Amr),
+                Reason::ClaimWithheld(Claim::Extra)
+            ]
         );
         let (signing, rules) = told("signing-api", |_| ());
         assert_eq!(
@@ -102,8 +111,8 @@ mod tests {
                 "audience": [SIGNING], "scope": "sign:contracts", "authorization_details": [contract()],
                 "authentication": {"amr": ["pwd", "otp"]}, "extra": {"given_name": "Alice"}}})
         );
-        for name in ["sub", "acr", "client_id"] {
-            assert!(rules.contains(&format!("claim-withheld:{name}").as_str()), "{name}");
+        for name in [Claim::Sub, Claim::Acr, Claim::ClientId] {
+            assert!(rules.contains(&Reason::ClaimWithheld(name)), "{name:?}");
         }
         for word in ["payment", "jti", "consent", "psd2", "DE02"] {
             assert!(!signing.to_string().contains(word), "{word} is not its business");
@@ -113,23 +122,26 @@ mod tests {
     #[test]
     fn an_inactive_token_is_null_and_its_reasons_stay_inside() {
         type Change = fn(&mut TokenFacts);
-        let table: [(Change, &[&str]); 8] = [
-            (|f| f.revoked = true, &["revoked"]),
-            (|f| f.expires_at = NOW, &["expired"]),
-            (|f| f.expires_at = NumericDate(NOW.0 - 1), &["expired"]),
-            (|f| f.not_before = Some(NumericDate(NOW.0 + 1)), &["not-yet-valid"]),
-            (|f| f.grant.audience.retain(|r| r.as_str() == "https://sign.bank.example"), &["wrong-audience"]),
-            (|f| f.grant.audience.clear(), &["wrong-audience"]),
+        let table: [(Change, &[Reason]); 8] = [
+            (|f| f.revoked = true, &[Reason::Revoked]),
+            (|f| f.expires_at = NOW, &[Reason::Expired]),
+            (|f| f.expires_at = NumericDate(NOW.0 - 1), &[Reason::Expired]),
+            (|f| f.not_before = Some(NumericDate(NOW.0 + 1)), &[Reason::NotYetValid]),
+            (
+                |f| f.grant.audience.retain(|r| r.as_str() == "https://sign.bank.example"),
+                &[Reason::WrongAudience],
+            ),
+            (|f| f.grant.audience.clear(), &[Reason::WrongAudience]),
             (
                 |f| f.grant.audience = vec!["https://payments.bank.example/".parse().unwrap()],
-                &["wrong-audience"],
+                &[Reason::WrongAudience],
             ),
             (
                 |f| {
                     f.revoked = true;
                     f.grant.audience.clear();
                 },
-                &["revoked", "wrong-audience"],
+                &[Reason::Revoked, Reason::WrongAudience],
             ),
         ];
         for (change, rules) in table {
@@ -138,7 +150,7 @@ mod tests {
         let config = bank();
         let unknown = view(&config.resource_servers[0], &config, None, NOW);
         assert!(unknown.active.is_none());
-        assert_eq!(unknown.rules, ["unknown-token"]);
+        assert_eq!(unknown.reasons, [Reason::UnknownToken]);
     }
 
     #[test]
@@ -159,11 +171,11 @@ mod tests {
         // Issued ten seconds ago for five minutes.
         let told = |now| view(rs, &config, Some(&facts()), NumericDate(now));
         assert_eq!(told(NOW.0).active.unwrap().exp, NumericDate(NOW.0 + 50));
-        assert_eq!(told(NOW.0 + 50).rules, ["expired"]);
+        assert_eq!(told(NOW.0 + 50).reasons, [Reason::Expired]);
         config.clients.clear();
         let gone = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
         assert!(gone.active.is_none());
-        assert_eq!(gone.rules, ["client-not-registered"]);
+        assert_eq!(gone.reasons, [Reason::ClientNotRegistered]);
     }
 
     #[test]
@@ -171,7 +183,7 @@ mod tests {
         let (answer, _) = told("payments-api", |f| f.issued_at = NumericDate(NOW.0 + CLOCK_SKEW));
         assert_eq!(answer["iat"], NOW.0 + CLOCK_SKEW);
         let (answer, rules) = told("payments-api", |f| f.issued_at = NumericDate(NOW.0 + CLOCK_SKEW + 1));
-        assert_eq!((answer, rules), (Value::Null, vec!["not-yet-valid"]));
+        assert_eq!((answer, rules), (Value::Null, vec![Reason::NotYetValid]));
     }
 
     #[test]
@@ -188,13 +200,13 @@ mod tests {
             answer["grant"]["authorization_details"][0]["locations"],
             json!(["https://payments.bank.example"])
         );
-        assert!(rules.contains(&"detail-location-withheld"));
+        assert!(rules.contains(&Reason::DetailLocationWithheld));
         let (answer, rules) = told("payments-api", locate(&["https://sign.bank.example"]));
         assert_eq!(answer["grant"].get("authorization_details"), None);
-        assert!(rules.contains(&"detail-location-withheld"));
+        assert!(rules.contains(&Reason::DetailLocationWithheld));
         let (answer, rules) = told("signing-api", locate(both));
         assert_eq!(answer["grant"].get("authorization_details"), None, "a location does not give a type");
-        assert!(rules.contains(&"detail-type-withheld"));
+        assert!(rules.contains(&Reason::DetailTypeWithheld));
     }
 
     #[test]
@@ -204,7 +216,7 @@ mod tests {
         let facts = facts();
         for (rs, kept) in config.resource_servers.iter().zip([0, 1]) {
             let view = view(rs, &config, Some(&facts), NOW);
-            assert!(view.rules.contains(&"detail-owner-ambiguous"));
+            assert!(view.reasons.contains(&Reason::DetailOwnerAmbiguous));
             assert_eq!(view.active.unwrap().grant.authorization_details.len(), kept);
         }
     }
@@ -217,7 +229,7 @@ mod tests {
         };
         let (answer, rules) = told("signing-api", only_payments);
         assert_eq!(answer, Value::Null);
-        assert_eq!(rules, ["scope-withheld", "detail-type-withheld", "audience-without-grant"]);
+        assert_eq!(rules, [Reason::ScopeWithheld, Reason::DetailTypeWithheld, Reason::AudienceWithoutGrant]);
         assert_ne!(told("payments-api", only_payments).0, Value::Null);
         // The entry loses its scopes after the token was issued.
         let mut config = bank();
@@ -226,7 +238,7 @@ mod tests {
         rs.authorization_details_types.clear();
         let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
         assert!(view.active.is_none());
-        assert!(view.rules.contains(&"audience-without-grant"));
+        assert!(view.reasons.contains(&Reason::AudienceWithoutGrant));
     }
 
     #[test]
@@ -264,7 +276,7 @@ mod tests {
             let rs = &config.resource_servers[caller];
             let view = view(rs, &config, Some(&facts), NOW);
             let Some(told) = view.active else {
-                prop_assert!(!facts.grant.audience.contains(&rs.resource) || view.rules.contains(&"audience-without-grant"));
+                prop_assert!(!facts.grant.audience.contains(&rs.resource) || view.reasons.contains(&Reason::AudienceWithoutGrant));
                 return Ok(());
             };
             prop_assert!(!told.grant.scope.is_empty() || !told.grant.authorization_details.is_empty());

@@ -1,44 +1,51 @@
 //! The part of a grant that one resource server may see, for introspection and `at+jwt` alike.
 //!
 //! Default deny (RFC 9396 §13, RFC 9701 §9): only scopes, types and claims that its own entry names, only details for
-//! it. Rules that withheld something are named in the audit record, never to the caller.
+//! it. The reasons for which something is withheld stand in the audit record, never to the caller.
 
-use crate::claims::{Authentication, AuthorizationDetail, ExtraClaims, Grant, Resource, Scope};
+use crate::claims::{
+    Authentication, AuthorizationDetail, Claim, ExtraClaims, Grant, Reason, Resource, Scope,
+};
 use crate::config::{Config, ResourceServer};
 
-/// Names of rules, each once.
-pub(super) type Rules = Vec<&'static str>;
+/// Each once.
+pub(super) type Reasons = Vec<Reason>;
 
-/// Adds `rule` once.
-pub(super) fn note(rules: &mut Rules, rule: &'static str) {
-    if !rules.contains(&rule) {
-        rules.push(rule);
+/// Adds `reason` once.
+fn note(reasons: &mut Reasons, reason: Reason) {
+    if !reasons.contains(&reason) {
+        reasons.push(reason);
     }
 }
 
 /// The part of `grant` that `rs` may see; `None` without any (invariant 5). Subject, client and origin stay: the signer
 /// needs them, and shows the first two to a resource server whose entry names them.
-pub(super) fn grant(config: &Config, rs: &ResourceServer, grant: &Grant, rules: &mut Rules) -> Option<Grant> {
-    let scope = scope(rs, &grant.scope, rules);
-    let authorization_details = details(config, rs, grant, rules);
+pub(super) fn grant(
+    config: &Config,
+    rs: &ResourceServer,
+    grant: &Grant,
+    reasons: &mut Reasons,
+) -> Option<Grant> {
+    let scope = scope(rs, &grant.scope, reasons);
+    let authorization_details = details(config, rs, grant, reasons);
     if scope.is_empty() && authorization_details.is_empty() {
-        note(rules, "audience-without-grant");
+        note(reasons, Reason::AudienceWithoutGrant);
         return None;
     }
-    let authentication = authentication(rs, &grant.authentication, rules);
-    sees(rs, "client_id", true, "claim-withheld:client_id", rules);
-    sees(rs, "sub", true, "claim-withheld:sub", rules);
-    let extra = extra(rs, &grant.extra, rules);
+    let authentication = authentication(rs, &grant.authentication, reasons);
+    sees(rs, Claim::ClientId, true, reasons);
+    sees(rs, Claim::Sub, true, reasons);
+    let extra = extra(rs, &grant.extra, reasons);
     let audience = vec![rs.resource.clone()];
     let (subject, client_id, origin) = (grant.subject.clone(), grant.client_id.clone(), grant.origin.clone());
     Some(Grant { subject, client_id, origin, audience, scope, authorization_details, authentication, extra })
 }
 
 /// The scopes that `rs` owns, in the order of the grant.
-fn scope(rs: &ResourceServer, granted: &Scope, rules: &mut Rules) -> Scope {
+fn scope(rs: &ResourceServer, granted: &Scope, reasons: &mut Reasons) -> Scope {
     let narrowed = granted.narrowed(|token| rs.scopes.contains(token));
     if narrowed != *granted {
-        note(rules, "scope-withheld");
+        note(reasons, Reason::ScopeWithheld);
     }
     narrowed
 }
@@ -50,25 +57,25 @@ fn details(
     config: &Config,
     rs: &ResourceServer,
     grant: &Grant,
-    rules: &mut Rules,
+    reasons: &mut Reasons,
 ) -> Vec<AuthorizationDetail> {
     let mut own = Vec::new();
     for detail in &grant.authorization_details {
         if !rs.authorization_details_types.contains(&detail.detail_type()) {
-            note(rules, "detail-type-withheld");
+            note(reasons, Reason::DetailTypeWithheld);
         } else if detail.locations().is_empty() {
             if shared(config, rs, &grant.audience, detail) {
-                note(rules, "detail-owner-ambiguous");
+                note(reasons, Reason::DetailOwnerAmbiguous);
             } else {
                 own.push(detail.clone());
             }
         } else if detail.locations().contains(&rs.resource) {
             if detail.locations().iter().any(|location| *location != rs.resource) {
-                note(rules, "detail-location-withheld");
+                note(reasons, Reason::DetailLocationWithheld);
             }
             own.push(detail.with_locations(vec![rs.resource.clone()]));
         } else {
-            note(rules, "detail-location-withheld");
+            note(reasons, Reason::DetailLocationWithheld);
         }
     }
     own
@@ -83,39 +90,39 @@ fn shared(config: &Config, rs: &ResourceServer, audience: &[Resource], detail: &
         .any(|other| other.authorization_details_types.contains(&detail.detail_type()))
 }
 
-/// Whether `rs` may see the claim `name`; notes a claim that exists and is withheld.
-fn sees(rs: &ResourceServer, name: &str, exists: bool, withheld: &'static str, rules: &mut Rules) -> bool {
-    let named = rs.claims.contains(name);
+/// Whether `rs` may see `claim`; notes one that exists and is withheld.
+fn sees(rs: &ResourceServer, claim: Claim, exists: bool, reasons: &mut Reasons) -> bool {
+    let named = rs.claims.contains(claim.name());
     if exists && !named {
-        note(rules, withheld);
+        note(reasons, Reason::ClaimWithheld(claim));
     }
     exists && named
 }
 
 /// The authentication facts that `rs` may see.
-fn authentication(rs: &ResourceServer, all: &Authentication, rules: &mut Rules) -> Authentication {
+fn authentication(rs: &ResourceServer, all: &Authentication, reasons: &mut Reasons) -> Authentication {
     let mut own = Authentication::default();
-    if sees(rs, "acr", all.acr.is_some(), "claim-withheld:acr", rules) {
+    if sees(rs, Claim::Acr, all.acr.is_some(), reasons) {
         own.acr.clone_from(&all.acr);
     }
-    if sees(rs, "amr", !all.amr.is_empty(), "claim-withheld:amr", rules) {
+    if sees(rs, Claim::Amr, !all.amr.is_empty(), reasons) {
         own.amr.clone_from(&all.amr);
     }
-    if sees(rs, "auth_time", all.auth_time.is_some(), "claim-withheld:auth_time", rules) {
+    if sees(rs, Claim::AuthTime, all.auth_time.is_some(), reasons) {
         own.auth_time = all.auth_time;
     }
     own
 }
 
 /// The further claims that `rs` may see. One rule covers all withheld ones, since a claim's name may reveal its value.
-fn extra(rs: &ResourceServer, all: &ExtraClaims, rules: &mut Rules) -> ExtraClaims {
+fn extra(rs: &ResourceServer, all: &ExtraClaims, reasons: &mut Reasons) -> ExtraClaims {
     let own: ExtraClaims = all
         .iter()
         .filter(|(name, _)| rs.claims.contains(*name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     if own.len() < all.len() {
-        note(rules, "claim-withheld:extra");
+        note(reasons, Reason::ClaimWithheld(Claim::Extra));
     }
     own
 }

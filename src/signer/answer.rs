@@ -8,11 +8,11 @@ use super::keyring::SigningKey;
 use super::loaded::TooOften;
 use super::record::{self, Prepared, RecordError, Signer};
 use super::release::{Reply, Sealed, Ticket};
-use super::rules::{self, Broken};
+use super::rules;
 use super::service::{Ending, Shared};
 
 use crate::audit::{BeyondReservation, Entries, Entry, Event, Full, Reservation, TooLong};
-use crate::claims::{AnswerFormat, NumericDate, Purpose};
+use crate::claims::{AnswerFormat, NumericDate, Purpose, Reason};
 use crate::clock::InDoubt;
 use crate::config::ConfigDigest;
 use crate::door::message::{Ask, IntrospectionAsk, Outcome, RefusalAsk, Request, RevocationAsk, TokenAsk};
@@ -64,7 +64,7 @@ impl<'s> Unsigned<'s> {
 /// Why an ask failed.
 pub(super) enum NotDone {
     /// It breaks a rule: the gateway has a defect or an attacker controls it.
-    Broken(Broken),
+    Broken(Reason),
     /// The log is full; nothing was signed.
     Full(Full),
     /// The token did not sign.
@@ -90,7 +90,7 @@ macro_rules! not_done_from {
         })*
     };
 }
-not_done_from!(Broken => Broken, Full => Full, SignError => Token, RecordError => Record, BeyondReservation => Log, InDoubt => Clock, TooOften => TooOften);
+not_done_from!(Reason => Broken, Full => Full, SignError => Token, RecordError => Record, BeyondReservation => Log, InDoubt => Clock, TooOften => TooOften);
 
 impl From<TooLong> for NotDone {
     fn from(error: TooLong) -> Self {
@@ -168,9 +168,6 @@ impl<'s, 'r> Act<'s, 'r> {
         let shared = self.shared;
         let issuer = &shared.config.issuer;
         let rs = rules::introspection(&shared.config, ask, self.now()?)?;
-        if ask.rules.len() > 64 || !ask.rules.iter().all(|r| rules::is_rule_name(r)) {
-            return Err(NotDone::Broken("rule-names-not-valid"));
-        }
         if ask.format == AnswerFormat::Json {
             let body = serde_json::to_string(&Introspection::new(issuer, rs, ask))?;
             let body_length = body.len();
@@ -235,9 +232,6 @@ impl<'s, 'r> Act<'s, 'r> {
 
     fn refusal(&self, records: &mut Records, ask: &RefusalAsk) -> Result<Step<'s>, NotDone> {
         rules::known_caller(&self.shared.config, &ask.context.caller)?;
-        if !rules::is_rule_name(&ask.rule) {
-            return Err(NotDone::Broken("rule-names-not-valid"));
-        }
         self.record_and_confirm(records, record::refusal(ask)?)
     }
 
@@ -280,11 +274,11 @@ impl<'s, 'r> Act<'s, 'r> {
     /// Answers a failed ask, records it if it matters, and ends the process if only that helps.
     fn tell(&self, records: &mut Records, why: NotDone) {
         let unavailable = |reason: String| Outcome::Unavailable { reason };
-        let forbidden = |rule: &str| Outcome::Forbidden { rule: rule.to_owned() };
         match why {
-            NotDone::Broken(rule) => {
-                tracing::error!(rule, "the gateway asked for what the rules forbid");
-                self.record_and_say(records, (Event::Denied, rule), forbidden(rule));
+            NotDone::Broken(reason) => {
+                tracing::error!(rule = reason.name(), "the gateway asked for what the rules forbid");
+                let event = (Event::Denied, reason.name());
+                self.record_and_say(records, event, Outcome::Forbidden { reason });
             }
             NotDone::NoKey => {
                 let reason = "no key for this purpose and algorithm";
@@ -296,8 +290,9 @@ impl<'s, 'r> Act<'s, 'r> {
             NotDone::Clock(doubt) => self.say(unavailable(doubt.to_string())),
             NotDone::Record(error) => {
                 tracing::error!(%error, "an answer is too large to be recorded, so it was not made");
-                let rule = "record-too-large";
-                self.record_and_say(records, (Event::Denied, rule), forbidden(rule));
+                let reason = Reason::RecordTooLarge;
+                let event = (Event::Denied, reason.name());
+                self.record_and_say(records, event, Outcome::Forbidden { reason });
             }
             NotDone::Log(error) => {
                 tracing::error!(%error, "the audit log took no record");

@@ -11,7 +11,7 @@ use crate::audit::{
     CheckpointRef, Committed, Covered, Digest, Draft, Entry, Event, Members, Outcome, Payload, TooLong,
     Withheld,
 };
-use crate::claims::{Acr, Grant, Issuer, Resource};
+use crate::claims::{Acr, Claim, Grant, Issuer, Reason, Resource};
 use crate::clock::ClockChange;
 use crate::config::{ConfigDigest, ResourceServer};
 use crate::door::message::{Context, IntrospectionAsk, RefusalAsk, RevocationAsk, TokenAsk};
@@ -129,14 +129,9 @@ pub(super) fn introspection(
         // An unknown text from a caller, or a token of another system: it may be short, or contain a name.
         committed.token = disclosed.commit("token", hex::encode(ask.token.0))?;
     }
-    let withheld: Vec<Withheld<'_>> = ask
-        .rules
-        .iter()
-        .map(|rule| match rule.split_once(':') {
-            Some((rule, what)) => Withheld { what, rule },
-            None => Withheld { what: "", rule },
-        })
-        .collect();
+    let withheld =
+        |reason: &Reason| Withheld { what: reason.claim().map_or("", Claim::name), rule: reason.name() };
+    let withheld: Vec<Withheld<'_>> = ask.reasons.iter().map(withheld).collect();
     let audience = [answer_audience(rs)];
     let event = if signer.key.is_some() { Event::Signed } else { Event::Answered };
     let mut draft = Draft {
@@ -254,10 +249,10 @@ pub(super) fn refusal(ask: &RefusalAsk) -> Result<Prepared, RecordError> {
         // The front server chose it: it may be a counter, or contain a name.
         committed.jti = disclosed.commit("jti", jti.as_str().to_owned())?;
     }
-    let event = if ask.rule == "assertion-replayed" { Event::ReplayRejected } else { Event::Denied };
+    let event = if ask.reason == Reason::AssertionReplayed { Event::ReplayRejected } else { Event::Denied };
     let draft = Draft {
         outcome: Outcome::Refused,
-        reason: Some(&ask.rule),
+        reason: Some(ask.reason.name()),
         committed,
         ..of_context(event, &ask.context)
     };
@@ -412,16 +407,28 @@ mod tests {
     use crate::claims::{AnswerFormat, TokenHash};
     use crate::config::AuthMethod;
     use crate::protocol::testing::{NOW, bank, facts};
-    use crate::protocol::view;
+    use crate::protocol::{View, view};
+    use serde_json::{Value, json};
 
     #[test]
     fn a_record_holds_exactly_what_its_answer_shows() {
         let config = bank();
-        for (name, shown) in [
-            ("payments-api", &["auth_time", "authorization_details", "claims", "sub"][..]),
-            ("signing-api", &["authorization_details", "claims"]),
+        let of_signing = json!([
+            {"what": "", "rule": "scope-withheld"}, {"what": "", "rule": "detail-type-withheld"},
+            {"what": "acr", "rule": "claim-withheld"}, {"what": "auth_time", "rule": "claim-withheld"},
+            {"what": "client_id", "rule": "claim-withheld"}, {"what": "sub", "rule": "claim-withheld"},
+            {"what": "extra", "rule": "claim-withheld"},
+        ]);
+        let of_payments = json!([
+            {"what": "", "rule": "scope-withheld"}, {"what": "", "rule": "detail-type-withheld"},
+            {"what": "amr", "rule": "claim-withheld"}, {"what": "extra", "rule": "claim-withheld"},
+        ]);
+        for (name, shown, withheld) in [
+            ("payments-api", &["auth_time", "authorization_details", "claims", "sub"][..], of_payments),
+            ("signing-api", &["authorization_details", "claims"], of_signing),
         ] {
             let rs = config.resource_server(&name.parse().unwrap()).unwrap();
+            let View { active, reasons } = view(rs, &config, Some(&facts()), NOW);
             let ask = IntrospectionAsk {
                 context: Context {
                     request_id: "r-1".parse().unwrap(),
@@ -433,14 +440,15 @@ mod tests {
                 token: TokenHash([0; 32]),
                 known: true,
                 iat: NOW,
-                active: view(rs, &config, Some(&facts()), NOW).active.map(Box::new),
-                rules: Vec::new(),
+                active: active.map(Box::new),
+                reasons,
             };
             let signer = Signer { key: None, serial: "", issuer: &config.issuer };
             let prepared = introspection(&ask, rs, &signer, None, None).unwrap();
             let opened = prepared.disclosed.opened();
             assert_eq!(opened.disclosed.keys().collect::<Vec<_>>(), shown, "{name}");
-            let members: serde_json::Value = serde_json::from_slice(prepared.members.as_bytes()).unwrap();
+            let members: Value = serde_json::from_slice(prepared.members.as_bytes()).unwrap();
+            assert_eq!(members["withheld"], withheld, "{name}");
             assert_eq!(members["committed"].as_object().unwrap().keys().collect::<Vec<_>>(), shown, "{name}");
         }
     }

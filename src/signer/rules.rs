@@ -5,7 +5,7 @@
 
 use crate::claims::{
     ActiveToken, AnswerFormat, Authentication, AuthorizationDetail, ClaimKind, ClaimValue, ClientId,
-    DetailType, Grant, NumericDate, Origin, TokenFormat, check_authorization_details,
+    DetailType, Grant, NumericDate, Origin, Reason, TokenFormat, check_authorization_details,
 };
 use crate::config::{Client, Config, GrantType, ResourceServer};
 use crate::door::message::{Context, IntrospectionAsk, TokenAsk};
@@ -14,31 +14,31 @@ use std::collections::BTreeSet;
 /// Limit of the difference between `iat` and the signer's clock in seconds, for reading the state and waiting.
 const SKEW: u64 = 30;
 
-/// The name of a broken rule.
-pub(super) type Broken = &'static str;
+/// Limit of the reasons of one answer.
+const MOST_REASONS: usize = 64;
 
-type Verdict<T = ()> = Result<T, Broken>;
+type Verdict<T = ()> = Result<T, Reason>;
 
-fn rule(holds: bool, name: Broken) -> Verdict {
-    if holds { Ok(()) } else { Err(name) }
+fn rule(holds: bool, broken: Reason) -> Verdict {
+    if holds { Ok(()) } else { Err(broken) }
 }
 
 fn fresh(iat: NumericDate, now: NumericDate) -> Verdict {
     // A hostile `iat` may be any number: a signed difference could overflow.
-    rule(iat.0.abs_diff(now.0) <= SKEW, "iat-away-from-clock")
+    rule(iat.0.abs_diff(now.0) <= SKEW, Reason::IatAwayFromClock)
 }
 
 /// The resource server of the ask.
 pub(super) fn resource_server<'a>(config: &'a Config, context: &Context) -> Verdict<&'a ResourceServer> {
-    let rs = config.resource_server(&context.caller).ok_or("caller-is-no-resource-server")?;
-    rule(rs.authentication.method == context.method, "method-not-registered")?;
+    let rs = config.resource_server(&context.caller).ok_or(Reason::CallerIsNoResourceServer)?;
+    rule(rs.authentication.method == context.method, Reason::MethodNotRegistered)?;
     Ok(rs)
 }
 
 /// The client of the ask.
 pub(super) fn client<'a>(config: &'a Config, context: &Context) -> Verdict<&'a Client> {
-    let client = config.client(&context.caller).ok_or("caller-is-no-client")?;
-    rule(client.authentication.method == context.method, "method-not-registered")?;
+    let client = config.client(&context.caller).ok_or(Reason::CallerIsNoClient)?;
+    rule(client.authentication.method == context.method, Reason::MethodNotRegistered)?;
     Ok(client)
 }
 
@@ -49,10 +49,11 @@ pub(super) fn introspection<'a>(
     now: NumericDate,
 ) -> Verdict<&'a ResourceServer> {
     let rs = resource_server(config, &ask.context)?;
-    rule(ask.format == AnswerFormat::Jwt || !rs.require_signed_response, "answer-must-be-signed")?;
+    rule(ask.format == AnswerFormat::Jwt || !rs.require_signed_response, Reason::AnswerMustBeSigned)?;
     fresh(ask.iat, now)?;
+    rule(ask.reasons.len() <= MOST_REASONS, Reason::TooManyReasons)?;
     if let Some(token) = &ask.active {
-        rule(ask.known, "active-and-unknown")?;
+        rule(ask.known, Reason::ActiveAndUnknown)?;
         active(config, rs, token, ask.iat)?;
     }
     Ok(rs)
@@ -60,33 +61,33 @@ pub(super) fn introspection<'a>(
 
 fn active(config: &Config, rs: &ResourceServer, token: &ActiveToken, iat: NumericDate) -> Verdict {
     let grant = &token.grant;
-    rule(grant.audience.as_slice() == std::slice::from_ref(&rs.resource), "audience-is-not-the-caller")?;
+    rule(grant.audience.as_slice() == std::slice::from_ref(&rs.resource), Reason::AudienceIsNotTheCaller)?;
     rule(
         // The clock may have been set back since the token was issued.
         token.iat.0 <= iat.0.saturating_add_unsigned(SKEW)
             && token.exp > iat
             && token.nbf.is_none_or(|nbf| nbf <= iat),
-        "token-not-in-force",
+        Reason::TokenNotInForce,
     )?;
-    let client = config.client(&grant.client_id).ok_or("token-of-unknown-client")?;
+    let client = config.client(&grant.client_id).ok_or(Reason::TokenOfUnknownClient)?;
     lifetime(client, token.iat, token.exp)?;
     narrowed(rs, grant)
 }
 
 /// A grant with only members that `rs` may see, except its subject and client.
 fn narrowed(rs: &ResourceServer, grant: &Grant) -> Verdict {
-    rule(grant.scope.iter().all(|s| rs.scopes.contains(s)), "scope-of-another")?;
+    rule(grant.scope.iter().all(|s| rs.scopes.contains(s)), Reason::ScopeOfAnother)?;
     rule(
         grant.authorization_details.iter().all(|d| rs.authorization_details_types.contains(&d.detail_type())),
-        "type-of-another",
+        Reason::TypeOfAnother,
     )?;
     has_part(rs, grant)?;
     let may = |name: &str| rs.claims.contains(name);
     let authentication = &grant.authentication;
-    rule(authentication.acr.is_none() || may("acr"), "claim-not-configured")?;
-    rule(authentication.amr.is_empty() || may("amr"), "claim-not-configured")?;
-    rule(authentication.auth_time.is_none() || may("auth_time"), "claim-not-configured")?;
-    rule(grant.extra.keys().all(|name| may(name.as_str())), "claim-not-configured")?;
+    rule(authentication.acr.is_none() || may("acr"), Reason::ClaimNotConfigured)?;
+    rule(authentication.amr.is_empty() || may("amr"), Reason::ClaimNotConfigured)?;
+    rule(authentication.auth_time.is_none() || may("auth_time"), Reason::ClaimNotConfigured)?;
+    rule(grant.extra.keys().all(|name| may(name.as_str())), Reason::ClaimNotConfigured)?;
     valid(grant)
 }
 
@@ -95,20 +96,20 @@ fn valid(grant: &Grant) -> Verdict {
     let details = &grant.authorization_details;
     rule(
         details.iter().all(|d| d.locations().iter().all(|location| grant.audience.contains(location))),
-        "location-of-another",
+        Reason::LocationOfAnother,
     )?;
-    rule(details.is_empty() || check_authorization_details(details).is_ok(), "details-not-valid")?;
+    rule(details.is_empty() || check_authorization_details(details).is_ok(), Reason::DetailsNotValid)?;
     // `sub` may be configured, but is no further claim: the JWT would hold it twice, and readers differ on which one
     // counts.
-    rule(grant.extra.keys().all(|name| name.kind() == ClaimKind::Further), "claim-reserved")?;
-    rule(grant.authentication.amr.len() <= Authentication::MAX_AMR, "claims-too-large")?;
-    rule(grant.extra.len() <= ClaimValue::MOST, "claims-too-large")
+    rule(grant.extra.keys().all(|name| name.kind() == ClaimKind::Further), Reason::ClaimReserved)?;
+    rule(grant.authentication.amr.len() <= Authentication::MAX_AMR, Reason::ClaimsTooLarge)?;
+    rule(grant.extra.len() <= ClaimValue::MOST, Reason::ClaimsTooLarge)
 }
 
 /// The lifetime is positive, and within the limit of the client's entry.
 fn lifetime(client: &Client, iat: NumericDate, exp: NumericDate) -> Verdict {
     let most = i64::try_from(client.access_token_lifetime.as_secs()).unwrap_or(i64::MAX);
-    rule((1..=most).contains(&exp.0.saturating_sub(iat.0)), "lifetime-too-long")
+    rule((1..=most).contains(&exp.0.saturating_sub(iat.0)), Reason::LifetimeTooLong)
 }
 
 /// Invariant 5: a resource server sees a token only if it owns one of its scopes or details.
@@ -120,7 +121,7 @@ fn has_part(rs: &ResourceServer, grant: &Grant) -> Verdict {
     rule(
         grant.scope.iter().any(|token| rs.scopes.contains(token))
             || grant.authorization_details.iter().any(is_meant),
-        "audience-without-grant",
+        Reason::AudienceWithoutGrant,
     )
 }
 
@@ -128,29 +129,32 @@ fn has_part(rs: &ResourceServer, grant: &Grant) -> Verdict {
 fn new_token(config: &Config, ask: &TokenAsk, now: NumericDate) -> Verdict {
     let grant = &ask.grant;
     let client = client(config, &ask.context)?;
-    rule(grant.client_id == client.client_id, "client-is-not-the-caller")?;
+    rule(grant.client_id == client.client_id, Reason::ClientIsNotTheCaller)?;
     fresh(ask.iat, now)?;
     lifetime(client, ask.iat, ask.exp)?;
-    rule(!grant.audience.is_empty(), "no-audience")?;
-    rule(grant.audience.iter().all(|r| client.resources.contains(r)), "resource-not-registered")?;
-    rule(grant.scope.iter().all(|s| client.scope.contains(s)), "scope-not-registered")?;
+    rule(!grant.audience.is_empty(), Reason::NoAudience)?;
+    rule(grant.audience.iter().all(|r| client.resources.contains(r)), Reason::ResourceNotRegistered)?;
+    rule(grant.scope.iter().all(|s| client.scope.contains(s)), Reason::ScopeNotRegistered)?;
     let types = |all: &BTreeSet<DetailType>| {
         grant.authorization_details.iter().all(|d| all.contains(&d.detail_type()))
     };
-    rule(types(&client.authorization_details_types), "type-not-registered")?;
+    rule(types(&client.authorization_details_types), Reason::TypeNotRegistered)?;
     match &grant.origin {
         Origin::OwnRight => {
-            rule(client.grant_types.contains(&GrantType::ClientCredentials), "grant-type-not-registered")?;
-            rule(grant.subject.as_str() == client.client_id.as_str(), "subject-is-not-the-client")?;
-            rule(grant.authentication == Authentication::default(), "nobody-signed-in")?;
-            rule(grant.extra.is_empty(), "nobody-signed-in")
+            rule(client.grant_types.contains(&GrantType::ClientCredentials), Reason::GrantTypeNotRegistered)?;
+            rule(grant.subject.as_str() == client.client_id.as_str(), Reason::SubjectIsNotTheClient)?;
+            rule(grant.authentication == Authentication::default(), Reason::NobodySignedIn)?;
+            rule(grant.extra.is_empty(), Reason::NobodySignedIn)
         }
         Origin::Assertion(issuer) => {
-            rule(client.grant_types.contains(&GrantType::JwtBearer), "grant-type-not-registered")?;
-            let issuer =
-                config.grant_issuers.iter().find(|g| g.issuer == *issuer).ok_or("unknown-grant-issuer")?;
-            rule(grant.audience.iter().all(|r| issuer.resources.contains(r)), "resource-not-of-issuer")?;
-            rule(types(&issuer.authorization_details_types), "type-not-of-issuer")
+            rule(client.grant_types.contains(&GrantType::JwtBearer), Reason::GrantTypeNotRegistered)?;
+            let issuer = config
+                .grant_issuers
+                .iter()
+                .find(|g| g.issuer == *issuer)
+                .ok_or(Reason::UnknownGrantIssuer)?;
+            rule(grant.audience.iter().all(|r| issuer.resources.contains(r)), Reason::ResourceNotOfIssuer)?;
+            rule(types(&issuer.authorization_details_types), Reason::TypeNotOfIssuer)
         }
     }
 }
@@ -163,9 +167,9 @@ pub(super) fn access_token<'a>(
     now: NumericDate,
 ) -> Verdict<&'a ResourceServer> {
     new_token(config, ask, now)?;
-    let [audience] = ask.grant.audience.as_slice() else { return Err("several-audiences") };
-    let rs = config.resource_server_of(audience).ok_or("unknown-resource")?;
-    rule(rs.access_token_formats.contains(&TokenFormat::AtJwt), "format-not-taken")?;
+    let [audience] = ask.grant.audience.as_slice() else { return Err(Reason::SeveralAudiences) };
+    let rs = config.resource_server_of(audience).ok_or(Reason::UnknownResource)?;
+    rule(rs.access_token_formats.contains(&TokenFormat::AtJwt), Reason::FormatNotTaken)?;
     narrowed(rs, &ask.grant)?;
     Ok(rs)
 }
@@ -177,30 +181,25 @@ pub(super) fn opaque_token(config: &Config, ask: &TokenAsk, now: NumericDate) ->
     let grant = &ask.grant;
     let mut owners: Vec<&ResourceServer> = Vec::with_capacity(grant.audience.len());
     for resource in &grant.audience {
-        let rs = config.resource_server_of(resource).ok_or("unknown-resource")?;
-        rule(rs.access_token_formats.contains(&TokenFormat::Opaque), "format-not-taken")?;
+        let rs = config.resource_server_of(resource).ok_or(Reason::UnknownResource)?;
+        rule(rs.access_token_formats.contains(&TokenFormat::Opaque), Reason::FormatNotTaken)?;
         has_part(rs, grant)?;
         owners.push(rs);
     }
     let owned = |by: &dyn Fn(&ResourceServer) -> bool| owners.iter().any(|rs| by(rs));
-    rule(grant.scope.iter().all(|s| owned(&|rs| rs.scopes.contains(s))), "scope-of-another")?;
+    rule(grant.scope.iter().all(|s| owned(&|rs| rs.scopes.contains(s))), Reason::ScopeOfAnother)?;
     let types = grant.authorization_details.iter().map(AuthorizationDetail::detail_type);
     rule(
         types.into_iter().all(|t| owned(&|rs| rs.authorization_details_types.contains(&t))),
-        "type-of-another",
+        Reason::TypeOfAnother,
     )?;
-    rule(grant.extra.keys().all(|name| owned(&|rs| rs.claims.contains(name))), "claim-not-configured")?;
+    rule(grant.extra.keys().all(|name| owned(&|rs| rs.claims.contains(name))), Reason::ClaimNotConfigured)?;
     valid(grant)
-}
-
-/// Whether a name in a refusal or a rule list has the form of a rule's name: short, lower case, with hyphens.
-pub(super) fn is_rule_name(name: &str) -> bool {
-    (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
 /// The caller of a context is configured.
 pub(super) fn known_caller(config: &Config, caller: &ClientId) -> Verdict {
-    rule(config.client(caller).is_some() || config.resource_server(caller).is_some(), "unknown-caller")
+    rule(config.client(caller).is_some() || config.resource_server(caller).is_some(), Reason::UnknownCaller)
 }
 
 #[cfg(test)]

@@ -304,11 +304,11 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
     let inactive = |caller: &str, format: &str| {
         json!({"introspection": {
             "context": context(caller), "format": format, "token": TokenHash([7; 32]), "known": false, "iat": now, "active": null,
-            "rules": ["unknown-token"],
+            "reasons": ["unknown-token"],
         }})
     };
     let jwt = || inactive("payments-api", "jwt");
-    let refusal = json!({"refusal": {"context": context("shop"), "rule": "assertion-replayed", "jti": "a-1"}});
+    let refusal = json!({"refusal": {"context": context("shop"), "reason": "assertion-replayed", "jti": "a-1"}});
     // These measure the token's duration. The following asks are one round.
     for _ in 0..10 {
         assert!(matches!(answers(&mut gateway, vec![jwt()])[0], message::Outcome::Done { .. }));
