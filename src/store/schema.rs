@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The migrations: step *n* makes schema version *n* of the version before, the first one of an empty file. Steps are
 /// appended and never changed: `tests/version-*.sql` hold each version as it was.
-pub(super) const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
+pub(super) const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 /// The newest schema that this program knows.
 #[expect(clippy::cast_possible_wrap, reason = "a few steps")]
@@ -70,6 +70,33 @@ CREATE TABLE replaced_checkpoint (
   PRIMARY KEY (origin, note)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// `token.granted`: the grant as one JSON object, so that a new fact of a grant needs no column. The texts of before are
+/// put together as they are: a row that was damaged stays one, and keeps no other row from being read.
+const VERSION_3: &str = r#"
+CREATE TABLE token_3 (
+  id INTEGER PRIMARY KEY,
+  hash BLOB UNIQUE CHECK (length(hash) = 32),
+  jti TEXT NOT NULL UNIQUE,
+  format TEXT NOT NULL CHECK (format IN ('opaque', 'at+jwt')),
+  granted TEXT NOT NULL,
+  issued_at INTEGER NOT NULL,
+  not_before INTEGER,
+  expires_at INTEGER NOT NULL,
+  revoked_at INTEGER,
+  CHECK ((format = 'opaque') = (hash IS NOT NULL))
+) STRICT;
+INSERT INTO token_3 SELECT id, hash, jti, format,
+  '{"subject":' || json_quote(subject) || ',"client_id":' || json_quote(client_id)
+  || ',"origin":' || iif(grant_issuer IS NULL, '"own-right"', '{"assertion":' || json_quote(grant_issuer) || '}')
+  || ',"audience":' || audience || ',"scope":' || json_quote(scope) || ',"authorization_details":' || authorization_details
+  || ',"authentication":{"acr":' || json_quote(acr) || ',"amr":' || amr || ',"auth_time":' || json_quote(auth_time)
+  || '},"extra":' || extra || '}',
+  issued_at, not_before, expires_at, revoked_at FROM token;
+DROP TABLE token;
+ALTER TABLE token_3 RENAME TO token;
+CREATE INDEX token_expires_at ON token (expires_at);
+"#;
 
 /// Absolute, so that no name can be read as one of SQLite's URIs.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {

@@ -10,7 +10,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-const VERSIONS: [&str; STEPS.len()] = [include_str!("version-1.sql"), include_str!("version-2.sql")];
+const VERSIONS: [&str; STEPS.len()] =
+    [include_str!("version-1.sql"), include_str!("version-2.sql"), include_str!("version-3.sql")];
 
 /// Makes a file of an older version at `path`.
 pub(super) fn older_file(path: &Path, version: usize) -> Connection {
@@ -84,4 +85,14 @@ fn a_migration_that_fails_leaves_the_file_as_it_was() {
     assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
     assert!(error.to_string().contains("cannot take its schema to version"), "{error}");
     assert_eq!(schema(&place.path()), before);
+}
+
+#[test]
+fn a_row_that_was_damaged_before_a_migration_is_still_an_error_and_the_others_are_read() {
+    let place = Place::new();
+    older_file(&place.path(), 2).execute_batch("UPDATE token SET extra = '{' WHERE jti = 'jti-0'").unwrap();
+    let store = place.open();
+    let found = store.find(&opaque(0));
+    assert!(matches!(found, Err(StoreError::Damaged { .. })), "{found:?}");
+    assert!(store.find(&TokenKey::AtJwt("jwt".parse().unwrap())).unwrap().is_some());
 }

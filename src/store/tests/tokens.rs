@@ -227,12 +227,24 @@ fn a_row_that_something_else_changed_is_an_error_not_an_inactive_token() {
     let place = Place::new();
     let store = place.open();
     place.insert(&store, 1, None).unwrap();
-    for (column, value) in
-        [("audience", "'[\"x\"]'"), ("scope", "'a  b'"), ("authorization_details", "'[{}]'"), ("jti", "''")]
-    {
-        let sql = format!("UPDATE token SET {column} = {value}");
-        place.on_writer(&store, move |conn| conn.execute(&sql, []).unwrap());
+    for change in [
+        "granted = json_set(granted, '$.audience', json('[\"x\"]'))",
+        "granted = json_set(granted, '$.scope', 'a  b')",
+        "granted = json_set(granted, '$.authorization_details', json('[{}]'))",
+        "granted = json_set(granted, '$.act', json('{}'))",
+        "granted = '{'",
+        "jti = ''",
+    ] {
+        let sql = format!("UPDATE token SET {change}");
+        let undamaged = place.on_writer(&store, move |conn| {
+            let text: String = conn.query_row("SELECT granted FROM token", [], |row| row.get(0)).unwrap();
+            conn.execute(&sql, []).unwrap();
+            text
+        });
         let found = store.find(&opaque(1));
-        assert!(matches!(found, Err(StoreError::Damaged { .. })), "{column}: {found:?}");
+        assert!(matches!(found, Err(StoreError::Damaged { .. })), "{change}: {found:?}");
+        place.on_writer(&store, move |conn| {
+            conn.execute("UPDATE token SET granted = ?1, jti = 'jti-1'", [&undamaged]).unwrap()
+        });
     }
 }

@@ -139,7 +139,9 @@ fn a_token_whose_state_cannot_be_read_gets_no_answer() {
     let state = rusqlite::Connection::open(appliance.path("state.db")).unwrap();
     state.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
     let digest = crate::harness::sha256_hex(lost.as_bytes());
-    let damaged = state.execute("UPDATE token SET scope = 'a  b' WHERE hex(hash) = upper(?1)", [&digest]);
+    let damage =
+        "UPDATE token SET granted = json_set(granted, '$.scope', 'a  b') WHERE hex(hash) = upper(?1)";
+    let damaged = state.execute(damage, [&digest]);
     assert_eq!(damaged.unwrap(), 1);
     // The gateway looks at the file once a second.
     until("row 41: a state that cannot be read", || {
