@@ -7,7 +7,7 @@ use super::parties::{self, ClientEntry, GrantIssuerEntry, KeyEntry, ResourceServ
 use super::place::Placed;
 use super::section::{Need, Section};
 use super::values;
-use super::{Audit, Auditors, Hsm, Http, Limits, LogLines, PinSource, SignerMode, Store, Tls};
+use super::{Audit, Auditors, Hsm, Http, Limits, LogLines, PinSource, Profile, SignerMode, Store, Tls};
 use crate::claims::Issuer;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ const SOCKET_PATH: usize = 107;
 
 /// The whole file. `None` means that a mistake was noted.
 pub(super) struct File {
+    pub(super) profile: Option<Profile>,
     pub(super) issuer: Option<Placed<Issuer>>,
     pub(super) http: Option<Http>,
     pub(super) signer: Option<SignerMode>,
@@ -37,8 +38,9 @@ pub(super) struct File {
 /// Reads the top of the file.
 pub(super) fn read(top: &mut Section<'_, '_, '_>) -> File {
     top.get("version", Need::Required, "1", |v| values::count(v, &(1..=1)));
-    top.get("profile", Need::Default(r#""generic""#), r#""generic""#, |v| {
-        values::one_of(v, &[("generic", ())], &["fapi2"])
+    let profiles = Profile::ALL.map(|p| (p.name(), p));
+    let profile = top.get("profile", Need::Default(r#""generic""#), r#""generic""#, |v| {
+        values::one_of(v, &profiles, &["fapi2"])
     });
     let issuer = top.get("issuer", Need::Required, "an https URL", values::word::<Issuer>);
     let http = top.table("http", Need::Required, |s| http(s, issuer.as_ref())).flatten();
@@ -53,6 +55,7 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> File {
     };
     let auditors = top.table("auditors", Need::Optional, |s| auditors(s, gateways)).flatten();
     File {
+        profile: profile.map(|p| p.value),
         issuer,
         http,
         signer,

@@ -50,6 +50,8 @@ impl std::fmt::Display for ConfigDigest {
 /// The whole configuration.
 #[derive(Debug)]
 pub struct Config {
+    /// The rules to follow.
+    pub profile: Profile,
     /// `iss` of everything that is signed.
     pub issuer: Issuer,
     /// HTTP listeners and limits.
@@ -76,6 +78,25 @@ pub struct Config {
     pub clients: Vec<Arc<Client>>,
     /// Format of log lines.
     pub log: LogLines,
+}
+
+/// `profile`: which specification's rules hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// OAuth 2.0 and its extensions, without a profile's stricter rules.
+    Generic,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Generic];
+
+    /// The name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// `[http]`: listeners and limits.
@@ -413,12 +434,12 @@ impl Config {
         let rs256 = |k: &KeySeries| k.purpose == Purpose::Introspection && k.algorithm == Algorithm::RS256;
         let mut warnings = Vec::new();
         if !self.keys.iter().any(rs256) {
-            warnings.push(
-                "profile generic without a key for introspection with RS256, which a resource server gets that \
+            let profile = self.profile.name();
+            warnings.push(format!(
+                "profile {profile} without a key for introspection with RS256, which a resource server gets that \
                  registers no introspection_signed_response_alg (RFC 9701 §6): add [[keys]] with purpose = \
                  \"introspection\", algorithm = \"RS256\""
-                    .to_owned(),
-            );
+            ));
         }
         warnings
     }

@@ -11,6 +11,7 @@ impl Config {
     pub fn reloaded(&self, new: &Self, rules: bool) -> Self {
         let (ruling, old) = if rules { (new, new) } else { (self, self) };
         Self {
+            profile: ruling.profile,
             issuer: ruling.issuer.clone(),
             http: self.http.reloaded(&new.http),
             signer: self.signer.clone(),

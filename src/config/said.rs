@@ -32,6 +32,7 @@ pub(super) struct Said {
 /// All settings, in a fixed order.
 pub(super) fn said(config: &Config) -> Vec<Said> {
     let Config {
+        profile,
         issuer,
         http,
         signer,
@@ -47,6 +48,7 @@ pub(super) fn said(config: &Config) -> Vec<Said> {
         log,
     } = config;
     let mut list = List(Vec::new());
+    list.put(Use::Rules, "profile", profile.name());
     list.put(Use::Rules, "issuer", issuer);
     list.http(http);
     match signer {

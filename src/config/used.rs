@@ -23,6 +23,7 @@ pub(super) fn config(file: File, keys: Vec<Option<Vec<GrantKey>>>) -> Option<Con
         .collect::<Option<_>>()?;
     let server = |entry| resource_server(entry, access_token);
     Some(Config {
+        profile: file.profile?,
         issuer: file.issuer?.value,
         http: file.http?,
         signer: file.signer?,
