@@ -183,7 +183,7 @@ impl SignerClient {
         self.inner().starts[0].fetch_add(1, Ordering::Relaxed);
         self.inner().state.send_replace(SignerState::Ready(Arc::clone(&published)));
         let heard = watch::Sender::new(Instant::now());
-        let mut read = std::pin::pin!(self.read(Arc::clone(&stream), &published, &heard, checkpoints));
+        let mut read = std::pin::pin!(self.read(Arc::clone(&stream), published, &heard, checkpoints));
         let ended = {
             let mut write = Box::pin(self.write_until_closed(Arc::clone(&stream)));
             tokio::select! {
@@ -294,7 +294,7 @@ impl SignerClient {
     async fn read(
         &self,
         stream: Arc<UnixStream>,
-        published: &Arc<Published>,
+        mut published: Arc<Published>,
         heard: &watch::Sender<Instant>,
         checkpoints: &watch::Sender<LogMemory>,
     ) -> FrameError {
@@ -334,6 +334,16 @@ impl SignerClient {
                     Outcome::Status(status) => {
                         *self.inner().status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
                     }
+                    Outcome::Documents(documents) => {
+                        published = match Published::new(documents) {
+                            Ok(published) => published,
+                            Err(why) => return FrameError::Key(why),
+                        };
+                        // An outage clears `up` under this lock first: while it lasts, its state stays.
+                        if channel.up {
+                            self.inner().state.send_replace(SignerState::Ready(Arc::clone(&published)));
+                        }
+                    }
                     _ => channel.answered(answer, now),
                 }
             }
@@ -341,7 +351,7 @@ impl SignerClient {
                 channel.up = true;
                 drop(channel);
                 tracing::info!("the signer speaks again");
-                self.inner().state.send_replace(SignerState::Ready(Arc::clone(published)));
+                self.inner().state.send_replace(SignerState::Ready(Arc::clone(&published)));
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use super::channel::{Channel, Completion};
 use super::frame;
-use super::message::{Ask, Outcome, PublishedKey, RequestRef, SignerStatus};
+use super::message::{Ask, Documents, Outcome, RequestRef, SignerStatus};
 use crate::claims::{Purpose, Reason};
 use crate::clock;
 use crate::jose::{PublicKey, PublicKeyError};
@@ -50,20 +50,19 @@ pub enum AskError {
     },
 }
 
-/// Documents that the gateway publishes, made by the signer.
+/// Documents that the gateway publishes, and the public keys among them that verify its tokens.
 #[derive(Debug)]
 pub struct Published {
-    /// All generations.
-    pub keys: Vec<PublishedKey>,
+    /// As the signer sent them last.
+    pub documents: Documents,
     /// Those that sign or signed `at+jwt`.
     pub access_token_keys: Vec<PublicKey>,
-    /// `signed_metadata`; empty without a metadata key.
-    pub signed_metadata: String,
 }
 
 impl Published {
-    pub(super) fn new(keys: Vec<PublishedKey>, signed_metadata: String) -> Result<Self, PublicKeyError> {
-        let access_token_keys = keys
+    pub(super) fn new(documents: Documents) -> Result<Arc<Self>, PublicKeyError> {
+        let access_token_keys = documents
+            .keys
             .iter()
             .filter(|k| k.purpose == Purpose::AccessToken)
             .map(|k| {
@@ -71,7 +70,7 @@ impl Published {
                 PublicKey::from_jwk(algorithm.ok_or(PublicKeyError::Encoding)?, &k.jwk)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { keys, access_token_keys, signed_metadata })
+        Ok(Arc::new(Self { documents, access_token_keys }))
     }
 }
 
@@ -206,9 +205,9 @@ impl SignerClient {
                 Ok(Ok(Completion::Outcome(Outcome::Unavailable { reason }))) => {
                     Err(AskError::Unavailable { reason })
                 }
-                Ok(Ok(Completion::Outcome(Outcome::Checkpoint(_) | Outcome::Status(_)))) => {
-                    Err(unavailable("the signer answered out of turn"))
-                }
+                Ok(Ok(Completion::Outcome(
+                    Outcome::Checkpoint(_) | Outcome::Status(_) | Outcome::Documents(_),
+                ))) => Err(unavailable("the signer answered out of turn")),
                 // Point of no return for all other asks: the record may be durable, which is unknown here.
                 Ok(Err(_)) if repeated || !ask.may_repeat() => {
                     Err(unavailable("the connection to the signer ended"))

@@ -1,10 +1,12 @@
 //! The client against a signer that the test simulates.
 
 use super::super::frame::FrameError;
-use super::super::message::{Ask, Context, Outcome, Request, Response, TokenAsk};
+use super::super::message::{Ask, Context, Documents, Outcome, PublishedKey, Request, Response, TokenAsk};
 use super::*;
 use crate::claims::{Grant, NumericDate, Origin, Resource};
 use crate::config::AuthMethod;
+use crate::jose::Algorithm;
+use crate::jose::testing::TestKey;
 use crate::memory::{LogMemory, ShownCheckpoint};
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -20,9 +22,19 @@ fn hasty() -> SignerClient {
     SignerClient::new(Duration::ZERO)
 }
 
+fn documents(keys: &[&TestKey]) -> Documents {
+    let key =
+        |key: &&TestKey| PublishedKey { purpose: Purpose::AccessToken, jwk: key.public().jwk().clone() };
+    Documents { keys: keys.iter().map(key).collect(), signed_metadata: String::new() }
+}
+
+fn published(keys: &[&TestKey]) -> Arc<Published> {
+    Published::new(documents(keys)).unwrap()
+}
+
 fn connect(client: &SignerClient) -> (UnixStream, tokio::task::JoinHandle<()>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let published = Arc::new(Published::new(Vec::new(), String::new()).unwrap());
+    let published = published(&[]);
     let client = client.clone();
     let served = tokio::spawn(async move {
         let (checkpoints, _) = watch::channel(LogMemory::new("log", String::new(), "").unwrap());
@@ -143,7 +155,7 @@ async fn asks_arrive_complete_and_in_order_over_a_full_socket() {
 async fn a_refused_checkpoint_ends_the_connection_and_changes_no_memory() {
     let client = hasty();
     let (ours, signer) = UnixStream::pair().unwrap();
-    let published = Arc::new(Published::new(Vec::new(), String::new()).unwrap());
+    let published = published(&[]);
     let served = tokio::spawn({
         let client = client.clone();
         async move {
@@ -165,6 +177,32 @@ async fn a_refused_checkpoint_ends_the_connection_and_changes_no_memory() {
     assert_eq!(note, "kept");
     let SignerState::Down(Outage { reason, .. }) = client.state() else { panic!("it is down") };
     assert!(reason.contains("checkpoint is not believed"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_that_the_signer_sends_later_replace_those_of_the_handshake() {
+    let client = hasty();
+    let (signer, served) = connect(&client);
+    let mut state = client.watch();
+    let (old, new) = (TestKey::new(Algorithm::ES256), TestKey::new(Algorithm::ES256));
+    for keys in [&[&old][..], &[&old, &new]] {
+        answer(&signer, 0, Outcome::Documents(documents(keys)));
+        let shown = |state: &SignerState| match state {
+            SignerState::Ready(published) => published.documents == documents(keys),
+            SignerState::Down(_) => false,
+        };
+        state.wait_for(shown).await.unwrap();
+    }
+    let own = client.ready(due()).await.unwrap();
+    let known: Vec<&str> = own.access_token_keys.iter().map(PublicKey::kid).collect();
+    assert_eq!(known, [old.public().kid(), new.public().kid()], "tokens of both generations are ours");
+    // A list that cannot be read ends the connection; nothing is published of it.
+    let mut unreadable = documents(&[&old]);
+    unreadable.keys[0].jwk.x = None;
+    answer(&signer, 0, Outcome::Documents(unreadable));
+    served.await.unwrap();
+    let SignerState::Down(Outage { reason, .. }) = client.state() else { panic!("it is down") };
+    assert!(reason.contains("a key of the signer"), "{reason}");
 }
 
 async fn until(what: impl Fn() -> bool) {

@@ -1,6 +1,7 @@
 //! Frames: a length (u32, little-endian), then that many bytes.
 
 use super::message::{MAX_FRAME, Response};
+use crate::jose::PublicKeyError;
 use crate::memory::Distrust;
 use serde::Serialize;
 
@@ -19,6 +20,9 @@ pub enum FrameError {
     /// A checkpoint that the memory refuses.
     #[error("{0}")]
     Checkpoint(Distrust),
+    /// A key of the signer that cannot be read.
+    #[error("a key of the signer: {0}")]
+    Key(PublicKeyError),
     /// The peer closed the connection, or a system error.
     #[error("{0}")]
     Io(#[from] std::io::Error),

@@ -94,13 +94,13 @@ impl Link {
                      the file restart the signer; the gateway then follows"
                 ))
             }
-            (stream, Welcome::Accepted { keys, signed_metadata, checkpoint }) => {
+            (stream, Welcome::Accepted { documents, checkpoint }) => {
                 self.disagreement.send_replace(None);
                 if let Err(error) = follow(&self.checkpoints, &checkpoint) {
                     return End::Refused(error.to_string());
                 }
-                let published = match Published::new(keys, signed_metadata) {
-                    Ok(published) => Arc::new(published),
+                let published = match Published::new(documents) {
+                    Ok(published) => published,
                     Err(error) => return End::Refused(format!("a key of the signer: {error}")),
                 };
                 tracing::info!("the signer is connected");

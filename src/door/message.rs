@@ -41,10 +41,8 @@ pub struct Hello {
 pub enum Welcome {
     /// The handshake succeeds.
     Accepted {
-        /// Public keys of all generations that were ever used, with their purposes, for `/jwks`.
-        keys: Vec<PublishedKey>,
-        /// `signed_metadata` (RFC 8414 §2.1), already recorded.
-        signed_metadata: String,
+        /// Published until [`Outcome::Documents`] replaces them.
+        documents: Documents,
         /// The log's newest checkpoint, which the gateway stores.
         checkpoint: ShownCheckpoint,
     },
@@ -66,8 +64,18 @@ pub enum Welcome {
     },
 }
 
+/// Documents that the gateway publishes, made by the signer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Documents {
+    /// Public keys of all generations that were ever used, with their purposes, for `/jwks`.
+    pub keys: Vec<PublishedKey>,
+    /// `signed_metadata` (RFC 8414 §2.1), already recorded; empty without a metadata key.
+    pub signed_metadata: String,
+}
+
 /// A public key with its purpose.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedKey {
     /// Its purpose.
@@ -247,6 +255,8 @@ pub enum Outcome {
     Checkpoint(ShownCheckpoint),
     /// Unsolicited, each second, with the number 0. Silence means that the signer is stopped or hangs.
     Status(SignerStatus),
+    /// Unsolicited, with the number 0: replaces all documents that the gateway publishes.
+    Documents(Documents),
 }
 
 /// State of the signer and its log.
@@ -275,19 +285,23 @@ pub struct SignerStatus {
 impl Response {
     /// Appends the content of its frame.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        // Numbers and strings never fail to serialize.
         let json;
         let (letter, text) = match &self.outcome {
             Outcome::Done { body } => (b'D', body.as_str()),
             Outcome::Forbidden { reason } => (b'F', reason.name()),
             Outcome::Unavailable { reason } => (b'U', reason.as_str()),
             Outcome::Status(said) => {
-                // Numbers and strings never fail to serialize.
                 json = serde_json::to_string(said).unwrap_or_default();
                 (b'S', json.as_str())
             }
             Outcome::Checkpoint(shown) => {
                 json = serde_json::to_string(shown).unwrap_or_default();
                 (b'C', json.as_str())
+            }
+            Outcome::Documents(documents) => {
+                json = serde_json::to_string(documents).unwrap_or_default();
+                (b'P', &json)
             }
         };
         out.extend_from_slice(&self.number.to_le_bytes());
@@ -308,6 +322,7 @@ impl Response {
             b'U' => Outcome::Unavailable { reason: text },
             b'C' => Outcome::Checkpoint(serde_json::from_str(&text).ok()?),
             b'S' => Outcome::Status(serde_json::from_str(&text).ok()?),
+            b'P' => Outcome::Documents(serde_json::from_str(&text).ok()?),
             _ => return None,
         };
         Some(Self { number: u64::from_le_bytes(*number), outcome })
@@ -333,6 +348,7 @@ mod tests {
                 keys: Vec::new(),
                 adopted: None,
             }),
+            Outcome::Documents(Documents { keys: Vec::new(), signed_metadata: text() }),
             Outcome::Status(SignerStatus { trouble: Some(text()), log_bytes: 1, ..SignerStatus::default() }),
         ] {
             let answer = Response { number: u64::MAX - 1, outcome };

@@ -23,11 +23,12 @@ pub(super) struct Publication {
 impl Publication {
     /// As this configuration describes the server.
     pub(super) fn new(config: &Config, published: Arc<Published>) -> Self {
-        let keys: Vec<&Jwk> = published.keys.iter().map(|key| &key.jwk).collect();
+        let keys: Vec<&Jwk> = published.documents.keys.iter().map(|key| &key.jwk).collect();
         let jwks = json!({"keys": keys}).to_string().into();
         let mut document = metadata(config);
-        if !published.signed_metadata.is_empty() {
-            document.insert("signed_metadata".to_owned(), Value::from(published.signed_metadata.as_str()));
+        let signed = published.documents.signed_metadata.as_str();
+        if !signed.is_empty() {
+            document.insert("signed_metadata".to_owned(), signed.into());
         }
         Self { jwks, metadata: Value::Object(document).to_string().into(), published }
     }

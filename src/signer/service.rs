@@ -19,7 +19,9 @@ use crate::claims::Purpose;
 use crate::clock;
 use crate::config::Config;
 use crate::door::frame;
-use crate::door::message::{Hello, Outcome, PROTOCOL_VERSION, PublishedKey, SignerStatus, Welcome};
+use crate::door::message::{
+    Documents, Hello, Outcome, PROTOCOL_VERSION, PublishedKey, SignerStatus, Welcome,
+};
 use crate::hsm::{ErrorClass, SignError};
 use crate::memory::{Lag, ShownCheckpoint};
 use std::io::ErrorKind;
@@ -230,8 +232,10 @@ impl Service {
         };
         self.memory().follow(&self.shared.log);
         let welcome = Welcome::Accepted {
-            keys: self.published_keys(),
-            signed_metadata: self.shared.signed_metadata.clone(),
+            documents: Documents {
+                keys: self.published_keys(),
+                signed_metadata: self.shared.signed_metadata.clone(),
+            },
             checkpoint,
         };
         frame::write_one(&stream, &welcome)?;

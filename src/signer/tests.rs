@@ -293,8 +293,8 @@ fn asks_that_are_done_in_one_round_have_nothing_to_do_with_each_other(token) {
     let serving = std::thread::spawn(move || serving.serve(theirs));
     let hello = Hello { version: PROTOCOL_VERSION, config: config.digest(), rules: config.rules(), checkpoint: None };
     frame::write_one(&gateway, &hello).unwrap();
-    let Welcome::Accepted { keys, .. } = frame::read_one(&gateway).unwrap() else { panic!("refused") };
-    let key = keys.iter().find(|key| key.purpose == Purpose::Introspection).unwrap();
+    let Welcome::Accepted { documents, .. } = frame::read_one(&gateway).unwrap() else { panic!("refused") };
+    let key = documents.keys.iter().find(|key| key.purpose == Purpose::Introspection).unwrap();
     let key = PublicKey::from_jwk(Algorithm::ES256, &key.jwk).unwrap();
 
     let now = NumericDate(crate::clock::wall_unchecked().unix_seconds());
