@@ -22,7 +22,7 @@ pub use details::{
 pub use grant::{Authentication, Grant, Origin};
 pub use names::ClaimKind;
 pub use reason::{Claim, Reason};
-pub use scope::{Scope, ScopeError, ScopeToken};
+pub use scope::{Scope, ScopeError, ScopePattern, ScopePatterns, ScopeToken};
 pub use shown::ShownText;
 pub use token::{ActiveToken, AnswerFormat, Purpose, TokenFacts, TokenFormat, TokenHash, TokenType};
 pub use value::{ClaimValue, ExtraClaims};

@@ -175,9 +175,128 @@ impl fmt::Display for Scope {
     }
 }
 
+/// How the configuration names scope tokens: one by itself, or with a trailing `*` all that begin so and go on
+/// (`PIS:*`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ScopePattern(ScopeToken);
+
+impl ScopePattern {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// What stands before a trailing `*`.
+    fn prefix(&self) -> Option<&str> {
+        self.as_str().strip_suffix('*')
+    }
+
+    /// A token that itself ends in `*` is never meant by a pattern: a resource server could read it as one.
+    fn matches(&self, token: &ScopeToken) -> bool {
+        match self.prefix() {
+            Some(prefix) => {
+                token.0.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && !rest.ends_with('*'))
+            }
+            None => self.0 == *token,
+        }
+    }
+
+    /// Whether all tokens of `other` are tokens of this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self.prefix(), other.prefix()) {
+            (Some(own), Some(theirs)) => theirs.starts_with(own),
+            (None, Some(_)) => false,
+            (_, None) => self.matches(&other.0),
+        }
+    }
+}
+
+impl FromStr for ScopePattern {
+    type Err = WordError;
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        if text == "*" {
+            return Err(WordError::new(
+                "a scope token (RFC 6749 §3.3), or the beginning of one and *",
+                "* alone",
+            ));
+        }
+        text.parse().map(Self)
+    }
+}
+
+/// The scope tokens of one entry of the configuration, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopePatterns(Vec<ScopePattern>);
+
+impl ScopePatterns {
+    /// Whether `token` is one of them.
+    pub fn contains(&self, token: &ScopeToken) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(token))
+    }
+
+    /// As they are written.
+    pub fn patterns(&self) -> impl Iterator<Item = &ScopePattern> {
+        self.0.iter()
+    }
+
+    /// Those that are named one by one.
+    pub fn tokens(&self) -> impl Iterator<Item = &ScopeToken> {
+        self.0.iter().filter(|pattern| pattern.prefix().is_none()).map(|pattern| &pattern.0)
+    }
+}
+
+impl FromIterator<ScopePattern> for ScopePatterns {
+    fn from_iter<I: IntoIterator<Item = ScopePattern>>(patterns: I) -> Self {
+        Self(patterns.into_iter().collect())
+    }
+}
+
+impl FromStr for ScopePatterns {
+    type Err = WordError;
+    /// As a [`Scope`].
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        text.parse::<Scope>()?.iter().map(|token| token.as_str().parse()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_stands_for_tokens_that_go_on_and_for_no_pattern() {
+        let patterns: ScopePatterns = "PIS:* status a*b".parse().unwrap();
+        for (token, named) in [
+            ("PIS:1234-wertiq-983", true),
+            ("PIS:a:b", true),
+            ("PIS:*a", true),
+            ("status", true),
+            ("a*b", true),
+            ("PIS:", false),
+            ("PIS:*", false),
+            ("PIS:a*", false),
+            ("pis:1", false),
+            ("XPIS:1", false),
+            ("status2", false),
+            ("aXb", false),
+        ] {
+            assert_eq!(patterns.contains(&token.parse().unwrap()), named, "{token}");
+        }
+        assert_eq!(patterns.tokens().map(ScopeToken::as_str).collect::<Vec<_>>(), ["status", "a*b"]);
+        assert!("*".parse::<ScopePattern>().is_err() && "a *".parse::<ScopePatterns>().is_err());
+    }
+
+    #[test]
+    fn a_pattern_covers_what_begins_like_it() {
+        let covers =
+            |one: &str, other: &str| one.parse::<ScopePattern>().unwrap().covers(&other.parse().unwrap());
+        for (one, other) in [("a:*", "a:*"), ("a:*", "a:b:*"), ("a:*", "a:b"), ("a", "a")] {
+            assert!(covers(one, other), "{one} {other}");
+        }
+        for (one, other) in [("a:b:*", "a:*"), ("a:b", "a:*"), ("a:*", "a:"), ("a:*", "b:c"), ("a", "b")] {
+            assert!(!covers(one, other), "{one} {other}");
+        }
+    }
 
     #[test]
     fn scopes_keep_their_order_and_their_case() {

@@ -29,7 +29,7 @@ pub use host::{HostProblem, Process, check_auditors, check_host};
 pub use load::{ReadFile, find_lines, load, parse};
 pub use mistake::{Mistake, Mistakes};
 
-use crate::claims::{ClaimName, ClientId, DetailType, Issuer, Purpose, Resource, ScopeToken, TokenFormat};
+use crate::claims::{ClaimName, ClientId, DetailType, Issuer, Purpose, Resource, ScopePatterns, TokenFormat};
 use crate::jose::{Algorithm, PublicKey};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -337,7 +337,7 @@ pub struct ResourceServer {
     /// Algorithm of `at+jwt` for it.
     pub access_token_alg: Algorithm,
     /// Scopes that it owns.
-    pub scopes: BTreeSet<ScopeToken>,
+    pub scopes: ScopePatterns,
     /// Types that it owns.
     pub authorization_details_types: BTreeSet<DetailType>,
     /// Claims that it may see beyond those of [D22](crate::manual::decisions#d22).
@@ -386,8 +386,8 @@ pub struct Client {
     pub grant_types: BTreeSet<GrantType>,
     /// Resources that it may ask for.
     pub resources: Vec<Resource>,
-    /// Scopes that it may request; the default for a request without any.
-    pub scope: crate::claims::Scope,
+    /// Scopes that it may request. Those that are no patterns are the default for a request without any.
+    pub scope: ScopePatterns,
     /// Types that it may ask for.
     pub authorization_details_types: BTreeSet<DetailType>,
     /// Its choice among the formats that its resource servers accept ([D27](crate::manual::decisions#d27)).

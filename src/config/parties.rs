@@ -5,14 +5,14 @@ use super::section::{Need, Section};
 use super::values::{self, Wrong};
 use super::{AuthMethod, GrantType, ResponseAudience, SecretHashes};
 use crate::claims::{
-    ClaimKind, ClaimName, ClientId, DetailType, Issuer, Purpose, Resource, Scope, ScopeToken, TokenFormat,
+    ClaimKind, ClaimName, ClientId, DetailType, Issuer, Purpose, Resource, ScopePattern, ScopePatterns,
+    TokenFormat,
 };
 use crate::jose::Algorithm;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
 
-const SCOPE: &str = "a scope token (RFC 6749 §3.3)";
 const RESOURCE: &str = "an absolute URI without fragment";
 
 pub(super) struct KeyEntry {
@@ -46,7 +46,7 @@ pub(super) struct ResourceServerEntry {
     pub(super) response_audience: Option<ResponseAudience>,
     pub(super) formats: Option<Vec<Placed<TokenFormat>>>,
     pub(super) access_token_alg: Option<Placed<Algorithm>>,
-    pub(super) scopes: Option<Vec<Placed<ScopeToken>>>,
+    pub(super) scopes: Option<Vec<Placed<ScopePattern>>>,
     pub(super) types: Option<Vec<Placed<DetailType>>>,
     pub(super) claims: Option<Vec<Placed<ClaimName>>>,
 }
@@ -55,7 +55,7 @@ pub(super) struct ClientEntry {
     pub(super) caller: Caller,
     pub(super) grant_types: Option<Vec<Placed<GrantType>>>,
     pub(super) resources: Option<Vec<Placed<Resource>>>,
-    pub(super) scope: Option<Placed<Scope>>,
+    pub(super) scope: Option<Placed<ScopePatterns>>,
     pub(super) types: Option<Vec<Placed<DetailType>>>,
     pub(super) format: Option<Placed<TokenFormat>>,
     pub(super) lifetime: Option<Placed<Duration>>,
@@ -93,10 +93,7 @@ pub(super) fn grant_issuer(s: &mut Section<'_, '_, '_>) -> GrantIssuerEntry {
 
 pub(super) fn resource_server(s: &mut Section<'_, '_, '_>) -> ResourceServerEntry {
     let audiences = [("client_id", ResponseAudience::ClientId), ("resource", ResponseAudience::Resource)];
-    let scopes = s.list("scopes", Need::Default("[]"), (0, 1024), SCOPE, |v| {
-        let token = values::text(v)?.to_owned();
-        ScopeToken::try_from(token).map_err(|_| Wrong::default())
-    });
+    let scope = "a scope token (RFC 6749 §3.3)";
     ResourceServerEntry {
         caller: caller(s),
         resource: s.get("resource", Need::Required, RESOURCE, values::word),
@@ -110,7 +107,9 @@ pub(super) fn resource_server(s: &mut Section<'_, '_, '_>) -> ResourceServerEntr
             .map(|a| a.value),
         formats: s.list("access_token_formats", Need::Default(r#"["opaque"]"#), (1, 2), FORMATS, format),
         access_token_alg: algorithm(s, "access_token_signing_alg", Need::Optional),
-        scopes,
+        scopes: s.list("scopes", Need::Default("[]"), (0, 1024), scope, |v| {
+            values::text(v)?.parse().map_err(|_| Wrong::default())
+        }),
         types: detail_types(s),
         claims: s.list("claims", Need::Default("[]"), (0, 64), "the name of a claim", |v| {
             let name: ClaimName = values::word(v)?;

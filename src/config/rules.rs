@@ -8,7 +8,7 @@ use super::mistake::Mistake;
 use super::parties::{Caller, ClientEntry, GrantIssuerEntry, ResourceServerEntry};
 use super::place::{Place, Placed};
 use super::values::shown_text;
-use crate::claims::{Purpose, Resource, TokenFormat};
+use crate::claims::{DetailType, Purpose, Resource, ScopePattern, TokenFormat};
 use crate::jose::{Algorithm, KeyKind};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -129,27 +129,28 @@ fn algorithms(file: &File, server: &ResourceServerEntry, mistakes: &mut Vec<Mist
 fn grant_issuer(file: &File, issuer: &GrantIssuerEntry, mistakes: &mut Vec<Mistake>) {
     let servers = servers(file, issuer.resources.as_deref(), mistakes);
     if let Some(servers) = servers {
-        let types = issuer.types.as_deref().unwrap_or_default();
-        owned(types, &servers, |s| s.types.as_deref(), |t| t.name().to_owned(), "a type", mistakes);
+        owned_types(issuer.types.as_deref(), &servers, mistakes);
     }
 }
 
 /// A client requests scopes and types that its resources own, without ambiguous scopes (RFC 9068 §3).
 fn client(file: &File, client: &ClientEntry, mistakes: &mut Vec<Mistake>) {
     let Some(servers) = servers(file, client.resources.as_deref(), mistakes) else { return };
-    let types = client.types.as_deref().unwrap_or_default();
-    owned(types, &servers, |s| s.types.as_deref(), |t| t.name().to_owned(), "a type", mistakes);
+    owned_types(client.types.as_deref(), &servers, mistakes);
     if let Some(scope) = &client.scope {
         let tokens: Vec<_> = scope
             .value
-            .iter()
+            .patterns()
             .map(|token| Placed { value: token.clone(), place: scope.place.clone() })
             .collect();
-        owned(&tokens, &servers, |s| s.scopes.as_deref(), |t| t.as_str().to_owned(), "a scope", mistakes);
+        let owns = |server: &ResourceServerEntry, token: &ScopePattern| {
+            Some(server.scopes.as_ref()?.iter().any(|own| own.value.covers(token)))
+        };
+        owned(&tokens, &servers, owns, ScopePattern::as_str, "a scope", mistakes);
         for token in &tokens {
             let owners: Vec<&str> = servers
                 .iter()
-                .filter(|s| s.scopes.iter().flatten().any(|own| own.value == token.value))
+                .filter(|s| s.scopes.iter().flatten().any(|own| overlap(&own.value, &token.value)))
                 .filter_map(|s| s.resource.as_ref().map(|r| r.value.as_str()))
                 .collect();
             if let [_, _, ..] = owners.as_slice() {
@@ -170,6 +171,11 @@ fn client(file: &File, client: &ClientEntry, mistakes: &mut Vec<Mistake>) {
             }
         }
     }
+}
+
+/// Whether a token can belong to both: one of two patterns that share a token covers the other.
+fn overlap(one: &ScopePattern, other: &ScopePattern) -> bool {
+    one.covers(other) || other.covers(one)
 }
 
 fn callers(file: &File) -> impl Iterator<Item = &Caller> {
@@ -214,23 +220,32 @@ fn servers<'f>(
     right.then_some(list)
 }
 
+/// Each of `types` belongs to one of `servers`.
+fn owned_types(
+    types: Option<&[Placed<DetailType>]>,
+    servers: &[&ResourceServerEntry],
+    mistakes: &mut Vec<Mistake>,
+) {
+    let owns = |server: &ResourceServerEntry, wanted: &DetailType| {
+        Some(server.types.as_ref()?.iter().any(|own| own.value == *wanted))
+    };
+    owned(types.unwrap_or_default(), servers, owns, |t| t.name(), "a type", mistakes);
+}
+
 /// Each of `wanted` belongs to one of `servers`.
-fn owned<T: PartialEq>(
+fn owned<T>(
     wanted: &[Placed<T>],
     servers: &[&ResourceServerEntry],
-    own: impl Fn(&ResourceServerEntry) -> Option<&[Placed<T>]>,
-    text: impl Fn(&T) -> String,
+    owns: impl Fn(&ResourceServerEntry, &T) -> Option<bool>,
+    text: impl Fn(&T) -> &str,
     what: &str,
     mistakes: &mut Vec<Mistake>,
 ) {
-    if servers.iter().any(|s| own(s).is_none()) {
-        return;
-    }
     for one in wanted {
-        let owned = servers.iter().filter_map(|s| own(s)).flatten().any(|o| o.value == one.value);
-        if !owned {
+        // Of an entry that could not be read nothing is known.
+        if servers.iter().all(|s| owns(s, &one.value) == Some(false)) {
             let expected = format!("{what} that one of its resources owns");
-            mistakes.push(Mistake::at(&one.place, expected, shown_text(&text(&one.value))));
+            mistakes.push(Mistake::at(&one.place, expected, shown_text(text(&one.value))));
         }
     }
 }

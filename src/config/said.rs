@@ -7,7 +7,7 @@ use super::{
     Audit, Auditors, Authentication, Client, Config, ConfigDigest, GrantIssuer, GrantKey, Hsm, Http,
     KeySeries, Limits, PinSource, ResourceServer, SignerMode, Store, Tls,
 };
-use crate::claims::ScopeToken;
+use crate::claims::{ScopePattern, ScopePatterns};
 use crate::jose::sha256;
 use std::fmt::Display;
 
@@ -218,7 +218,9 @@ impl List {
         let formats = access_token_formats.iter().map(|format| format!("{format:?}"));
         self.each(Use::Rules, &key("access_token_formats"), formats);
         self.put(Use::Rules, &key("access_token_signing_alg"), access_token_alg);
-        self.each(Use::Rules, &key("scopes"), scopes.iter().map(ScopeToken::as_str));
+        let mut scopes = texts(scopes);
+        scopes.sort_unstable();
+        self.each(Use::Rules, &key("scopes"), scopes);
         let types = authorization_details_types.iter().map(|t| t.name());
         self.each(Use::Rules, &key("authorization_details_types"), types);
         self.each(Use::Rules, &key("claims"), claims);
@@ -240,12 +242,16 @@ impl List {
         self.authentication(entry, authentication);
         self.each(Use::Rules, &key("grant_types"), grant_types.iter().map(|grant| grant.name()));
         self.each(Use::Rules, &key("resources"), resources);
-        self.put(Use::Rules, &key("scope"), scope);
+        self.put(Use::Rules, &key("scope"), texts(scope).join(" "));
         let types = authorization_details_types.iter().map(|t| t.name());
         self.each(Use::Rules, &key("authorization_details_types"), types);
         self.put(Use::Rules, &key("access_token_format"), format!("{access_token_format:?}"));
         self.put(Use::Rules, &key("access_token_lifetime"), format!("{access_token_lifetime:?}"));
     }
+}
+
+fn texts(scopes: &ScopePatterns) -> Vec<&str> {
+    scopes.patterns().map(ScopePattern::as_str).collect()
 }
 
 fn digest(said: impl Iterator<Item = Said>) -> ConfigDigest {

@@ -234,7 +234,7 @@ mod tests {
         // The entry loses its scopes after the token was issued.
         let mut config = bank();
         let rs = server(&mut config, 0);
-        rs.scopes.clear();
+        rs.scopes = Default::default();
         rs.authorization_details_types.clear();
         let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
         assert!(view.active.is_none());
@@ -265,7 +265,7 @@ mod tests {
         ) {
             let mut config = bank();
             let own = server(&mut config, caller);
-            own.scopes = owned.iter().map(|s| (*s).to_owned().try_into().unwrap()).collect();
+            own.scopes = owned.join(" ").parse().unwrap();
             own.claims = claims.iter().map(|c| c.parse().unwrap()).collect();
             own.authorization_details_types = types.iter().copied().collect();
             let mut facts = facts();

@@ -16,7 +16,9 @@ pub fn metadata(config: &Config) -> Map<String, Value> {
     let used = |grant: &&GrantType| config.clients.iter().any(|client| client.grant_types.contains(grant));
     let grants: Vec<&str> = GrantType::ALL.iter().filter(used).map(|grant| grant.name()).collect();
     let servers = || config.resource_servers.iter();
-    let scopes: BTreeSet<&str> = servers().flat_map(|rs| rs.scopes.iter().map(ScopeToken::as_str)).collect();
+    // A pattern is no scope that a client could ask for.
+    let scopes: BTreeSet<&str> =
+        servers().flat_map(|rs| rs.scopes.tokens().map(ScopeToken::as_str)).collect();
     let types: BTreeSet<&str> = servers()
         .flat_map(|rs| rs.authorization_details_types.iter().map(|t| DetailType::name(*t)))
         .collect();

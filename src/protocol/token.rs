@@ -34,7 +34,10 @@ pub fn client_credentials(
     let ceiling = Ceiling {
         config,
         resource_servers: among(config, |resource| client.resources.contains(resource)),
-        scope: client.scope.clone(),
+        scope: match &wanted.scope {
+            Some(asked) => asked.narrowed(|token| client.scope.contains(token)),
+            None => client.scope.tokens().cloned().collect(),
+        },
         types: client.authorization_details_types.clone(),
         details: None,
     };

@@ -3,7 +3,7 @@
 use super::super::testing::{
     LOGIN, NOW, PAYMENTS, SIGNING, bank, client, contract, grant_issuer, payment, server,
 };
-use super::super::{Parameters, verify_assertion};
+use super::super::{Parameters, metadata, verify_assertion};
 use super::*;
 use crate::claims::{Authentication, ExtraClaims, Scope, TokenFormat};
 
@@ -166,9 +166,27 @@ fn a_resource_is_no_audience_without_a_scope_or_a_detail_of_its_own() {
 }
 
 #[test]
+fn a_scope_pattern_allows_what_goes_on_and_is_no_scope_itself() {
+    let mut config = bank();
+    server(&mut config, 1).scopes = "sign:*".parse().unwrap();
+    client(&mut config).scope = "payments:status sign:doc-*".parse().unwrap();
+    let scope = |issue: Issue| (issue.facts.grant.scope.to_string(), issue.scope_differs);
+    assert_eq!(scope(own(&config, &[("scope", "sign:doc-1")]).unwrap()), ("sign:doc-1".to_owned(), false));
+    assert_eq!(scope(own(&config, &[]).unwrap()), ("payments:status".to_owned(), true));
+    let granted =
+        granted(&config, &[("scope", json!("sign:doc-1 sign:doc-* sign:other"))], &[("resource", SIGNING)]);
+    assert_eq!(scope(granted.unwrap()), ("sign:doc-1".to_owned(), true));
+    for asked in ["sign:doc-*", "sign:*", "sign:doc-", "sign:other", "SIGN:doc-1"] {
+        let refused = refusal(own(&config, &[("scope", asked)]));
+        assert_eq!(refused, ("invalid_scope", "scope-not-granted"), "{asked}");
+    }
+    assert!(!metadata(&config)["scopes_supported"].to_string().contains('*'));
+}
+
+#[test]
 fn a_scope_that_two_resources_own_needs_one_resource() {
     let mut config = bank();
-    server(&mut config, 1).scopes.insert("payments:status".to_owned().try_into().unwrap());
+    server(&mut config, 1).scopes = "sign:contracts payments:status".parse().unwrap();
     let both = ("invalid_target", "scope-ambiguous");
     assert_eq!(refusal(own(&config, &[("scope", "payments:status")])), both);
     assert_eq!(refusal(own(&config, &[])), both);

@@ -174,7 +174,7 @@ impl Double {
         };
         match done {
             Ok(body) => Outcome::Done { body },
-            Err(rule) => Outcome::Forbidden { rule: rule.to_owned() },
+            Err(reason) => Outcome::Forbidden { reason },
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::claims::{ExtraClaims, Scope, TokenHash};
 use crate::config::AuthMethod;
-use crate::protocol::testing::{NOW, PAYMENTS, SIGNING, bank, contract, facts, payment};
+use crate::protocol::testing::{NOW, PAYMENTS, SIGNING, bank, client, contract, facts, payment, server};
 use crate::protocol::view;
 use serde_json::json;
 
@@ -73,6 +73,24 @@ fn opaque(change: impl Fn(&mut TokenAsk)) -> Result<(), &'static str> {
 fn token(opaque: Option<TokenHash>, grant: Grant) -> TokenAsk {
     let (jti, exp) = ("t-1".parse().unwrap(), NumericDate(NOW.0 + 300));
     TokenAsk { context: context("shop"), opaque, jti, iat: NOW, exp, grant }
+}
+
+#[test]
+fn a_scope_pattern_holds_for_the_signer_too() {
+    let verdict = |scope: &str, servers: &str, clients: &str| {
+        let mut config = bank();
+        server(&mut config, 0).scopes = servers.parse().unwrap();
+        client(&mut config).scope = clients.parse().unwrap();
+        let mut ask =
+            token(None, Grant::new("shop".parse().unwrap(), "shop".parse().unwrap(), Origin::OwnRight));
+        ask.grant.audience = vec![PAYMENTS.parse().unwrap()];
+        ask.grant.scope = scope.parse().unwrap();
+        access_token(&config, &ask, NOW).map(drop)
+    };
+    assert_eq!(verdict("PIS:1", "PIS:*", "PIS:*"), Ok(()));
+    assert_eq!(verdict("PIS:*", "PIS:*", "PIS:*"), Err("scope-not-registered"));
+    assert_eq!(verdict("PIS:1", "PIS:*", "PIS:2"), Err("scope-not-registered"));
+    assert_eq!(verdict("PIS:1", "PIS:2 PIS:3*", "PIS:*"), Err("scope-of-another"));
 }
 
 fn extra(name: &str) -> ExtraClaims {

@@ -236,6 +236,24 @@ fn front_servers() {
 }
 
 #[test]
+fn a_scope_pattern_of_a_client_belongs_to_one_resource() {
+    let with = |pay: &str, sign: &str, client: &str| {
+        let text = GOOD
+            .replace("scopes = [\"pay:start\", \"status\"]", &format!("scopes = [{pay:?}]"))
+            .replace("scopes = [\"credential\", \"status\"]", &format!("scopes = [{sign:?}]"))
+            .replace("scope = \"pay:start credential\"", &format!("scope = {client:?}"));
+        read(&text).map(drop).map_err(|mistakes| mistakes.to_string())
+    };
+    for (pay, sign, client) in [("a:*", "b:*", "a:1 b:c:*"), ("a:*", "b", "a:* b"), ("a:*", "a:b", "a:c")] {
+        with(pay, sign, client).unwrap();
+    }
+    for (pay, sign, client) in [("a:*", "a:b", "a:b"), ("a:*", "a:b:*", "a:b:c"), ("a:*", "a:b", "a:*")] {
+        let mistakes = with(pay, sign, client).unwrap_err();
+        assert!(mistakes.contains("scopes that one of its resources owns"), "{mistakes}");
+    }
+}
+
+#[test]
 fn clients() {
     let grants = "grant_types = [\"client_credentials\"]";
     let resources = "resources = [\"https://pay.example\", \"https://sign.example\"]";
@@ -270,6 +288,13 @@ fn clients() {
             "\"status\" of https://pay.example and https://sign.example",
         ),
         (scope, "scope = \"a  b\"", "clients[0].scope", "found \"a  b\""),
+        (
+            scope,
+            "scope = \"pay:*\"",
+            "clients[0].scope",
+            "a scope that one of its resources owns, found \"pay:*\"",
+        ),
+        (scope, "scope = \"*\"", "clients[0].scope", "* alone"),
         (
             "access_token_format = \"opaque\"",
             "access_token_format = \"at+jwt\"",
