@@ -1,6 +1,5 @@
 //! Where one connection stands, and since when: one word that its own task writes and its pool reads.
 
-use super::limits::SECOND;
 use crate::clock::monotonic_nanos;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +7,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 /// How long a connection may rest between two requests once a caller has proved itself on it.
-const REST: Duration = Duration::from_nanos(75 * SECOND);
+const REST: Duration = Duration::from_secs(75);
 
 /// Bits of the word that hold the phase; those above hold nanoseconds of the monotonic clock.
 const PHASE_BITS: u32 = 3;
@@ -220,6 +219,7 @@ const fn word(phase: Phase, since: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::SECOND;
     use super::*;
 
     #[test]
