@@ -301,7 +301,7 @@ impl Response {
             }
             Outcome::Documents(documents) => {
                 json = serde_json::to_string(documents).unwrap_or_default();
-                (b'P', &json)
+                (b'P', json.as_str())
             }
         };
         out.extend_from_slice(&self.number.to_le_bytes());

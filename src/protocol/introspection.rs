@@ -234,7 +234,7 @@ mod tests {
         // The entry loses its scopes after the token was issued.
         let mut config = bank();
         let rs = server(&mut config, 0);
-        rs.scopes = Default::default();
+        rs.scopes = crate::claims::ScopePatterns::default();
         rs.authorization_details_types.clear();
         let view = view(&config.resource_servers[0], &config, Some(&facts()), NOW);
         assert!(view.active.is_none());

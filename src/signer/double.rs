@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::door::frame::{self, FrameError};
 use crate::door::message::{
-    Ask, Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Request, Response, SignerStatus, Welcome,
+    Ask, Documents, Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Request, Response, SignerStatus, Welcome,
 };
 use crate::jose::testing::TestKey;
 use crate::jose::{Algorithm, base64url, sha256};
@@ -137,11 +137,13 @@ impl Double {
         }
         let published = |purpose, key: &TestKey| PublishedKey { purpose, jwk: key.public().jwk().clone() };
         Welcome::Accepted {
-            keys: vec![
-                published(Purpose::Introspection, &self.introspection),
-                published(Purpose::AccessToken, &self.access_token),
-            ],
-            signed_metadata: String::new(),
+            documents: Documents {
+                keys: vec![
+                    published(Purpose::Introspection, &self.introspection),
+                    published(Purpose::AccessToken, &self.access_token),
+                ],
+                signed_metadata: String::new(),
+            },
             checkpoint: self.checkpoint.clone(),
         }
     }

@@ -85,7 +85,7 @@ fn a_scope_pattern_holds_for_the_signer_too() {
             token(None, Grant::new("shop".parse().unwrap(), "shop".parse().unwrap(), Origin::OwnRight));
         ask.grant.audience = vec![PAYMENTS.parse().unwrap()];
         ask.grant.scope = scope.parse().unwrap();
-        access_token(&config, &ask, NOW).map(drop)
+        access_token(&config, &ask, NOW).map(drop).map_err(Reason::name)
     };
     assert_eq!(verdict("PIS:1", "PIS:*", "PIS:*"), Ok(()));
     assert_eq!(verdict("PIS:*", "PIS:*", "PIS:*"), Err("scope-not-registered"));

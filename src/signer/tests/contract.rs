@@ -27,11 +27,11 @@ fn exchange(config: &Config, now: NumericDate, serve: &(dyn Fn(UnixStream) + Syn
             assert_eq!(gateway.read(&mut [0]).unwrap(), 0, "the connection ends");
         }
         let (mut gateway, welcome) = connect(PROTOCOL_VERSION, config.rules());
-        let Welcome::Accepted { keys, .. } = welcome else { panic!("{welcome:?}") };
+        let Welcome::Accepted { documents, .. } = welcome else { panic!("{welcome:?}") };
         for outcome in answers(&mut gateway, asks(now)) {
             said.push(match outcome {
                 message::Outcome::Done { body } if !body.is_empty() && !body.starts_with('{') => {
-                    words(&keys, &body)
+                    words(&documents.keys, &body)
                 }
                 other => format!("{other:?}"),
             });
