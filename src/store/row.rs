@@ -80,21 +80,21 @@ pub(super) struct Found {
 }
 
 /// Reads the columns of [`FIND_OPAQUE`] and [`FIND_AT_JWT`].
-pub(super) fn facts(row: &Row<'_>) -> rusqlite::Result<Found> {
+pub(super) fn facts(stored: &Row<'_>) -> rusqlite::Result<Found> {
     let facts = TokenFacts {
-        jti: parsed(row, 0, str::parse)?,
-        format: parsed(row, 1, |name| match name {
+        jti: parsed(stored, 0, str::parse)?,
+        format: parsed(stored, 1, |name| match name {
             "opaque" => Ok(TokenFormat::Opaque),
             "at+jwt" => Ok(TokenFormat::AtJwt),
             _ => Err("expected opaque or at+jwt"),
         })?,
-        grant: parsed(row, 2, serde_json::from_str)?,
-        issued_at: NumericDate(row.get(3)?),
-        not_before: row.get::<_, Option<i64>>(4)?.map(NumericDate),
-        expires_at: NumericDate(row.get(5)?),
-        revoked: row.get::<_, Option<i64>>(6)?.is_some(),
+        grant: parsed(stored, 2, serde_json::from_str)?,
+        issued_at: NumericDate(stored.get(3)?),
+        not_before: stored.get::<_, Option<i64>>(4)?.map(NumericDate),
+        expires_at: NumericDate(stored.get(5)?),
+        revoked: stored.get::<_, Option<i64>>(6)?.is_some(),
     };
-    Ok(Found { facts, text: parsed(row, 2, |text| Ok::<_, &str>(text.len()))? })
+    Ok(Found { facts, text: parsed(stored, 2, |text| Ok::<_, &str>(text.len()))? })
 }
 
 /// The text of a column as `parse` reads it; an error says that it holds what this program never writes.

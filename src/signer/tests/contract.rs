@@ -78,7 +78,7 @@ fn asks(now: NumericDate) -> Vec<Value> {
         let active = active.then(|| json!({"iat": now, "exp": now.0 + 60, "grant": grant.clone()}));
         json!({"introspection": {
             "context": context(caller), "format": format, "token": TokenHash([7; 32]), "known": active.is_some(),
-            "iat": iat, "active": active, "rules": [],
+            "iat": iat, "active": active, "reasons": [],
         }})
     };
     let token = |opaque: bool, lives: i64| {
@@ -88,7 +88,7 @@ fn asks(now: NumericDate) -> Vec<Value> {
         }})
     };
     let revocation = |caller: &str| json!({"revocation": {"context": context(caller), "token": TokenHash([7; 32]), "format": "opaque", "jti": "t-1"}});
-    let refusal = |caller: &str| json!({"refusal": {"context": context(caller), "rule": "assertion-replayed", "jti": "a-1"}});
+    let refusal = |caller: &str| json!({"refusal": {"context": context(caller), "reason": "assertion-replayed", "jti": "a-1"}});
     vec![
         introspection("payments-api", "jwt", true, now),
         introspection("payments-api", "jwt", false, now),
