@@ -37,7 +37,7 @@
 //! | [`audit`] | the log: records, batches, segments, tree, checkpoints, recovery |
 //! | [`backup`] | consistent copies of state and log, and their verification |
 //! | [`export`] | bundles for auditors, and their verification offline |
-//! | [`durable`], [`clock`], [`random`], [`telemetry`], [`systemd`] | leaves |
+//! | [`durable`], [`clock`], [`random`], [`sha256`], [`percent`], [`exit`], [`telemetry`], [`systemd`] | leaves |
 //! | [`manual`] | threats, crashes, defaults, decisions where specifications disagree; the glossary |
 //!
 //! `tests/architecture.rs` fails on an arrow that this map forbids. `tests/conformance.md` lists the requirements of the
@@ -69,14 +69,17 @@ pub mod clock;
 pub mod config;
 pub mod door;
 pub mod durable;
+pub mod exit;
 pub mod export;
 pub mod hsm;
 pub mod http;
 pub mod jose;
 pub mod manual;
 pub mod memory;
+pub mod percent;
 pub mod protocol;
 pub mod random;
+pub mod sha256;
 pub mod signer;
 pub mod store;
 pub mod systemd;

@@ -94,16 +94,22 @@ const TABLE: &[Room] = &[
     room("durable", &["*"], "a leaf"),
     room("clock", &["*"], "a leaf"),
     room("random", &["*"], "a leaf"),
+    room("sha256", &["*"], "a leaf"),
+    room("percent", &["*"], "a leaf"),
+    room("exit", &["*"], "a leaf"),
     room("telemetry", &["*"], "a leaf"),
     room("systemd", &["*"], "a leaf"),
 ];
 
 /// Arrows that stand against the table, each with its argument.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "claims",
-    "clock",
-    "a NumericDate is made from a time that is trusted, in one place; both are plain values",
-)];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "claims",
+        "clock",
+        "a NumericDate is made from a time that is trusted, in one place; both are plain values",
+    ),
+    ("claims", "sha256", "a token is named by its digest, which rests on nothing"),
+];
 
 /// Crates that one or two rooms own: (crate, rooms, why). Tests inside `src` count too.
 const OWNED_CRATES: &[(&str, &[&str], &str)] = &[
@@ -280,8 +286,8 @@ fn each_forbidden_arrow_is_found_however_it_is_written() {
         ("client/basic.rs", "fn f(h: axum::http::HeaderMap) {}", "axum::"),
         ("claims/scope.rs", "use crate::config::Config;", "config"),
         ("door/client.rs", "use crate::store::Store;", "store"),
-        ("clock.rs", "use super::jose::sha256;", "jose"),
-        ("audit/log.rs", "use crate::jose::sha256;", "jose"),
+        ("clock.rs", "use super::jose::PublicKey;", "jose"),
+        ("audit/log.rs", "use crate::jose::PublicKey;", "jose"),
         ("store/mod.rs", "use crate::cli::Exit;", "cli"),
         ("store/mod.rs", "use {crate::http::reply};", "http"),
         ("signer/mod.rs", "pub use crate::hsm::Key;", "hsm"),

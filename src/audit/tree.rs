@@ -8,7 +8,7 @@ mod tests;
 pub use peaks::Peaks;
 pub use proof::{ProofError, consistency_proof, inclusion_proof, verify_consistency, verify_inclusion};
 
-use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
+use crate::sha256::sha256_of;
 
 /// SHA-256 of a leaf, a node or a whole tree.
 pub type Hash = [u8; 32];
@@ -21,30 +21,17 @@ const TILE_LEVELS: usize = 8;
 
 /// The hash of a record: `SHA-256(0x00 ‖ record)` (RFC 9162 §2.1.1).
 pub fn leaf_hash(record: &[u8]) -> Hash {
-    let mut context = Context::new(&SHA256);
-    context.update(&[0]);
-    context.update(record);
-    bytes_of(&context.finish())
+    sha256_of(&[&[0], record])
 }
 
 /// The hash of an inner node: `SHA-256(0x01 ‖ left ‖ right)` (RFC 9162 §2.1.1).
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let mut context = Context::new(&SHA256);
-    context.update(&[1]);
-    context.update(left);
-    context.update(right);
-    bytes_of(&context.finish())
+    sha256_of(&[&[1], left, right])
 }
 
 /// The root of the tree without records: SHA-256 of nothing (RFC 9162 §2.1.1).
 pub fn empty_root() -> Hash {
-    bytes_of(&digest(&SHA256, &[]))
-}
-
-fn bytes_of(digest: &Digest) -> Hash {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest.as_ref());
-    out
+    sha256_of(&[])
 }
 
 /// The right edge of the tree: of each tile level the hashes of its last incomplete tile.

@@ -1,7 +1,7 @@
 //! `manifest.json`: every other file of a backup with its size and digest.
 
 use super::{BackupError, MANIFEST};
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::path::{Component, Path};

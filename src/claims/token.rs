@@ -96,10 +96,7 @@ pub struct TokenHash(pub [u8; 32]);
 impl TokenHash {
     /// The hash of `token`.
     pub fn of(token: &str) -> Self {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-        let mut out = [0; 32];
-        out.copy_from_slice(digest.as_ref());
-        Self(out)
+        Self(crate::sha256::sha256(token.as_bytes()))
     }
 }
 

@@ -1,8 +1,9 @@
 //! `chancery audit adopt`: the operator decides that the log goes on although it does not extend the known checkpoints,
 //! or although none is known.
 
-use super::{ConfigFile, Status, fail, operator, read};
+use super::{ConfigFile, fail, operator, read};
 use crate::config::Config;
+use crate::exit::Status;
 use crate::signer::{Offline, Remembered, StartError};
 use crate::store::Store;
 use clap::Args;

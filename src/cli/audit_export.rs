@@ -1,9 +1,10 @@
 //! `chancery audit export`: a directory that an auditor verifies offline. The export is a record itself.
 
 use super::auditor::{self, Shown};
-use super::{ConfigFile, Status, fail, operator, read};
+use super::{ConfigFile, fail, operator, read};
 use crate::clock;
 use crate::config::Config;
+use crate::exit::{self, Status};
 use crate::export;
 use crate::signer::{
     AdminAnswer, AdminAsk, AdminError, AuditorAsk, Offline, StartError, ask_admin, compare_published,
@@ -38,9 +39,9 @@ pub struct AuditExport {
 fn record(config: &Config, directory: &str) -> Result<Shown, (String, Status)> {
     let sequence = match ask_admin(config, &AdminAsk::Export { directory: directory.to_owned() }) {
         Ok(AdminAnswer::Checkpoint { sequence, .. }) => sequence,
-        Ok(AdminAnswer::Failed { reason }) => return Err((reason, 69)),
+        Ok(AdminAnswer::Failed { reason }) => return Err((reason, exit::UNAVAILABLE)),
         Ok(AdminAnswer::ClockAccepted {}) => {
-            return Err(("the signer answered something else".to_owned(), 69));
+            return Err(("the signer answered something else".to_owned(), exit::UNAVAILABLE));
         }
         Err(AdminError::Denied) => return auditor::ask(config, &AuditorAsk::Export),
         Err(AdminError::Stopped) => {
@@ -55,7 +56,7 @@ fn record(config: &Config, directory: &str) -> Result<Shown, (String, Status)> {
     };
     let keys = read_log_keys(&log_keys_path(config)).map_err(|e| (e.to_string(), e.exit_status()))?;
     let published = config.audit.directory.join("published");
-    let log = export::LogSource::published(&published).map_err(|e| (e.to_string(), 74))?;
+    let log = export::LogSource::published(&published).map_err(|e| (e.to_string(), exit::IO))?;
     Ok(Shown { log, keys, sequence })
 }
 
@@ -69,9 +70,12 @@ pub fn run(args: &AuditExport) -> Status {
     let directory = match export::NewDirectory::make(&out) {
         Ok(directory) => directory,
         Err(export::ExportError::Write { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
-            return fail(&format!("{} exists already; an export makes its own directory", out.display()), 73);
+            return fail(
+                &format!("{} exists already; an export makes its own directory", out.display()),
+                exit::CANNOT_CREATE,
+            );
         }
-        Err(error) => return fail(&error, 74),
+        Err(error) => return fail(&error, exit::IO),
     };
     let Shown { log, keys, sequence } = match record(&config, &out.display().to_string()) {
         Ok(recorded) => recorded,
@@ -107,6 +111,6 @@ pub fn run(args: &AuditExport) -> Status {
             }
             0
         }
-        Err(error) => fail(&error, 74),
+        Err(error) => fail(&error, exit::IO),
     }
 }

@@ -1,8 +1,9 @@
 //! `chancery audit init`: makes the log with its first records.
 
 use super::audit_adopt::of_gateway;
-use super::{ConfigFile, Status, fail, load, operator, watched_calls};
+use super::{ConfigFile, fail, load, operator, watched_calls};
 use crate::config::Process;
+use crate::exit::{self, Status};
 use crate::signer::{init_log, log_keys_path, read_log_keys};
 
 /// Prints the verifier key that auditors pin.
@@ -18,7 +19,7 @@ pub fn run(args: &ConfigFile) -> Status {
             "{state} remembers a log {origin} that is not in its place: put it back, or restore its newest copy; a log that \
              is lost for good keeps its name, so give the new one another audit.origin"
         );
-        return fail(&found, 78);
+        return fail(&found, exit::CONFIG);
     }
     let calls = match watched_calls(&config) {
         Ok(calls) => calls,

@@ -1,9 +1,10 @@
 //! `chancery audit status`: the state of the log, from the running signer or else from the published files.
 
-use super::{ConfigFile, Status, auditor, fail, read};
+use super::{ConfigFile, auditor, fail, read};
 use crate::audit::note::VerifierKey;
 use crate::audit::tiles::TileReader;
 use crate::config::Config;
+use crate::exit::{self, Status};
 use crate::signer::{
     AdminAnswer, AdminAsk, AdminError, AuditorAsk, ask_admin, compare_published, log_keys_path, read_log_keys,
 };
@@ -30,9 +31,9 @@ struct Newest {
 fn newest(config: &Config) -> Result<Newest, (String, Status)> {
     let (note, running) = match ask_admin(config, &AdminAsk::Status) {
         Ok(AdminAnswer::Checkpoint { note, .. }) => (note.into_bytes(), true),
-        Ok(AdminAnswer::Failed { reason }) => return Err((reason, 69)),
+        Ok(AdminAnswer::Failed { reason }) => return Err((reason, exit::UNAVAILABLE)),
         Ok(AdminAnswer::ClockAccepted {}) => {
-            return Err(("the signer answered something else".to_owned(), 69));
+            return Err(("the signer answered something else".to_owned(), exit::UNAVAILABLE));
         }
         Err(AdminError::Denied) => {
             let shown = auditor::ask(config, &AuditorAsk::Status)?;
@@ -40,10 +41,11 @@ fn newest(config: &Config) -> Result<Newest, (String, Status)> {
         }
         Err(AdminError::Stopped) => {
             let published = config.audit.directory.join("published");
-            let note = TileReader::open(&published).checkpoint().map_err(|e| (e.to_string(), 69))?;
+            let note =
+                TileReader::open(&published).checkpoint().map_err(|e| (e.to_string(), exit::UNAVAILABLE))?;
             let missing = "there is no audit log: restore its newest copy, or for a new installation create it once with \
                 `chancery audit init`";
-            let note = note.ok_or((missing.to_owned(), 69))?;
+            let note = note.ok_or((missing.to_owned(), exit::UNAVAILABLE))?;
             compare_published(config).map_err(|e| (e.to_string(), e.exit_status()))?;
             (note, false)
         }
@@ -79,6 +81,6 @@ pub fn run(args: &AuditStatus) -> Status {
             say!("signer     {}", if running { "running" } else { "stopped" });
             0
         }
-        Err(error) => fail(&format!("the newest checkpoint does not verify: {error}"), 65),
+        Err(error) => fail(&format!("the newest checkpoint does not verify: {error}"), exit::DATA),
     }
 }

@@ -2,19 +2,14 @@
 
 use crate::audit::note::VerifierKey;
 use crate::audit::tree::Hash;
+use crate::exit::{DATA, IO, NO_INPUT, OK, USAGE};
 use crate::export::{Configurations, Finding, Inputs, Kind, Report, verify};
-use crate::jose::{from_base64url, other_form, sha256};
+use crate::jose::{from_base64url, other_form};
+use crate::sha256::sha256;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-
-/// Exit statuses of sysexits(3).
-const OK: u8 = 0;
-const USAGE: u8 = 64;
-const DATA: u8 = 65;
-const NO_INPUT: u8 = 66;
-const IO: u8 = 74;
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

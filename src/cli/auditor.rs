@@ -1,10 +1,11 @@
 //! `audit export` and `audit status` for an account that may not enter the audit directory: requests to the running
 //! signer over the auditors' socket.
 
-use super::{Status, operator};
+use super::operator;
 use crate::audit::note::VerifierKey;
 use crate::audit::tiles::{Bundle, TileError};
 use crate::config::Config;
+use crate::exit::{self, Status};
 use crate::export::LogSource;
 use crate::signer::{AdminError, AuditorAnswer, AuditorAsk, ask_auditor};
 use std::io;
@@ -28,7 +29,7 @@ pub(super) fn ask(config: &Config, ask: &AuditorAsk) -> Result<Shown, (String, S
                 "expected root, the signer's user or a member of auditors.group, found {account}: {directory} is closed to \
                  it, and the configuration has no [auditors]"
             ),
-            77,
+            exit::NO_PERMISSION,
         ));
     };
     let (group, place) = (&auditors.group, auditors.socket.clone());
@@ -49,12 +50,12 @@ pub(super) fn ask(config: &Config, ask: &AuditorAsk) -> Result<Shown, (String, S
     let (answer, mut records) = ask_auditor(auditors, ask).map_err(failed)?;
     let (note, log_keys, sequence) = match answer {
         AuditorAnswer::Checkpoint { note, log_keys, sequence } => (note, log_keys, sequence),
-        AuditorAnswer::Refused { reason } => return Err((reason, 77)),
-        AuditorAnswer::Later { reason } => return Err((reason, 75)),
-        AuditorAnswer::Failed { reason } => return Err((reason, 69)),
+        AuditorAnswer::Refused { reason } => return Err((reason, exit::NO_PERMISSION)),
+        AuditorAnswer::Later { reason } => return Err((reason, exit::TEMPORARY)),
+        AuditorAnswer::Failed { reason } => return Err((reason, exit::UNAVAILABLE)),
     };
     let keys = log_keys.iter().map(|key| VerifierKey::parse(key)).collect::<Result<_, _>>();
-    let keys = keys.map_err(|error| (format!("the signer's key of the log: {error}"), 69))?;
+    let keys = keys.map_err(|error| (format!("the signer's key of the log: {error}"), exit::UNAVAILABLE))?;
     let path = place.clone();
     let bundle = Box::new(move |index, width| {
         Bundle::read_from(&mut records, width).map_err(|source| TileError::Io {

@@ -1,9 +1,10 @@
 //! `chancery backup`: copies state and log in the right order while the service runs, and verifies a copy.
 
-use super::{ConfigFile, Status, fail, operator, read};
+use super::{ConfigFile, fail, operator, read};
 use crate::backup::{self, About, BackupError, LogEnd, Paths};
 use crate::clock;
 use crate::config::Config;
+use crate::exit::{self, Status};
 use crate::signer::{
     AdminAnswer, AdminAsk, AdminError, Offline, Remembered, StartError, ask_admin, log_keys_path,
 };
@@ -62,7 +63,7 @@ pub fn run(args: &Backup) -> Status {
             Err(status) => return status,
         },
         (_, _, Some(directory)) => verify(directory, args.json),
-        _ => Err(Failed("expected --config FILE and --out DIR, or --verify DIR".to_owned(), 64)),
+        _ => Err(Failed("expected --config FILE and --out DIR, or --verify DIR".to_owned(), exit::USAGE)),
     };
     match done {
         Ok(()) => 0,
@@ -105,10 +106,10 @@ fn record(config: &Config, out: &Path) -> Result<LogEnd, Failed> {
         Ok(AdminAnswer::Checkpoint { note: checkpoint, sequence: Some(sequence) }) => {
             return Ok(LogEnd { sequence, checkpoint });
         }
-        Ok(AdminAnswer::Failed { reason }) => return Err(Failed(reason, 69)),
-        Ok(_) => return Err(Failed("the signer answered something else".to_owned(), 69)),
+        Ok(AdminAnswer::Failed { reason }) => return Err(Failed(reason, exit::UNAVAILABLE)),
+        Ok(_) => return Err(Failed("the signer answered something else".to_owned(), exit::UNAVAILABLE)),
         Err(AdminError::Stopped) => {}
-        Err(error) => return Err(Failed(error.to_string(), 69)),
+        Err(error) => return Err(Failed(error.to_string(), exit::UNAVAILABLE)),
     }
     // Read before the log is opened: root then acts as the log's owner, which may not read the state.
     let of_gateway =
@@ -119,10 +120,10 @@ fn record(config: &Config, out: &Path) -> Result<LogEnd, Failed> {
             let by = known.by;
             let reason =
                 format!("the log does not extend what the {by} remembers, so its copy is no backup: {why}");
-            return Err(Failed(reason, 65));
+            return Err(Failed(reason, exit::DATA));
         }
     }
-    let newest = log.newest().ok_or_else(|| Failed("the log has no checkpoint".to_owned(), 65))?;
+    let newest = log.newest().ok_or_else(|| Failed("the log has no checkpoint".to_owned(), exit::DATA))?;
     let sequence = log.record_backup(&directory, &operator())?;
     log.close()?;
     Ok(LogEnd { sequence, checkpoint: newest.note.clone() })

@@ -1,7 +1,8 @@
 //! `chancery clock accept`: the operator confirms the time to which the system clock was set.
 
-use super::{ConfigFile, Status, fail, operator, read};
+use super::{ConfigFile, fail, operator, read};
 use crate::config::Config;
+use crate::exit::{self, Status};
 use crate::signer::{AdminAnswer, AdminAsk, AdminError, Offline, StartError, ask_admin};
 use clap::Args;
 
@@ -28,16 +29,16 @@ const ACCEPTED_OFFLINE: &str = "the time of the system's clock is accepted in th
 fn accept(config: &Config, reason: &str) -> Result<&'static str, (String, Status)> {
     match ask_admin(config, &AdminAsk::AcceptClock { reason: reason.to_owned() }) {
         Ok(AdminAnswer::ClockAccepted {}) => return Ok(ACCEPTED),
-        Ok(AdminAnswer::Failed { reason }) => return Err((reason, 69)),
+        Ok(AdminAnswer::Failed { reason }) => return Err((reason, exit::UNAVAILABLE)),
         Ok(AdminAnswer::Checkpoint { .. }) => {
-            return Err(("the signer answered something else".to_owned(), 69));
+            return Err(("the signer answered something else".to_owned(), exit::UNAVAILABLE));
         }
         Err(AdminError::Stopped) => {}
         Err(error) => return Err((error.to_string(), error.exit_status())),
     }
     let failed = |e: StartError| (e.to_string(), e.exit_status());
     let log = Offline::open(config).map_err(failed)?;
-    log.accept_clock(reason, &operator()).map_err(|reason| (reason, 69))?;
+    log.accept_clock(reason, &operator()).map_err(|reason| (reason, exit::UNAVAILABLE))?;
     log.close().map_err(failed)?;
     Ok(ACCEPTED_OFFLINE)
 }

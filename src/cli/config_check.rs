@@ -3,12 +3,13 @@
 //! The kernel decides what a service may read. Root may read everything, so root's check starts one process for each
 //! service, which becomes the service's user first.
 
-use super::{Status, fail};
+use super::fail;
 use crate::clock;
 use crate::config::{
     Config, HostProblem, Mistakes, PinSource, Process, SignerMode, check_auditors, check_certificate,
     check_host, find_lines, load,
 };
+use crate::exit::{self, Status};
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,8 +17,6 @@ use std::ffi::CString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Command;
-
-const CONFIG: u8 = 78;
 
 /// Names every mistake of a configuration at once, each with its line.
 ///
@@ -90,7 +89,7 @@ pub fn run(args: &ConfigCheck, out: &mut impl Write) -> io::Result<Status> {
             summary(&config, out)?;
         }
     }
-    Ok(if wrong.is_empty() { 0 } else { CONFIG })
+    Ok(if wrong.is_empty() { 0 } else { exit::CONFIG })
 }
 
 /// Checks this machine for the processes of this configuration.
@@ -145,8 +144,10 @@ fn see_as_service(
     service: Service,
     out: &mut impl Write,
 ) -> io::Result<Status> {
-    let Ok(config) = loaded else { return Ok(CONFIG) };
-    let SignerMode::Separate { gateway_user, signer_user, .. } = &config.signer else { return Ok(CONFIG) };
+    let Ok(config) = loaded else { return Ok(exit::CONFIG) };
+    let SignerMode::Separate { gateway_user, signer_user, .. } = &config.signer else {
+        return Ok(exit::CONFIG);
+    };
     let (key, name, process) = match service {
         Service::Gateway => ("signer.gateway_user", gateway_user, Process::Gateway),
         Service::Signer => ("signer.signer_user", signer_user, Process::Signer),
@@ -158,7 +159,7 @@ fn see_as_service(
             Err(mistakes) => Seen { problems: HostProblem::from_mistakes(&mistakes), notes: Vec::new() },
         },
         Ok(false) => Seen { problems: vec![HostProblem::no_user(key, name)], notes: Vec::new() },
-        Err(error) => return Ok(fail(&format!("no process becomes the user {name}: {error}"), 71)),
+        Err(error) => return Ok(fail(&format!("no process becomes the user {name}: {error}"), exit::OS)),
     };
     for problem in &mut seen.problems {
         problem.user = Some(name.clone());

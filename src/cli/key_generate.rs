@@ -1,7 +1,8 @@
 //! `chancery key generate`: makes each configured key that the token lacks.
 
-use super::{ConfigFile, Status, fail, load, operator, watched_calls};
+use super::{ConfigFile, fail, load, operator, watched_calls};
 use crate::config::Process;
+use crate::exit::Status;
 use crate::signer::generate_keys;
 use clap::Args;
 use serde_json::json;

@@ -1,8 +1,6 @@
 //! The commands: one file each, and the only place that connects the rooms.
 //!
-//! Exit statuses follow sysexits(3): 64 usage, 65 data, 66 no input, 69 unavailable, 70 a hung module, 74 input or
-//! output, 75 try again later, 77 no permission (of the signer: a PIN that the token refused, which nothing may try again), 78
-//! configuration.
+//! [`crate::exit`] lists the exit statuses.
 
 /// Writes one line to standard output. A closed pipe (`| head`) is no error: the command has done its work.
 macro_rules! say {
@@ -34,6 +32,7 @@ pub mod serve;
 pub mod signer;
 
 use crate::config::{self, Config, LogLines};
+use crate::exit::{self, Status};
 use crate::hsm::leave;
 use crate::signer::Calls;
 use crate::telemetry::{self, Lines, Telemetry, TelemetryError};
@@ -129,9 +128,6 @@ pub struct ConfigFile {
     pub config: PathBuf,
 }
 
-/// An exit status of sysexits.
-pub(crate) type Status = u8;
-
 /// Parses the arguments, runs the command, and ends the process.
 pub fn run() -> ! {
     let status = done();
@@ -146,7 +142,7 @@ fn done() -> Status {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let status = if error.use_stderr() { 64 } else { 0 };
+            let status = if error.use_stderr() { exit::USAGE } else { 0 };
             // There is no other place to report a closed terminal.
             let _ = error.print();
             return status;
@@ -155,14 +151,13 @@ fn done() -> Status {
     // Before a command reads a PIN, a key or a secret: no core dump, and no other process of this user can read the
     // memory.
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        return fail(&format!("core files and ptrace cannot be turned off: {error}"), 71);
+        return fail(&format!("core files and ptrace cannot be turned off: {error}"), exit::OS);
     }
     match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Signer(args) => signer::run(args),
-        Command::Config(ConfigCommand::Check(args)) => {
-            config_check::run(args, &mut std::io::stdout().lock()).unwrap_or_else(|error| fail(&error, 74))
-        }
+        Command::Config(ConfigCommand::Check(args)) => config_check::run(args, &mut std::io::stdout().lock())
+            .unwrap_or_else(|error| fail(&error, exit::IO)),
         Command::Key(KeyCommand::Generate(args)) => key_generate::run(args),
         Command::Pin(PinCommand::Clear(args)) => pin_clear::run(args),
         Command::Backup(args) => backup::run(args),
@@ -178,10 +173,10 @@ fn done() -> Status {
 /// Calls of a command into the module; a call that hangs ends the command.
 pub(crate) fn watched_calls(config: &Config) -> Result<Calls, Status> {
     let hung = |what: String| {
-        fail(&what, 70);
-        leave(70)
+        fail(&what, exit::SOFTWARE);
+        leave(exit::SOFTWARE)
     };
-    Calls::watch(config.hsm.deadline, hung).map_err(|error| fail(&error, 71))
+    Calls::watch(config.hsm.deadline, hung).map_err(|error| fail(&error, exit::OS))
 }
 
 /// The configuration as used; prints every mistake to standard error. For commands that use only the log on this
@@ -222,7 +217,7 @@ pub(crate) fn usable(file: &ConfigFile, process: config::Process) -> Result<Arc<
     }
     let lines: Vec<_> =
         problems.iter().map(|problem| format!("{}: {problem}", file.config.display())).collect();
-    Err(Unusable { mistakes: lines.join("\n"), status: 78, config: Some(Box::new(config)) })
+    Err(Unusable { mistakes: lines.join("\n"), status: exit::CONFIG, config: Some(Box::new(config)) })
 }
 
 /// Writes to standard error, each line with its syslog priority when the journal reads it.
@@ -242,7 +237,9 @@ pub(crate) fn fail(error: &dyn std::fmt::Display, status: Status) -> Status {
 /// Writes log lines to standard error until the result is dropped.
 pub(crate) fn log_lines(lines: LogLines) -> Result<Telemetry, Status> {
     let lines = if lines.is_json(std::io::stderr().is_terminal()) { Lines::Json } else { Lines::Human };
-    let status = |error: &TelemetryError| if matches!(error, TelemetryError::Filter(_)) { 78 } else { 71 };
+    let status = |error: &TelemetryError| {
+        if matches!(error, TelemetryError::Filter(_)) { exit::CONFIG } else { exit::OS }
+    };
     telemetry::init(lines).map_err(|error| fail(&error, status(&error)))
 }
 

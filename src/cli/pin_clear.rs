@@ -1,7 +1,8 @@
 //! `chancery pin clear`: removes the mark of a refused PIN.
 
-use super::{ConfigFile, Status, fail, load};
+use super::{ConfigFile, fail, load};
 use crate::config::Process;
+use crate::exit::{self, Status};
 use crate::signer::clear_refused_pin;
 
 /// Prints the content of the mark. The token is not used.
@@ -20,6 +21,6 @@ pub fn run(args: &ConfigFile) -> Status {
             say!("no PIN is marked as refused");
             0
         }
-        Err(error) => fail(&error, 74),
+        Err(error) => fail(&error, exit::IO),
     }
 }

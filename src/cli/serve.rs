@@ -1,10 +1,11 @@
 //! `chancery serve`: the gateway, with the signer as a child if the configuration has no `[signer]`.
 
 use super::reload::Reload;
-use super::{ConfigFile, Status, fail, load, log_lines};
+use super::{ConfigFile, fail, load, log_lines};
 use crate::clock::{Clock, ClockChange, TOLERANCE, TimeSource};
 use crate::config::{Config, Process, SignerMode};
 use crate::door::{Link, SignerClient, SignerState, keep_child, keep_separate};
+use crate::exit::{self, Status};
 use crate::memory::{Lag, LogMemory};
 use crate::store::{Kept, Store};
 use crate::{http, systemd};
@@ -40,11 +41,11 @@ pub fn run(args: &ConfigFile) -> Status {
     allow_open_files(config.http.limits.connections);
     let store = match Store::open(&config.store.path) {
         Ok(store) => store,
-        Err(error) => return fail(&error, 74),
+        Err(error) => return fail(&error, exit::IO),
     };
     let runtime = match runtime(config.http.threads) {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 71),
+        Err(error) => return fail(&error, exit::OS),
     };
     let file = std::path::absolute(&args.config).unwrap_or_else(|_| args.config.clone());
     let status = runtime.block_on(gateway(config, file, store));
@@ -92,20 +93,20 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     let signals = asked_to_stop().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?)));
     let (asked_to_stop, asked_to_reload) = match signals {
         Ok(signals) => signals,
-        Err(error) => return fail(&error, 71),
+        Err(error) => return fail(&error, exit::OS),
     };
     let kept = match store.checkpoint(&config.audit.origin) {
         Ok(kept) => kept.unwrap_or_default(),
-        Err(error) => return fail(&error, 74),
+        Err(error) => return fail(&error, exit::IO),
     };
     // Before anything listens: compares the clock with the last time that this gateway stored.
     let clock = match store.clock() {
         Ok(last) => Clock::start(TimeSource::system(), last.as_ref()),
-        Err(error) => return fail(&error, 74),
+        Err(error) => return fail(&error, exit::IO),
     };
     let memory = match LogMemory::new(&config.audit.origin, kept.note, &kept.keys) {
         Ok(memory) => memory,
-        Err(error) => return fail(&error, 65),
+        Err(error) => return fail(&error, exit::DATA),
     };
     let (checkpoints, _) = watch::channel(memory);
     // The order of an end: first the requests, then the signer.
@@ -152,21 +153,21 @@ async fn gateway(config: Arc<Config>, file: PathBuf, store: Store) -> Status {
     let mut status = tokio::select! {
         result = &mut served => {
             stop_signer.send_replace(true);
-            let status = result.map_or_else(|error| fail(&error, 71), |()| 0);
+            let status = result.map_or_else(|error| fail(&error, exit::OS), |()| 0);
             let _ = link.await;
             let _ = kept.await;
             return status;
         }
         // Unreachable: the link ends only after its stop.
-        _ = &mut link => 70,
-        Ok(()) = restart => 75,
+        _ = &mut link => exit::SOFTWARE,
+        Ok(()) = restart => exit::TEMPORARY,
         () = asked_to_stop => 0,
     };
     systemd::stopping();
     tracing::info!("stopping: requests in flight are finished");
     stop_http.send_replace(true);
     if let Err(error) = served.await {
-        status = fail(&error, 71);
+        status = fail(&error, exit::OS);
     }
     stop_signer.send_replace(true);
     if !link.is_finished() && tokio::time::timeout(SIGNER_END, &mut link).await.is_err() {

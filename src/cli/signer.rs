@@ -1,10 +1,11 @@
 //! `chancery signer`: the process that holds PIN, token and log. It serves the gateway and, on sockets of their own,
 //! operators and auditors on the same machine.
 
-use super::{ConfigFile, Status, Unusable, complain, fail, log_lines, usable};
+use super::{ConfigFile, Unusable, complain, fail, log_lines, usable};
 use crate::audit::{Event, Outcome};
 use crate::config::{Config, Process, SignerMode};
 use crate::door::{bind, check_peer};
+use crate::exit::{self, Status};
 use crate::hsm::leave;
 use crate::signer::{
     Appliance, Calls, Ending, Identity, Service, listen, listen_for_auditors, record_event, refuse,
@@ -63,13 +64,13 @@ pub fn run(args: &SignerArgs) -> Status {
     }
     let (ending, ended) = mpsc::channel();
     if let Err(error) = watch_signals(args.child, &ending) {
-        return fail(&error, 71);
+        return fail(&error, exit::OS);
     }
     let serving = Arc::new(AtomicBool::new(false));
     let hung = hung(args.child, Arc::clone(&config), Arc::clone(&serving), ending.clone());
     let calls = match Calls::watch(config.hsm.deadline, hung) {
         Ok(calls) => calls,
-        Err(error) => return fail(&error, 71),
+        Err(error) => return fail(&error, exit::OS),
     };
     let started = Appliance::open(Arc::clone(&config), &ending, calls.clone()).and_then(|appliance| {
         let identity = appliance.identity();
@@ -90,7 +91,7 @@ pub fn run(args: &SignerArgs) -> Status {
     if let Err(error) = meet_gateways(args.child, &config, &service, &ending) {
         tracing::error!(%error, "no gateway can reach the signer");
         let _ = service.finish(&identity);
-        return 71;
+        return exit::OS;
     }
     if let Err(error) = listen(&config, &service, appliance_identity(&identity)) {
         tracing::error!(%error, "no operator can reach the signer; admin.sock in the audit directory");
@@ -114,7 +115,11 @@ pub fn run(args: &SignerArgs) -> Status {
     }
     let status = end(service, &config, &identity, why);
     // A late refusal of the PIN decides the status: the unit must not try that PIN again.
-    if ended.try_iter().any(|late| matches!(late, Ending::TokenLost { pin: true, .. })) { 77 } else { status }
+    if ended.try_iter().any(|late| matches!(late, Ending::TokenLost { pin: true, .. })) {
+        exit::NO_PERMISSION
+    } else {
+        status
+    }
 }
 
 /// Ends the process when a call into the module does not return, from the first call on and also during the end of the
@@ -133,11 +138,11 @@ fn hung(
             if watched.is_ok() && ending.send(Ending::Hung(what)).is_ok() {
                 return;
             }
-            end_now(70)
+            end_now(exit::SOFTWARE)
         }
         remember_lost_token(&config, &what);
-        send_reason(child, Some(&config), &what, 70);
-        end_now(70)
+        send_reason(child, Some(&config), &what, exit::SOFTWARE);
+        end_now(exit::SOFTWARE)
     }
 }
 
@@ -177,7 +182,7 @@ fn send_reason(child: bool, config: Option<&Config>, reason: &str, status: Statu
                     stream.set_nonblocking(false)?;
                     if check_peer(&stream, gateway_user).is_ok() {
                         refuse(&stream, reason);
-                        if status != 74 {
+                        if status != exit::IO {
                             break;
                         }
                     }
@@ -203,7 +208,7 @@ fn may_be_reached(child: bool, config: &Config) -> Result<(), (String, Status)> 
             "the configuration has no [signer] socket to listen on: name one, or run `chancery serve` alone, which starts \
              its signer by itself"
                 .to_owned(),
-            78,
+            exit::CONFIG,
         )),
         SignerMode::Separate { socket, .. } if is_taken(socket) => Err((
             format!(
@@ -211,7 +216,7 @@ fn may_be_reached(child: bool, config: &Config) -> Result<(), (String, Status)> 
                  [signer] socket of its own",
                 socket.display()
             ),
-            75,
+            exit::TEMPORARY,
         )),
         SignerMode::Separate { .. } => Ok(()),
     }
@@ -254,7 +259,7 @@ fn end_at_last(patience: Duration) -> std::io::Result<()> {
     std::thread::Builder::new().name("end".to_owned()).spawn(move || {
         std::thread::sleep(patience);
         tracing::error!(seconds = patience.as_secs(), "the signer did not end by itself; it ends as it is");
-        end_now(70)
+        end_now(exit::SOFTWARE)
     })?;
     Ok(())
 }
@@ -263,7 +268,7 @@ fn end(service: Arc<Service>, config: &Config, identity: &Identity, why: Ending)
     match why {
         Ending::Requested => {
             if !service.finish(identity) {
-                return 74;
+                return exit::IO;
             }
             tracing::info!("the signer has ended in order");
             0
@@ -272,23 +277,23 @@ fn end(service: Arc<Service>, config: &Config, identity: &Identity, why: Ending)
             tracing::error!(%reason, "the token is lost; the signer ends, and a new one looks for it");
             lost(&service, config, identity, &reason);
             let _ = service.finish(identity);
-            if pin { 77 } else { 75 }
+            if pin { exit::NO_PERMISSION } else { exit::TEMPORARY }
         }
         Ending::Hung(reason) => {
             service.finish_beside_hung_calls();
             lost(&service, config, identity, &reason);
-            end_now(70)
+            end_now(exit::SOFTWARE)
         }
         // Nothing is written after a failed sync: the next start reads the log from the disk.
         Ending::LogFailed(reason) => {
             tracing::error!(%reason, "the audit log failed; the signer ends at once");
             service.say_why(&reason);
-            end_now(74)
+            end_now(exit::IO)
         }
         // Nothing is appended to a log that does not extend the known one.
         Ending::RolledBack(reason) => {
             tracing::error!(%reason, "the audit log was rolled back or changed; restore it from a copy");
-            end_now(65)
+            end_now(exit::DATA)
         }
     }
 }

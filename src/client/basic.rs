@@ -2,6 +2,7 @@
 
 use super::{AuthError, Claimed, Secret};
 use crate::config::AuthMethod;
+use crate::percent;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -48,28 +49,7 @@ fn credentials(base64: &str) -> Option<Claimed> {
 /// Undoes `application/x-www-form-urlencoded` (RFC 6749 appendix B) strictly; the result is printable ASCII, as
 /// RFC 6749 §A.1 and §A.2 have both values.
 fn form_decoded(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    // Never grows, so that no copy is left behind in memory that was given back.
-    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut rest = text.iter().copied();
-    while let Some(byte) = rest.next() {
-        let decoded = match byte {
-            b'+' => b' ',
-            b'%' => hex_digit(rest.next()?)? << 4 | hex_digit(rest.next()?)?,
-            other => other,
-        };
-        if !(0x20..=0x7e).contains(&decoded) {
-            return None;
-        }
-        out.push(decoded);
-    }
-    Some(out)
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
+    let plain = |byte| Ok(if byte == b'+' { b' ' } else { byte });
+    let decoded = percent::decode(text, || (), plain).ok()?;
+    decoded.iter().all(|byte| (0x20..=0x7e).contains(byte)).then_some(decoded)
 }

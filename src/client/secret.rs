@@ -1,7 +1,7 @@
 //! A presented secret: compared, forgotten, never shown.
 
 use crate::config::SecretHashes;
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 

@@ -4,7 +4,7 @@ use super::{AuthError, AuthenticatedClient, Directory, Party, Presented, authent
 use crate::claims::ClientId;
 use crate::config::testing::{bank, server};
 use crate::config::{AuthMethod, Authentication, Client, Config, SecretHashes};
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;

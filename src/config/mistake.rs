@@ -1,6 +1,7 @@
 //! Mistakes of a configuration, each with its line and the expected value.
 
 use super::place::Place;
+use crate::exit::{self, Status};
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -54,9 +55,9 @@ impl Mistakes {
         &self.list
     }
 
-    /// The exit status (sysexits.h): 66 (`EX_NOINPUT`) if the file could not be read, else 78 (`EX_CONFIG`).
-    pub const fn exit_status(&self) -> u8 {
-        if self.unreadable { 66 } else { 78 }
+    /// For the process, [`exit::NO_INPUT`] if the file could not be read, else [`exit::CONFIG`].
+    pub const fn exit_status(&self) -> Status {
+        if self.unreadable { exit::NO_INPUT } else { exit::CONFIG }
     }
 }
 

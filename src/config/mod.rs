@@ -9,7 +9,6 @@ mod grant_keys;
 mod host;
 mod load;
 mod mistake;
-mod nearest;
 mod parties;
 mod place;
 mod reload;

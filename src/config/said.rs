@@ -8,7 +8,7 @@ use super::{
     KeySeries, Limits, PinSource, ResourceServer, SignerMode, Store, Tls,
 };
 use crate::claims::{ScopePattern, ScopePatterns};
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use std::fmt::Display;
 
 /// The use of a setting.

@@ -5,7 +5,6 @@
 //! not read are unknown and refused at its end; the reference in `config/` is checked against the same list.
 
 use super::mistake::Mistake;
-use super::nearest::nearest;
 use super::place::{Lines, Place, Placed};
 use super::values::{self, Wrong, shown};
 use std::collections::BTreeMap;
@@ -80,7 +79,7 @@ impl<'s, 't, 'c> Section<'s, 't, 'c> {
             let line = self.collector.lines.at(key.span().start);
             let expected = if LATER.contains(&join(&self.schema, name).as_str()) {
                 "no such key yet (a later version reads it)".to_owned()
-            } else if let Some(meant) = nearest(name, &self.asked) {
+            } else if let Some(meant) = meant(name, &self.asked) {
                 format!("a known key (did you mean {meant:?}?)")
             } else {
                 format!("a known key (one of {})", self.asked.join(", "))
@@ -339,6 +338,14 @@ fn join(schema: &str, name: &str) -> String {
     if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") }
 }
 
+/// The key among `known` that `typed` was probably meant to be: at most a third of its letters differ.
+fn meant<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
+    // A key longer than any of ours is no slip of the finger; the bound keeps hostile files cheap.
+    let near = |word: &str, distance: usize| typed.len() <= 64 && distance <= (word.len() / 3).max(1);
+    let nearest = known.iter().map(|word| (strsim::levenshtein(typed, word), *word)).min();
+    nearest.filter(|(distance, word)| near(word, *distance)).map(|(_, word)| word)
+}
+
 /// A value for a message, except where a secret may have been written by mistake.
 fn shown_of(name: &str, value: &DeValue<'_>) -> String {
     if name.contains("pin") || name.contains("secret") { "another value".to_owned() } else { shown(value) }
@@ -347,4 +354,17 @@ fn shown_of(name: &str, value: &DeValue<'_>) -> String {
 /// A key for a message: short and without control characters.
 fn shown_key(name: &str) -> String {
     name.chars().take(64).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::meant;
+
+    #[test]
+    fn a_slip_is_recognised_and_another_word_is_not() {
+        let known = ["listen", "operations_listen", "tls"];
+        assert_eq!(meant("lisen", &known), Some("listen"));
+        assert_eq!(meant("operation_listen", &known), Some("operations_listen"));
+        assert_eq!(meant("certificate", &known), None);
+    }
 }

@@ -1,6 +1,7 @@
 //! Runs the signer as a child of the gateway, and restarts it after every end.
 
 use super::link::{Backoff, End, Link};
+use crate::exit;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use std::os::fd::OwnedFd;
@@ -48,12 +49,12 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
         if link.is_stopping() {
             return;
         }
-        let code = status.and_then(|status| status.code());
+        let code = status.and_then(|status| u8::try_from(status.code()?).ok());
         let meaning = match code {
             Some(code) => meaning(code),
             None => "it was killed",
         };
-        let lasting = matches!(code, Some(65 | 77 | 78));
+        let lasting = matches!(code, Some(exit::DATA | exit::NO_PERMISSION | exit::CONFIG));
         let reason = match end {
             End::Refused(reason) => reason,
             End::Broken(reason) => {
@@ -72,15 +73,15 @@ pub async fn keep_child(mut link: Link, config_file: PathBuf) {
 }
 
 /// Meaning of the signer's exit status, as in the README.
-const fn meaning(status: i32) -> &'static str {
+const fn meaning(status: exit::Status) -> &'static str {
     match status {
-        65 => "the audit log is damaged or was rolled back",
-        70 => "a call into the PKCS#11 module did not return",
-        71 => "the system refused something that it needs",
-        74 => "the disk of the audit log failed",
-        75 => "the token failed",
-        77 => "the PIN was refused, or must not be tried again",
-        78 => "the configuration, the keys or the log are not as they must be",
+        exit::DATA => "the audit log is damaged or was rolled back",
+        exit::SOFTWARE => "a call into the PKCS#11 module did not return",
+        exit::OS => "the system refused something that it needs",
+        exit::IO => "the disk of the audit log failed",
+        exit::TEMPORARY => "the token failed",
+        exit::NO_PERMISSION => "the PIN was refused, or must not be tried again",
+        exit::CONFIG => "the configuration, the keys or the log are not as they must be",
         _ => "see its log lines",
     }
 }

@@ -4,7 +4,7 @@ use super::{Finding, KEYS, Kind, MANIFEST};
 use crate::audit::note::Checkpoint;
 use crate::audit::tiles::{CHECKPOINT, Tile};
 use crate::clock::Timestamp;
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

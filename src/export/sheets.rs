@@ -4,7 +4,7 @@ use super::Finding;
 use super::chain::Facts;
 use crate::audit::tiles::{Kind as TileKind, Tile, TileReader, WIDTH};
 use crate::audit::tree::{Hash, leaf_hash};
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use std::sync::mpsc::sync_channel;
 
 /// One bundle of records, parsed without knowledge of the records before.

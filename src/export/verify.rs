@@ -9,7 +9,7 @@ use crate::audit::note::{Checkpoint, MAX_NOTE, VerifierKey};
 use crate::audit::tiles::{CHECKPOINT, Kind as TileKind, Tile, TileReader, WIDTH};
 use crate::audit::tree::{Edge, Hash, empty_root};
 use crate::clock::Timestamp;
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};

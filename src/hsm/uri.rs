@@ -1,5 +1,6 @@
 //! A `pkcs11:` URI (RFC 7512) that selects a token.
 
+use crate::percent;
 use std::fmt;
 use std::str::FromStr;
 
@@ -159,19 +160,8 @@ const fn is_plain(byte: u8) -> bool {
 
 /// The value of a path attribute; `None` when it is empty or violates §2.3.
 fn decode(value: &str) -> Option<String> {
-    let mut bytes = value.bytes();
-    let mut decoded = Vec::with_capacity(value.len());
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => {
-                let digit = |c: Option<u8>| c.and_then(|c| char::from(c).to_digit(16));
-                let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            plain if is_plain(plain) => plain,
-            _ => return None,
-        });
-    }
+    let plain = |byte| if is_plain(byte) { Ok(byte) } else { Err(()) };
+    let decoded = percent::decode(value.as_bytes(), || (), plain).ok()?.to_vec();
     String::from_utf8(decoded).ok().filter(|text| !text.is_empty())
 }
 

@@ -7,7 +7,7 @@ use super::reply::Reply;
 use super::*;
 use crate::clock::TimeSource;
 use crate::config::testing;
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use axum::RequestExt;
 use axum::body::Body;
 use axum::extract::Path;

@@ -1,7 +1,8 @@
 //! Public keys: SPKI, JWK, thumbprint, and the verification before every release.
 
 use super::to_be_signed::{Form, ToBeSigned};
-use super::{Algorithm, KeyKind, base64url, from_base64url, sha256};
+use super::{Algorithm, KeyKind, base64url, from_base64url};
+use crate::sha256::sha256;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use der::asn1::{BitStringRef, UintRef};
 use der::oid::ObjectIdentifier;

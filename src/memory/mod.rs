@@ -16,7 +16,7 @@ pub use shown::{Adopted, ShownCheckpoint};
 use crate::audit::note::{Checkpoint, NoteError, VerifierKey};
 use crate::audit::tree::{leaf_hash, verify_consistency, verify_inclusion};
 use crate::audit::{Digest, Event, Outcome, RecordView};
-use crate::jose::sha256;
+use crate::sha256::sha256;
 use tokio::sync::watch;
 
 /// Limit of keys of one log.

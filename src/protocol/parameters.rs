@@ -4,6 +4,7 @@
 //! names.
 
 use super::error::{ErrorCode, OAuthError};
+use crate::percent;
 use zeroize::Zeroizing;
 
 /// May be repeated (RFC 8707 §2).
@@ -113,34 +114,17 @@ fn shown(name: &str) -> &str {
 
 /// Decodes `+` and percent escapes to UTF-8. The buffer never grows, so no copy is left behind.
 fn decoded(raw: &[u8]) -> Result<Zeroizing<String>, OAuthError> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(raw.len()));
-    let mut rest = raw.iter();
-    while let Some(&byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => match (hex_digit(rest.next()), hex_digit(rest.next())) {
-                (Some(high), Some(low)) => high << 4 | low,
-                _ => {
-                    return Err(refused(
-                        "parameter-malformed",
-                        "a percent sign stands without two hexadecimal digits",
-                    ));
-                }
-            },
-            0..=0x1f | 0x7f => {
-                return Err(refused("parameter-malformed", "the form holds a raw control character"));
-            }
-            other => other,
-        });
-    }
+    let malformed = |what| refused("parameter-malformed", what);
+    let broken = || malformed("a percent sign stands without two hexadecimal digits");
+    let mut bytes = percent::decode(raw, broken, |byte| match byte {
+        b'+' => Ok(b' '),
+        0..=0x1f | 0x7f => Err(malformed("the form holds a raw control character")),
+        other => Ok(other),
+    })?;
     String::from_utf8(std::mem::take(&mut *bytes)).map(Zeroizing::new).map_err(|error| {
         drop(Zeroizing::new(error.into_bytes()));
-        refused("parameter-malformed", "a parameter is not UTF-8 after percent-decoding")
+        malformed("a parameter is not UTF-8 after percent-decoding")
     })
-}
-
-fn hex_digit(byte: Option<&u8>) -> Option<u8> {
-    char::from(*byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]

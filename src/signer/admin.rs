@@ -9,6 +9,7 @@ use crate::audit::{Event, Log, LogError, Published};
 use crate::config::Config;
 use crate::door::bind;
 use crate::door::frame::{self, FrameError};
+use crate::exit::{self, Status};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -96,10 +97,10 @@ impl AdminError {
     }
 
     /// The exit status (sysexits(3)).
-    pub const fn exit_status(&self) -> u8 {
+    pub const fn exit_status(&self) -> Status {
         match self {
-            Self::Denied => 77,
-            Self::Stopped | Self::Silent { .. } | Self::Broken(_) => 69,
+            Self::Denied => exit::NO_PERMISSION,
+            Self::Stopped | Self::Silent { .. } | Self::Broken(_) => exit::UNAVAILABLE,
         }
     }
 }

@@ -17,8 +17,9 @@ use crate::door::message::{
     Ask, Documents, Hello, Outcome, PROTOCOL_VERSION, PublishedKey, Request, Response, SignerStatus, Welcome,
 };
 use crate::jose::testing::TestKey;
-use crate::jose::{Algorithm, base64url, sha256};
+use crate::jose::{Algorithm, base64url};
 use crate::memory::ShownCheckpoint;
+use crate::sha256::sha256;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;

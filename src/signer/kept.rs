@@ -131,7 +131,7 @@ impl Memory {
         let sequence: u64 = String::from_utf8(self.state.read(ADOPTED).ok()??).ok()?.parse().ok()?;
         let record = log.published().record(sequence).ok()?;
         let view = RecordView::parse(&record).ok()?;
-        let sha256 = Digest(crate::jose::sha256(note.as_bytes()));
+        let sha256 = Digest(crate::sha256::sha256(note.as_bytes()));
         let named = view.known.iter().any(|known| known.checkpoint.sha256 == sha256);
         (Event::LogAdopted.is(&view.event) && view.seq == sequence && named).then_some(sequence)
     }

@@ -101,7 +101,7 @@ mod tests {
     fn a_gateway_that_changes_all_the_time_adds_one_record_a_minute() {
         let loaded = Loaded::default();
         let change = |digest: u32| {
-            let digest = ConfigDigest(crate::jose::sha256(&digest.to_le_bytes()));
+            let digest = ConfigDigest(crate::sha256::sha256(&digest.to_le_bytes()));
             loaded.record(digest, digest, |_| Ok::<_, Not>(()))
         };
         let recorded = (0..1000).filter(|n| matches!(change(*n), Ok(Some(())))).count();

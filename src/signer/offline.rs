@@ -100,7 +100,7 @@ impl Offline {
         // A malformed note has no size, but a digest.
         let read = Checkpoint::from_note_unverified(note).ok();
         let (size, root) = read.map_or((0, [0; 32]), |read| (read.size, read.root));
-        let sha256 = Digest(crate::jose::sha256(note));
+        let sha256 = Digest(crate::sha256::sha256(note));
         let checkpoint = CheckpointRef { size, root: Digest(root), sha256 };
         let standing = self.log.compare(note).map(drop).map_err(|why| why.to_string());
         Remembered { known: Known { by: by.to_owned(), checkpoint }, standing }

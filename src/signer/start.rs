@@ -19,6 +19,7 @@ use crate::audit::{
 use crate::claims::{Issuer, Purpose};
 use crate::clock::{TimeSource, Trusted};
 use crate::config::Config;
+use crate::exit::{self, Status};
 use crate::hsm::{
     self, ErrorClass, FindError, GenerateError, Hsm, HsmError, PinFileError, SignError, TokenInfo,
 };
@@ -144,29 +145,29 @@ pub enum StartError {
 impl StartError {
     /// The exit status (sysexits): 64 for a wrong argument, 77 for a refused PIN, 78 for the configuration or the PIN's
     /// file, 65 for a damaged log, 74 for its disk, 75 for every other state of the token, which may change by itself.
-    pub const fn exit_status(&self) -> u8 {
+    pub const fn exit_status(&self) -> Status {
         // Every refusal of the PIN: its file `pin-refused` keeps later starts from trying the PIN again.
         if self.is_pin() {
-            return 77;
+            return exit::NO_PERMISSION;
         }
         match self {
-            Self::After { .. } => 64,
+            Self::After { .. } => exit::USAGE,
             Self::NoCredentials
             | Self::PinFile(_)
             | Self::TokenUri(_)
             | Self::Log(OpenError::Missing(_) | OpenError::Settings(_))
             | Self::Create(CreateError::Settings(_) | CreateError::Exists(_))
-            | Self::Remembered(_) => 78,
-            Self::Log(OpenError::Damage { .. }) => 65,
-            Self::NotExtended { why, .. } if why.is_rollback() => 65,
+            | Self::Remembered(_) => exit::CONFIG,
+            Self::Log(OpenError::Damage { .. }) => exit::DATA,
+            Self::NotExtended { why, .. } if why.is_rollback() => exit::DATA,
             Self::Log(OpenError::Io(_) | OpenError::Lock(LockError::Io(_)) | OpenError::Log(_))
             | Self::Create(CreateError::Io(_) | CreateError::Lock(LockError::Io(_)) | CreateError::Log(_))
             | Self::Record(_)
             | Self::Memory { .. }
             | Self::NotExtended { .. }
             | Self::State { .. }
-            | Self::Register { .. } => 74,
-            _ => 75,
+            | Self::Register { .. } => exit::IO,
+            _ => exit::TEMPORARY,
         }
     }
 
@@ -214,7 +215,7 @@ pub struct Appliance {
 /// Program and configuration of this process.
 pub(super) fn identity(config: &Config) -> Result<Identity, StartError> {
     let program = std::fs::read("/proc/self/exe").map_err(StartError::Program)?;
-    Ok(Identity { config: config.digest(), program: crate::jose::sha256(&program) })
+    Ok(Identity { config: config.digest(), program: crate::sha256::sha256(&program) })
 }
 
 /// Settings of the log from the configuration.
@@ -340,7 +341,7 @@ fn record_start(log: &Log<Ticket>, recovery: &Recovery, identity: &Identity) -> 
     let checkpoint = log.newest().map(|p| CheckpointRef {
         size: p.size,
         root: Digest(p.root),
-        sha256: Digest(crate::jose::sha256(p.note.as_bytes())),
+        sha256: Digest(crate::sha256::sha256(p.note.as_bytes())),
     });
     let torn = recovery.torn.as_ref().map_or_else(String::new, |torn| {
         format!("; a crash had cut off a write, {} whole records of it were kept", torn.kept)

@@ -3,7 +3,7 @@
 use super::process::Process;
 use super::reference::Reference;
 use super::{Outcome, Plan, http, load, token};
-use chancery::jose::sha256;
+use chancery::sha256::sha256;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::fs;

@@ -1,6 +1,6 @@
 //! The keys of checkpoints: Ed25519 (note signature type 0x01) and ECDSA on P-256 (type 0x02).
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use crate::sha256::{sha256, sha256_of};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -90,18 +90,14 @@ impl VerifierKey {
         }
         let point = parsed.subject_public_key.as_bytes().ok_or_else(broken)?.to_vec();
         ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &point).map_err(|_| broken())?;
-        let hash = digest(&SHA256, spki);
-        Self::new(name, hash.as_ref(), Material::P256 { spki: spki.to_vec(), point })
+        Self::new(name, &sha256(spki), Material::P256 { spki: spki.to_vec(), point })
     }
 
     /// An Ed25519 key from its 32 bytes (RFC 8032).
     pub fn ed25519(name: &str, key: &[u8; 32]) -> Result<Self, KeyError> {
         ParsedPublicKey::new(&ED25519, key).map_err(|_| KeyError::Kind(name.to_owned()))?;
-        let mut context = Context::new(&SHA256);
-        context.update(name.as_bytes());
-        context.update(&[b'\n', TYPE_ED25519]);
-        context.update(key);
-        Self::new(name, context.finish().as_ref(), Material::Ed25519(*key))
+        let hash = sha256_of(&[name.as_bytes(), &[b'\n', TYPE_ED25519], key]);
+        Self::new(name, &hash, Material::Ed25519(*key))
     }
 
     /// A key of either kind from its DER `SubjectPublicKeyInfo`.

@@ -18,6 +18,7 @@ use crate::audit::tree::Hash;
 use crate::audit::write::shared::{Asked, Shared, UNPUBLISHED_WAKE};
 use crate::audit::write::space::For;
 use crate::audit::write::sync::lock;
+use crate::sha256::sha256;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,10 +43,7 @@ pub(in crate::audit) fn sign(
             format!("a note has at most {NOTE_MAX} bytes, found {}", note.len()).into(),
         ));
     }
-    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, note.as_bytes());
-    let mut digest = [0; 32];
-    digest.copy_from_slice(sha256.as_ref());
-    let checkpoint = CheckpointRef { size, root: Digest(root), sha256: Digest(digest) };
+    let checkpoint = CheckpointRef { size, root: Digest(root), sha256: Digest(sha256(note.as_bytes())) };
     let draft =
         Draft { checkpoint: Some(checkpoint), ..Draft::new(Event::CheckpointSigned, Outcome::Success) }
             .encode()?;

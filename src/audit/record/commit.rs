@@ -4,7 +4,7 @@
 //! the payload that holds the salt is erased the commitment cannot be opened again.
 
 use crate::audit::error::TooLong;
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use crate::sha256::sha256_of;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -28,14 +28,7 @@ impl Commitment {
             found: name.len(),
             most: 255,
         })?;
-        let mut context = Context::new(&SHA256);
-        context.update(salt);
-        context.update(&[length]);
-        context.update(name.as_bytes());
-        context.update(value);
-        let mut out = [0; 32];
-        out.copy_from_slice(context.finish().as_ref());
-        Ok(Self(out))
+        Ok(Self(sha256_of(&[salt, &[length], name.as_bytes(), value])))
     }
 
     /// Whether this commits to `value` as the field `name` under the salt of an opened payload.
@@ -59,12 +52,6 @@ impl<'de> Deserialize<'de> for Commitment {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         Ok(Self(Digest::deserialize(d)?.0))
     }
-}
-
-pub(in crate::audit) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    out
 }
 
 /// A SHA-256, in records as 64 lower-case hexadecimal digits.
@@ -197,8 +184,8 @@ mod tests {
     fn the_commitment_is_what_its_formula_says() {
         let mut input = vec![9; 16];
         input.extend_from_slice(b"\x03subalice");
-        let expected = digest(&SHA256, &input);
-        assert_eq!(Commitment::to("sub", b"alice", &[9; 16]).unwrap().as_bytes(), expected.as_ref());
+        let expected = crate::sha256::sha256(&input);
+        assert_eq!(Commitment::to("sub", b"alice", &[9; 16]).unwrap().as_bytes(), &expected);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What goes into the log.
 
-use super::commit::{Commitment, sha256};
+use super::commit::Commitment;
 use super::draft::Draft;
 use super::encoding::{HEAD_MAX, Members};
 use crate::audit::disk::frame::Form;
 use crate::audit::error::TooLong;
+use crate::sha256::sha256;
 
 /// What a record holds of the bytes that its receipt releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

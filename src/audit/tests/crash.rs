@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::audit::disk::header::{HEADER_MAX, Header};
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::sha256::sha256;
 use proptest::prelude::*;
 use std::fs::{self, OpenOptions};
 
@@ -84,7 +84,7 @@ fn is_damage(e: &OpenError) -> bool {
 /// What is left is where the log says, byte for byte.
 fn is_kept(bytes: &[u8], torn: &Torn) {
     let (begin, length) = (usize::try_from(torn.offset).unwrap(), usize::try_from(torn.bytes).unwrap());
-    assert_eq!(digest(&SHA256, &bytes[begin..begin + length]).as_ref(), torn.sha256);
+    assert_eq!(sha256(&bytes[begin..begin + length]), torn.sha256);
     assert!(bytes[begin + length..].iter().all(|b| *b == 0), "nothing but zeros behind");
 }
 
