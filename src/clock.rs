@@ -17,6 +17,7 @@ pub use guard::{
     Basis, Clock, ClockChange, InDoubt, Mark, Raw, Reading, SETTLING, Settled, TOLERANCE, TimeSource, Trusted,
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -88,9 +89,8 @@ pub fn wall_unchecked() -> Timestamp {
 
 /// Nanoseconds of the monotonic clock since the machine started; it never goes back.
 pub fn monotonic_nanos() -> u64 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |t| {
-        u64::try_from(t.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(t.tv_nsec()).unwrap_or(0)
-    })
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// Time since `began`, a value of [`monotonic_nanos`].

@@ -3,7 +3,7 @@
 
 use super::BackupError;
 use aws_lc_rs::digest::{Context, SHA256};
-use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use rustix::fs::{Advice, OFlags, fadvise};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,7 +25,7 @@ pub(super) fn copy(
 ) -> Result<String, BackupError> {
     let mut open = OpenOptions::new();
     // Another user could replace the file by a link, which root would follow.
-    open.read(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+    open.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let mut source = open.open(from).map_err(BackupError::io(from, "opening"))?;
     let mut open = OpenOptions::new();
     open.write(true).create_new(true).mode(0o600);
@@ -81,5 +81,5 @@ fn piece(buffer: &mut [u8], left: u64) -> &mut [u8] {
 
 /// Drops the file's pages from the page cache in favour of the service's. Failure is harmless.
 fn forget(file: &File) {
-    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    let _ = fadvise(file, 0, None, Advice::DontNeed);
 }

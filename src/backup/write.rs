@@ -8,7 +8,7 @@ use crate::audit::note::Checkpoint;
 use crate::clock::Timestamp;
 use crate::durable;
 use crate::store::Store;
-use nix::sys::statvfs::statvfs;
+use rustix::fs::statvfs;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -193,7 +193,7 @@ impl<'a> Making<'a> {
         let same = device(place)? == device(self.paths.log)?;
         let kept = if same { 2 * segments(self.paths.log)?.into_iter().max().unwrap_or(0) } else { 0 };
         let disk = statvfs(place).map_err(|e| BackupError::io(place, "asking for free space")(e.into()))?;
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let needed = self.total.saturating_sub(self.done).saturating_add(kept);
         if free < needed {
             return Err(BackupError::Space { path: place.to_owned(), needed, kept, free });

@@ -37,6 +37,7 @@ use crate::hsm::leave;
 use crate::signer::Calls;
 use crate::telemetry::{self, Lines, Telemetry, TelemetryError};
 use clap::{Args, Parser, Subcommand};
+use rustix::process::DumpableBehavior;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -150,7 +151,7 @@ fn done() -> Status {
     };
     // Before a command reads a PIN, a key or a secret: no core dump, and no other process of this user can read the
     // memory.
-    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         return fail(&format!("core files and ptrace cannot be turned off: {error}"), exit::OS);
     }
     match &cli.command {

@@ -56,17 +56,20 @@ pub fn run(args: &ConfigFile) -> Status {
 /// Raises the limit of open files to the number of connections: with the usual 1,024, a full pool would leave none for
 /// a new connection to the signer.
 fn allow_open_files(connections: usize) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = (connections as u64).saturating_add(512);
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < wanted {
-            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
+    // None has no limit.
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let hard = maximum.unwrap_or(u64::MAX);
+    let raised = match current {
+        Some(soft) if soft < wanted => {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(wanted.min(hard)), maximum })
         }
-        Ok(hard)
-    });
+        _ => Ok(()),
+    };
     match raised {
-        Ok(hard) if hard >= wanted => {}
-        Ok(hard) => tracing::warn!(
+        Ok(()) if hard >= wanted => {}
+        Ok(()) => tracing::warn!(
             wanted,
             hard,
             "the limit of open files is lower than connections need; raise it or lower http.limits.connections"

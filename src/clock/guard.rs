@@ -21,6 +21,7 @@
 //! ([`Clock::settled`]), records have the bound with the wall clock beside, and no mark is stored.
 
 use super::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,7 +80,7 @@ impl fmt::Debug for TimeSource {
 impl TimeSource {
     /// The system's clocks.
     pub fn system() -> Self {
-        Self::of(&boot_id(), || Raw { wall: read(WALL), boot: read(BOOT) })
+        Self::of(&boot_id(), || Raw { wall: wall(), boot: since_boot() })
     }
 
     /// Other clocks, for the boot with this id.
@@ -106,13 +107,15 @@ impl TimeSource {
     }
 }
 
-const WALL: nix::time::ClockId = nix::time::ClockId::CLOCK_REALTIME;
-const BOOT: nix::time::ClockId = nix::time::ClockId::CLOCK_BOOTTIME;
+/// Nanoseconds of the wall clock since 1970.
+fn wall() -> i64 {
+    i64::try_from(super::wall_unchecked().unix_nanos()).unwrap_or(i64::MAX)
+}
 
-fn read(clock: nix::time::ClockId) -> i64 {
-    // Linux has both clocks, so the call cannot fail.
-    nix::time::clock_gettime(clock)
-        .map_or(0, |t| t.tv_sec().saturating_mul(SECOND).saturating_add(t.tv_nsec()))
+/// Nanoseconds since the machine started, sleep included.
+fn since_boot() -> i64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.saturating_mul(SECOND).saturating_add(now.tv_nsec)
 }
 
 /// The id of the machine's boot; `unknown` if the system does not give it, which equals no other boot.

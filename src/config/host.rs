@@ -1,7 +1,8 @@
 //! Checks that the files and directories that a configuration names exist on this machine.
 
 use super::{Auditors, Config, Mistake, Mistakes, PinSource, SignerMode};
-use nix::unistd::{AccessFlags, Group, eaccess};
+use nix::unistd::Group;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -166,7 +167,7 @@ fn file(key: &'static str, path: &Path) -> Option<HostProblem> {
         |found, denied| Some(HostProblem::new(key, path, expected.to_owned(), found).denied(denied));
     match std::fs::metadata(path) {
         Ok(about) if !about.is_file() => problem("no regular file".to_owned(), false),
-        Ok(_) => access(path, AccessFlags::R_OK).and_then(|(found, denied)| problem(found, denied)),
+        Ok(_) => access(path, Access::READ_OK).and_then(|(found, denied)| problem(found, denied)),
         Err(error) => problem(error.to_string(), error.kind() == std::io::ErrorKind::PermissionDenied),
     }
 }
@@ -186,15 +187,16 @@ fn writable(key: &'static str, path: &Path, expected: &'static str) -> Option<Ho
         |found, denied| Some(HostProblem::new(key, path, expected.to_owned(), found).denied(denied));
     match std::fs::metadata(path) {
         Ok(about) if !about.is_dir() => problem("no directory".to_owned(), false),
-        Ok(_) => access(path, AccessFlags::W_OK | AccessFlags::X_OK)
+        Ok(_) => access(path, Access::WRITE_OK | Access::EXEC_OK)
             .and_then(|(found, denied)| problem(found, denied)),
         Err(error) => problem(error.to_string(), error.kind() == std::io::ErrorKind::PermissionDenied),
     }
 }
 
 /// Why the effective user has no access, and whether another user could have it.
-fn access(path: &Path, how: AccessFlags) -> Option<(String, bool)> {
-    eaccess(path, how).err().map(|e| (e.desc().to_owned(), e == nix::errno::Errno::EACCES))
+fn access(path: &Path, how: Access) -> Option<(String, bool)> {
+    let error = std::io::Error::from(accessat(CWD, path, how, AtFlags::EACCESS).err()?);
+    Some((error.to_string(), error.kind() == std::io::ErrorKind::PermissionDenied))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::link::{Backoff, End, Link};
 use crate::exit;
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -114,15 +114,15 @@ struct Running {
 
 impl Running {
     fn watch(child: Child) -> std::io::Result<Self> {
-        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(std::io::Error::other)?);
+        let pid = Pid::from_child(&child);
         let child = Arc::new(Mutex::new(child));
         let waiting = Arc::clone(&child);
         let (sender, exited) = oneshot::channel();
         std::thread::Builder::new().name("signer-exit".to_owned()).spawn(move || {
             // Waits without reaping: the process id stays the child's until the lock is held, so that no other process
             // is killed.
-            let leave = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-            while waitid(Id::Pid(pid), leave) == Err(nix::errno::Errno::EINTR) {}
+            let leave = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while matches!(waitid(WaitId::Pid(pid), leave), Err(Errno::INTR)) {}
             if let Ok(status) = waiting.lock().unwrap_or_else(PoisonError::into_inner).wait() {
                 let _ = sender.send(status);
             }

@@ -5,7 +5,7 @@ use super::frame::{self, FrameError};
 use super::message::{Hello, PROTOCOL_VERSION, Welcome};
 use crate::config::{Config, ConfigDigest};
 use crate::memory::{LogMemory, follow};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::net::sockopt::socket_peercred;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -231,18 +231,14 @@ fn connect(socket: &Path, signer_user: &str) -> Result<UnixStream, String> {
 
 /// Refuses a peer that does not run as `user`.
 pub fn check_peer(stream: &UnixStream, user: &str) -> Result<(), String> {
-    let peer = getsockopt(stream, PeerCredentials).map_err(|e| format!("no peer credentials: {e}"))?;
+    let peer = socket_peercred(stream).map_err(|e| format!("no peer credentials: {e}"))?;
     let wanted = nix::unistd::User::from_name(user)
         .map_err(|e| format!("user {user}: {e}"))?
         .ok_or_else(|| format!("the user {user} does not exist on this machine"))?;
-    if peer.uid() == wanted.uid.as_raw() {
+    if peer.uid.as_raw() == wanted.uid.as_raw() {
         Ok(())
     } else {
-        Err(format!(
-            "expected the user {user} (uid {}) at the other end, found uid {}",
-            wanted.uid,
-            peer.uid()
-        ))
+        Err(format!("expected the user {user} (uid {}) at the other end, found uid {}", wanted.uid, peer.uid))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Non-blocking socket calls for both processes, and their use in the gateway's runtime.
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
@@ -11,8 +11,8 @@ use tokio::io::unix::AsyncFd;
 
 /// Sends as many bytes as the socket takes now; returns their count, 0 if the buffer is full.
 pub(crate) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
-    match send(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
+    match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         sent => Ok(sent?),
     }
 }
@@ -20,10 +20,10 @@ pub(crate) fn send_now(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
 /// Receives available bytes: their count, 0 at the end; `None` if there are none.
 pub(crate) fn receive_now(stream: &UnixStream, to: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
-        match recv(stream.as_raw_fd(), to, MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EAGAIN) => return Ok(None),
-            Err(Errno::EINTR) => {}
-            read => return Ok(Some(read?)),
+        match recv(stream, &mut *to, RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            read => return Ok(Some(read?.0)),
         }
     }
 }

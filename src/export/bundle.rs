@@ -216,6 +216,6 @@ impl Copy {
     fn end(&self) -> Result<(), ExportError> {
         let failed = |source| ExportError::Write { path: self.out.0.clone(), source };
         let directory = File::open(&self.out.0).map_err(failed)?;
-        nix::unistd::syncfs(directory).map_err(|why| failed(why.into()))
+        rustix::fs::syncfs(directory).map_err(|why| failed(why.into()))
     }
 }

@@ -3,7 +3,7 @@
 use super::connection::Shape;
 use super::pool::Pool;
 use super::progress::{LAST_HEAD, Progress};
-use nix::sys::socket::{setsockopt, sockopt};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +92,7 @@ async fn connection(
 fn prepare(socket: &TcpStream, request_time: Duration) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     let millis = u32::try_from(request_time.as_millis()).unwrap_or(u32::MAX);
-    setsockopt(socket, sockopt::TcpUserTimeout, &millis)?;
+    set_tcp_user_timeout(socket, millis)?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::door::bind;
 use crate::door::frame::{self, FrameError};
 use crate::exit::{self, Status};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::net::sockopt::socket_peercred;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
@@ -130,13 +130,13 @@ pub fn listen(config: &Config, service: &Arc<Service>, identity: Identity) -> st
 fn answer(stream: &UnixStream, service: &Weak<Service>, identity: &Identity) -> Result<(), FrameError> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-    let peer = getsockopt(stream, PeerCredentials).map_err(std::io::Error::from)?;
-    if peer.uid() != 0 && peer.uid() != nix::unistd::getuid().as_raw() {
+    let peer = socket_peercred(stream).map_err(std::io::Error::from)?;
+    if !peer.uid.is_root() && peer.uid != rustix::process::getuid() {
         let reason = "only the signer's own user and root may command it".to_owned();
         return frame::write_one(stream, &AdminAnswer::Failed { reason });
     }
     let ask: AdminAsk = frame::read_one(stream)?;
-    let operator = format!("uid {}", peer.uid());
+    let operator = format!("uid {}", peer.uid);
     let answer = match service.upgrade() {
         Some(service) => match act(service.log(), &ask, &operator, identity) {
             Ok(answer) => answer,

@@ -19,8 +19,8 @@ use crate::clock;
 use crate::config::{Auditors, Config, check_auditors};
 use crate::door::bind;
 use crate::door::frame::{self, FrameError};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Group, Uid, User, getgrouplist};
+use rustix::net::sockopt::socket_peercred;
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::io::{self, BufReader, Read, Write};
@@ -147,7 +147,7 @@ impl Drop for OpenConnection {
 impl Desk {
     /// Answers on a thread of its own: account databases and auditors may be slow.
     fn accept(self: &Arc<Self>, stream: UnixStream) -> Result<(), FrameError> {
-        let uid = getsockopt(&stream, PeerCredentials).map_err(io::Error::from)?.uid();
+        let uid = socket_peercred(&stream).map_err(io::Error::from)?.uid.as_raw();
         let Some(place) = self.admit(uid) else {
             let reason = format!(
                 "expected at most {CONNECTIONS_OF_ONE} commands of one account at once and {CONNECTIONS} of all, found more"

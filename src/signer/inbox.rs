@@ -6,11 +6,12 @@
 
 use super::connection::{Connection, Share};
 use crate::door::frame::{self, FrameError};
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -67,13 +68,16 @@ pub(super) enum TakeMode {
     Block,
 }
 
+/// Wakes one thread once when the socket becomes readable.
+const ONCE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ONESHOT);
+
 /// The sockets of the gateways.
 pub(super) struct Inbox {
-    sockets: Epoll,
+    sockets: OwnedFd,
     /// Readable once the inbox is closed and empty; wakes every thread.
-    end: EventFd,
+    end: OwnedFd,
     /// Counts the asks handed over between threads.
-    handed: EventFd,
+    handed: OwnedFd,
     state: Mutex<State>,
 }
 
@@ -94,12 +98,12 @@ struct Open {
 
 impl Inbox {
     pub(super) fn new() -> io::Result<Self> {
-        let sockets = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let end = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        sockets.add(&end, EpollEvent::new(EpollFlags::EPOLLIN, END))?;
-        let handed =
-            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE)?;
-        sockets.add(&handed, EpollEvent::new(EpollFlags::EPOLLIN, HANDED))?;
+        let sockets = epoll::create(CreateFlags::CLOEXEC)?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let end = eventfd(0, flags)?;
+        epoll::add(&sockets, &end, EventData::new_u64(END), EventFlags::IN)?;
+        let handed = eventfd(0, flags | EventfdFlags::SEMAPHORE)?;
+        epoll::add(&sockets, &handed, EventData::new_u64(HANDED), EventFlags::IN)?;
         Ok(Self { sockets, end, handed, state: Mutex::default() })
     }
 
@@ -115,7 +119,7 @@ impl Inbox {
         state.last += 1;
         let name = state.last;
         state.open.insert(name, Open { connection: Arc::clone(connection), ended });
-        let added = self.sockets.add(connection.stream(), once(name));
+        let added = epoll::add(&self.sockets, connection.stream(), EventData::new_u64(name), ONCE);
         if added.is_err() {
             state.open.remove(&name);
         }
@@ -126,18 +130,18 @@ impl Inbox {
     /// The next asks of any gateway, in turn.
     pub(super) fn take(&self, mode: TakeMode, share: Share) -> Taken {
         loop {
-            let mut found = [EpollEvent::empty()];
+            let mut found = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
             let timeout = match mode {
-                TakeMode::Poll => EpollTimeout::ZERO,
-                TakeMode::Block => EpollTimeout::NONE,
+                TakeMode::Poll => Some(&Timespec { tv_sec: 0, tv_nsec: 0 }),
+                TakeMode::Block => None,
             };
-            match self.sockets.wait(&mut found, timeout) {
+            match epoll::wait(&self.sockets, &mut found, timeout) {
                 Ok(0) => return Taken::Nothing,
                 Ok(_) => {}
-                Err(Errno::EINTR) => continue,
+                Err(Errno::INTR) => continue,
                 Err(error) => return Taken::Broken(error),
             }
-            let name = found.map(|event| event.data())[0];
+            let name = found.map(|event| event.data.u64())[0];
             if name == END || name == HANDED {
                 match (self.take_handed(), mode) {
                     (Some(ask), _) => return Taken::Asks(ask),
@@ -153,7 +157,7 @@ impl Inbox {
             };
             let read = connection.read_asks(share);
             let armed = match read {
-                Ok(_) => self.sockets.modify(connection.stream(), &mut once(name)).map_err(io::Error::from),
+                Ok(_) => epoll::modify(&self.sockets, connection.stream(), EventData::new_u64(name), ONCE),
                 Err(_) => Ok(()),
             };
             match (read, armed) {
@@ -163,7 +167,7 @@ impl Inbox {
                 (Ok(None), Ok(())) => {}
                 (Err(None), _) => self.remove(name, Ok(())),
                 (Err(Some(error)), _) => self.remove(name, Err(error)),
-                (Ok(_), Err(error)) => self.remove(name, Err(error.into())),
+                (Ok(_), Err(error)) => self.remove(name, Err(io::Error::from(error).into())),
             }
         }
     }
@@ -172,12 +176,12 @@ impl Inbox {
     pub(super) fn hand(&self, ask: Asks) {
         self.state().handed.push_back(ask);
         // Fails only after 2^64 - 2 writes.
-        let _ = self.handed.write(1);
+        let _ = rustix::io::write(&self.handed, &1_u64.to_ne_bytes());
     }
 
     fn take_handed(&self) -> Option<Asks> {
         // Each unit of the count wakes one thread; the last ask goes to one of them.
-        let _ = self.handed.read();
+        let _ = rustix::io::read(&self.handed, &mut [0; 8]);
         self.state().handed.pop_front()
     }
 
@@ -194,7 +198,7 @@ impl Inbox {
     fn remove(&self, name: u64, how: Result<(), FrameError>) {
         let mut state = self.state();
         if let Some(open) = state.open.remove(&name) {
-            let _ = self.sockets.delete(open.connection.stream());
+            let _ = epoll::delete(&self.sockets, open.connection.stream());
             // The receiver may be gone.
             let _ = open.ended.try_send(how);
         }
@@ -204,18 +208,13 @@ impl Inbox {
     fn end_if_done(&self, state: &State) {
         if state.closed && state.open.is_empty() {
             // Fails only after 2^64 - 2 writes.
-            let _ = self.end.write(1);
+            let _ = rustix::io::write(&self.end, &1_u64.to_ne_bytes());
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Wakes one thread once when the socket becomes readable.
-fn once(name: u64) -> EpollEvent {
-    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT, name)
 }
 
 #[cfg(test)]

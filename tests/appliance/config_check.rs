@@ -110,7 +110,7 @@ fn root_checks_each_file_as_the_user_of_the_service_that_needs_it() {
     let (_, out) = check(home, false);
     let says = format!(
         "chancery.toml:{}: http.tls.key = {}: expected a file that this user can read, found Permission \
-        denied (as the user www-data)",
+        denied (os error 13) (as the user www-data)",
         line("key  "),
         key.display()
     );

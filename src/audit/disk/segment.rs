@@ -130,8 +130,8 @@ fn fill(
 ) -> Result<Option<(File, Direct)>, FileError> {
     // Asked first: an attempt each second that fills the disk to its last byte before it fails would take the space
     // from the published files and from other processes that write there.
-    let disk = nix::sys::statvfs::statvfs(path.parent().unwrap_or(path));
-    if disk.is_ok_and(|d| d.blocks_available().saturating_mul(d.fragment_size()) < bytes) {
+    let disk = rustix::fs::statvfs(path.parent().unwrap_or(path));
+    if disk.is_ok_and(|d| d.f_bavail.saturating_mul(d.f_frsize) < bytes) {
         return Err(at(path, "finding space for zeros")(io::ErrorKind::StorageFull.into()));
     }
     let mut open = OpenOptions::new();

@@ -1,7 +1,7 @@
 //! Reads a file piece by piece, from the disk itself when asked to.
 
 use crate::audit::disk::direct::{ALIGNED, set_direct};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -41,7 +41,7 @@ impl Source {
             self.direct = false;
         }
         if !self.direct {
-            posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+            fadvise(&self.file, 0, None, Advice::DontNeed)?;
         }
         Ok(self.direct)
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audit::tiles::{Kind as TileKind, Tile, WIDTH};
+use rustix::fs::{CWD, FileType, Mode};
 
 fn at(tile: Tile) -> String {
     tile.path().to_str().unwrap().to_owned()
@@ -224,7 +225,7 @@ fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
     for name in [MANIFEST, KEYS, CHECKPOINT] {
         let (path, away) = (bundle.path().join(name), bundle.path().join("away"));
         fs::rename(&path, &away).unwrap();
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
         assert_eq!(finding(&bundle), (Kind::FileExtra, name.to_owned(), None));
         fs::rename(&away, &path).unwrap();
     }
