@@ -6,7 +6,7 @@ use super::disk::header::{BLOCK_MIN, Header};
 /// The first frame of `bytes`, written again.
 pub fn frame(bytes: &[u8]) -> Option<Vec<u8>> {
     let (frame, length) = read(bytes).ok()?;
-    let mut again = write_header(frame.seq, frame.record, frame.form, frame.payload)?.to_vec();
+    let mut again = write_header(frame.seq, frame.record, frame.payload)?.to_vec();
     again.extend_from_slice(frame.record);
     again.extend_from_slice(frame.payload);
     (length == again.len()).then_some(again)

@@ -45,7 +45,6 @@ pub mod tree;
 mod write;
 
 pub use create::{NewLog, create};
-pub use disk::frame::Form;
 pub use disk::header::{SEGMENT_DEFAULT, SEGMENT_MAX, SEGMENT_MIN};
 pub use error::{
     BeyondReservation, CreateError, FileError, Full, LockError, LogError, OpenError, Poisoned, SettingsError,

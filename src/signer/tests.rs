@@ -160,7 +160,7 @@ fn nothing_is_signed_over_a_log_that_does_not_extend_a_memory(token) {
     // Appending as many records as were lost does not help.
     for _ in 0..3 {
         let _ = appliance.log.record(super::record::system(
-            Event::SelfTest, Outcome::Success, None, None, &appliance.identity(), None,
+            Event::TokenLost, Outcome::Success, None, None, &appliance.identity(), None,
         ).unwrap()).unwrap();
     }
     close(appliance);
@@ -248,7 +248,7 @@ fn a_receipt_releases_exactly_the_bytes_that_its_record_covers(token) {
     assert_eq!(sealed.release(receipt).unwrap().as_str(), "answer");
     assert!(body("another answer").release(recorded(&body("answer"))).is_err());
     assert!(body("answer").release(recorded(&body("answer"))).is_err(), "the same text under another salt");
-    let plain = Entry::plain(&Draft::new(Event::SelfTest, Outcome::Success)).unwrap();
+    let plain = Entry::plain(&Draft::new(Event::TokenLost, Outcome::Success)).unwrap();
     let of_nothing = appliance.log.record(plain).unwrap();
     assert!(body("").release(of_nothing).is_err(), "a record that covers nothing releases nothing");
     close(appliance);

@@ -7,7 +7,7 @@
 //!  8  number of the batch in the log, from 0      8  bytes of the payload
 //! 16  sequence of its first record               12  CRC-32 of the record
 //! 24  frames                                     16  CRC-32 of the payload
-//! 28  bytes of all frames                        20  form of the payload: 1 clear, 2 encrypted, 3 erased
+//! 28  bytes of all frames                        20  form of the payload: 1, as it is
 //! 32  id of the segment                          21  zeros
 //! 40  zeros                                      24  sequence of the record
 //! ```
@@ -27,42 +27,14 @@ pub(in crate::audit) const BATCH_MAX: usize = 4 * 1024 * 1024;
 
 const BATCH_MAGIC: [u8; 4] = *b"CHBT";
 
-/// How a payload is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As it is.
-    Clear,
-    /// Encrypted by the maker of the entry.
-    Encrypted,
-    /// Overwritten with zeros; legal only when the log holds a record of the erasure.
-    Erased,
-}
-
-impl Form {
-    const fn byte(self) -> u8 {
-        match self {
-            Self::Clear => 1,
-            Self::Encrypted => 2,
-            Self::Erased => 3,
-        }
-    }
-
-    const fn of(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(Self::Clear),
-            2 => Some(Self::Encrypted),
-            3 => Some(Self::Erased),
-            _ => None,
-        }
-    }
-}
+/// The one form of a payload: as it is.
+const CLEAR: u8 = 1;
 
 /// A frame as it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::audit) struct Frame<'a> {
     pub(in crate::audit) seq: u64,
     pub(in crate::audit) record: &'a [u8],
-    pub(in crate::audit) form: Form,
     pub(in crate::audit) payload: &'a [u8],
 }
 
@@ -117,19 +89,14 @@ impl BatchHeader {
 }
 
 /// Appends the header of a frame whose record and payload follow it.
-pub(in crate::audit) fn write_header(
-    seq: u64,
-    record: &[u8],
-    form: Form,
-    payload: &[u8],
-) -> Option<[u8; FRAME_HEADER]> {
+pub(in crate::audit) fn write_header(seq: u64, record: &[u8], payload: &[u8]) -> Option<[u8; FRAME_HEADER]> {
     let mut covered = [0; FRAME_HEADER - 4];
     let fields = [
         u32::try_from(record.len()).ok()?.to_le_bytes(),
         u32::try_from(payload.len()).ok()?.to_le_bytes(),
         crc32fast::hash(record).to_le_bytes(),
         crc32fast::hash(payload).to_le_bytes(),
-        [form.byte(), 0, 0, 0],
+        [CLEAR, 0, 0, 0],
     ];
     let seq = seq.to_le_bytes();
     for (to, from) in covered.iter_mut().zip(fields.iter().flatten().chain(&seq)) {
@@ -176,7 +143,7 @@ pub(in crate::audit) fn read(bytes: &[u8]) -> Result<(Frame<'_>, usize), (FrameD
     if crc32fast::hash(payload) != head.payload_crc {
         return Err((FrameDefect::Payload, length));
     }
-    Ok((Frame { seq: head.seq, record, form: head.form, payload }, length))
+    Ok((Frame { seq: head.seq, record, payload }, length))
 }
 
 struct Head {
@@ -184,7 +151,6 @@ struct Head {
     payload: usize,
     record_crc: u32,
     payload_crc: u32,
-    form: Form,
     seq: u64,
 }
 
@@ -200,13 +166,15 @@ impl Head {
         let record_crc = u32::from_le_bytes(take(&mut rest)?);
         let payload_crc = u32::from_le_bytes(take(&mut rest)?);
         let [form, _, _, _] = take(&mut rest)?;
+        if form != CLEAR {
+            return None;
+        }
         let seq = u64::from_le_bytes(take(&mut rest)?);
         Some(Self {
             record: usize::try_from(record).ok()?,
             payload: usize::try_from(payload).ok()?,
             record_crc,
             payload_crc,
-            form: Form::of(form)?,
             seq,
         })
     }
@@ -225,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn frame(seq: u64, record: &[u8], payload: &[u8]) -> Vec<u8> {
-        let mut out = write_header(seq, record, Form::Clear, payload).unwrap().to_vec();
+        let mut out = write_header(seq, record, payload).unwrap().to_vec();
         out.extend_from_slice(record);
         out.extend_from_slice(payload);
         out
@@ -293,7 +261,7 @@ mod tests {
             bytes.extend_from_slice(&behind);
             let (read, found) = read(&bytes).unwrap();
             prop_assert_eq!(found, length);
-            prop_assert_eq!(read, Frame { seq, record: &record, form: Form::Clear, payload: &payload });
+            prop_assert_eq!(read, Frame { seq, record: &record, payload: &payload });
         }
     }
 }

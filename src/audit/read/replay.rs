@@ -1,7 +1,7 @@
 //! Checks records one after the other against the chain, the tree and the signed checkpoints among them.
 
 use super::recorded_keys::RecordedKeys;
-use crate::audit::disk::frame::{Form, Frame};
+use crate::audit::disk::frame::Frame;
 use crate::audit::note::Published;
 use crate::audit::note::{CHECKPOINT_PURPOSE, Checkpoint, VerifierKey};
 use crate::audit::record::commit::Digest;
@@ -109,9 +109,6 @@ impl<'a> Replay<'a> {
 
     fn check_checkpoint(&mut self, view: &RecordView<'_>, frame: &Frame<'_>) -> Result<(), String> {
         let named = view.checkpoint.ok_or("a record of a checkpoint names none")?;
-        if frame.form != Form::Clear {
-            return Err("a checkpoint's note is not kept in clear".to_owned());
-        }
         if crate::sha256::sha256(frame.payload) != named.sha256.0 {
             return Err("the note beside a checkpoint's record is another".to_owned());
         }

@@ -37,9 +37,6 @@ pub struct Draft<'a> {
     /// Public. The request among all requests: the gateway's own name for it, nothing that a caller sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
-    /// Public; random, once something sets it. The transaction that the requests of several parties share (PSD2 RTS art. 29).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transaction_id: Option<&'a str>,
 
     /// Public; configured. The calling client or resource server: an organisation's system, no person.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,19 +44,9 @@ pub struct Draft<'a> {
     /// Public; configured. How the client was authenticated (names of RFC 7591 `token_endpoint_auth_method`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_method: Option<&'a str>,
-    /// Public. `x5t#S256` of the client's certificate (RFC 8705), which is public and of a party.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_x5t: Option<&'a str>,
-    /// Public. Thumbprint of the client's public key (RFC 7638), of an assertion or of a proof (RFC 9449). Keys cannot be
-    /// enumerated.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_jkt: Option<&'a str>,
     /// Public; typed. Account of the operator that did an administrative act. It may name a person; auditors need it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<&'a str>,
-    /// Public; typed. Account that approved the act under dual control.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approval: Option<&'a str>,
 
     /// Public; configured. Purpose of the signing key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,9 +66,6 @@ pub struct Draft<'a> {
     /// Public; of the system. Serial number of the PKCS#11 token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_serial: Option<&'a str>,
-    /// Public; of the system. `x5t#S256` of the signing key's certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub x5t: Option<&'a str>,
     /// Public; of the system; key records. The public half: `SubjectPublicKeyInfo` in DER, base64 with padding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spki: Option<&'a str>,
@@ -139,12 +123,6 @@ pub struct Draft<'a> {
     /// Public; of the system. Digest of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program_sha256: Option<Digest>,
-    /// Public; of the system. Greatest error of the system's clock in nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock_error_ns: Option<u64>,
-    /// Public; of the system. What the clock is synchronised by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock_source: Option<&'a str>,
     /// Public; of the system. The checkpoint that the event is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointRef>,
@@ -232,20 +210,15 @@ impl Draft<'_> {
             reason: None,
             withheld: &[],
             request_id: None,
-            transaction_id: None,
             client_id: None,
             auth_method: None,
-            client_x5t: None,
-            client_jkt: None,
             operator: None,
-            approval: None,
             purpose: None,
             kid: None,
             key_id: None,
             key_label: None,
             alg: None,
             token_serial: None,
-            x5t: None,
             spki: None,
             attributes: None,
             typ: None,
@@ -263,8 +236,6 @@ impl Draft<'_> {
             config_before_sha256: None,
             signer_config_sha256: None,
             program_sha256: None,
-            clock_error_ns: None,
-            clock_source: None,
             checkpoint: None,
             known: &[],
             committed: Committed {

@@ -3,7 +3,6 @@
 use super::commit::Commitment;
 use super::draft::Draft;
 use super::encoding::{HEAD_MAX, Members};
-use crate::audit::disk::frame::Form;
 use crate::audit::error::TooLong;
 use crate::sha256::sha256;
 
@@ -66,7 +65,7 @@ impl Entry {
 
     /// Bytes to reserve for it: [`crate::audit::Log::reserve`].
     pub fn size(&self) -> u64 {
-        Self::size_of(self.draft.as_bytes().len(), self.payload.bytes.len())
+        Self::size_of(self.draft.as_bytes().len(), self.payload.0.len())
     }
 
     /// Bytes to reserve for members and a payload of these lengths, which may be upper bounds.
@@ -75,26 +74,18 @@ impl Entry {
     }
 }
 
-/// The erasable part of an entry.
+/// The erasable part of an entry: the JSON of a [`super::commit::Disclosure`], a note, or nothing.
 #[derive(Debug)]
-pub struct Payload {
-    pub(in crate::audit) form: Form,
-    pub(in crate::audit) bytes: Vec<u8>,
-}
+pub struct Payload(pub(in crate::audit) Vec<u8>);
 
 impl Payload {
     /// No payload.
     pub const fn none() -> Self {
-        Self::clear(Vec::new())
+        Self(Vec::new())
     }
 
-    /// Bytes that lie in the segment as they are: the JSON of a [`super::commit::Disclosure`].
+    /// Bytes that lie in the segment as they are.
     pub const fn clear(bytes: Vec<u8>) -> Self {
-        Self { form: Form::Clear, bytes }
-    }
-
-    /// Bytes that the caller has encrypted.
-    pub const fn encrypted(bytes: Vec<u8>) -> Self {
-        Self { form: Form::Encrypted, bytes }
+        Self(bytes)
     }
 }

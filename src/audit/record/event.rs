@@ -35,8 +35,6 @@ pub enum Event {
     /// An earlier generation of a key that is not held: its public half, which earlier records name, is published and
     /// verified with. `reason` says why it is not held.
     KeyRemembered,
-    /// A generation of a key will not sign again.
-    KeyRetired,
     /// A configuration of the gateway came into force, for the first time since the signer started or instead of another:
     /// the answers behind this record are made with it and with the signer's, whose digest stands beside it.
     ConfigurationLoaded,
@@ -46,8 +44,6 @@ pub enum Event {
     LogOpened,
     /// The operator decided that the log goes on although nothing showed that it extends what was known.
     LogAdopted,
-    /// The log was closed in order.
-    LogClosed,
     /// A checkpoint was signed; its note is the record's payload.
     CheckpointSigned,
     /// A crash had cut off a write: its whole records were kept, the rest stays where it is.
@@ -56,8 +52,6 @@ pub enum Event {
     Export,
     /// A copy of log and state was made.
     Backup,
-    /// Records were read.
-    LogRead,
     /// The process began to serve.
     Started,
     /// The process ceased to serve.
@@ -78,8 +72,6 @@ pub enum Event {
     DiskFull,
     /// There is space for the log's next segment again.
     DiskRecovered,
-    /// The program tested itself, with the result as outcome.
-    SelfTest,
 }
 
 /// How it ended.

@@ -380,7 +380,7 @@ fn a_log_with_other_records_than_its_published_checkpoint_is_damage() {
         gate: Arc::default(),
     };
     let _ =
-        create(NewLog::prepare(twin.settings()).unwrap(), &[plain(Event::SelfTest)], twin.sign()).unwrap();
+        create(NewLog::prepare(twin.settings()).unwrap(), &[plain(Event::TokenLost)], twin.sign()).unwrap();
     fs::copy(twin.path("published/checkpoint"), bench.path("published/checkpoint")).unwrap();
     assert!(is_damage(&bench.try_open().err().unwrap()));
 }

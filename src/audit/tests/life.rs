@@ -322,19 +322,19 @@ fn a_clock_that_jumps_moves_no_record_and_a_start_meanwhile_knows_it() {
     let _ = log.record(plain(Event::Started)).unwrap();
     wall.store(BEGIN + 7_201, Ordering::SeqCst);
     boot.store(601, Ordering::SeqCst);
-    let _ = log.record(plain(Event::SelfTest)).unwrap();
+    let _ = log.record(plain(Event::TokenLost)).unwrap();
     log.close().unwrap();
 
     // The last record knows both clocks of this boot.
     boot.store(602, Ordering::SeqCst);
     let log = open();
     assert!(log.clock().now().is_err());
-    let _ = log.record(plain(Event::SelfTest)).unwrap();
+    let _ = log.record(plain(Event::TokenLost)).unwrap();
     wall.store(BEGIN + 3, Ordering::SeqCst);
     boot.store(603, Ordering::SeqCst);
     while log.clock().look().is_some() {}
     assert!(log.clock().now().is_ok());
-    let _ = log.record(plain(Event::SelfTest)).unwrap();
+    let _ = log.record(plain(Event::TokenLost)).unwrap();
     log.close().unwrap();
 
     let at = |seconds| Timestamp::from_unix_seconds(BEGIN + seconds).to_string();
@@ -342,7 +342,7 @@ fn a_clock_that_jumps_moves_no_record_and_a_start_meanwhile_knows_it() {
     let times: Vec<(String, Option<String>, Option<String>)> = records
         .iter()
         .map(|record| RecordView::parse(record.1.as_bytes()).unwrap())
-        .filter(|view| matches!(view.event.as_ref(), "started" | "self-test"))
+        .filter(|view| matches!(view.event.as_ref(), "started" | "token-lost"))
         .map(|view| {
             let owned = |text: Option<std::borrow::Cow<'_, str>>| text.map(std::borrow::Cow::into_owned);
             (view.time.to_string(), owned(view.clock_raw), owned(view.clock_expected))

@@ -131,12 +131,12 @@ impl Pen {
         self.form.write(&head, &entry.draft, &mut self.record);
         let payload = &entry.payload;
         // Lengths that fit a batch fit four bytes, so there is always a header.
-        let header = frame::write_header(seq, &self.record, payload.form, &payload.bytes);
+        let header = frame::write_header(seq, &self.record, &payload.0);
         self.buffer.extend_from_slice(&header.unwrap_or([0; FRAME_HEADER]));
         let begin = self.buffer.len();
         self.buffer.extend_from_slice(&self.record);
         self.records.push(begin..self.buffer.len());
-        self.buffer.extend_from_slice(&payload.bytes);
+        self.buffer.extend_from_slice(&payload.0);
         self.prev = leaf_hash(&self.record);
         self.edge.push(self.prev);
         seq
