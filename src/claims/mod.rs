@@ -11,6 +11,7 @@ mod scope;
 mod shown;
 mod token;
 mod value;
+mod visible;
 mod words;
 
 pub use account::{Bic, CurrencyCode, Iban};

@@ -3,9 +3,8 @@
 //! A right-to-left override shows an account in another order than the bank reads it, a zero-width space makes two
 //! creditors look alike (Unicode Technical Report 36 §2, "Trojan Source"). The signed text must be the displayed text.
 
+use super::visible::{is_mark, is_seen};
 use super::words::{WordError, word};
-use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
-use icu_properties::{CodePointMapData, CodePointSetData};
 
 word!(
     /// 1 to 255 visible characters with a letter or a digit among them: no control, format or default-ignorable
@@ -18,10 +17,6 @@ const MAX_SHOWN: usize = 255;
 
 /// Combining marks on one letter; more hide its neighbours (Unicode Technical Standard 39 §5.4).
 const MAX_MARKS: usize = 4;
-
-/// Characters of the category symbol that are blank: an empty Braille cell, the object replacement character, a null
-/// notehead.
-const BLANK: [char; 3] = ['\u{2800}', '\u{fffc}', '\u{1d159}'];
 
 fn check_shown(text: &str) -> Result<(), WordError> {
     let expected = "a text of 1 to 255 visible characters";
@@ -45,30 +40,10 @@ fn check_shown(text: &str) -> Result<(), WordError> {
     Ok(())
 }
 
-fn is_mark(c: char) -> bool {
-    let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
-}
-
-/// Whether a reader sees `c`; a space counts, since it separates words.
-pub(super) fn is_seen(c: char) -> bool {
-    if c.is_ascii() {
-        return !c.is_ascii_control();
-    }
-    if BLANK.contains(&c) {
-        return false;
-    }
-    let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    // `Other` is control, format, surrogate, private use and unassigned.
-    let hidden = GeneralCategoryGroup::Other
-        .union(GeneralCategoryGroup::LineSeparator)
-        .union(GeneralCategoryGroup::ParagraphSeparator);
-    !hidden.contains(category) && !CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use icu_properties::CodePointSetData;
     use icu_properties::props::BidiControl;
 
     #[test]

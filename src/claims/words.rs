@@ -1,6 +1,6 @@
 //! Claims of one value: identifiers and dates, with their grammar and limits.
 
-use super::shown::is_seen;
+use super::visible::is_seen;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

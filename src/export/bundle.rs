@@ -1,6 +1,6 @@
 //! Makes a bundle from a published log, which may grow meanwhile.
 
-use super::chain::Facts;
+use super::facts::Facts;
 use super::keys::{KeyBook, KeyFile};
 use super::manifest::{Manifest, ManifestFile};
 use super::{KEYS, MANIFEST, Progress};

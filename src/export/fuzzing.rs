@@ -1,6 +1,6 @@
 //! Entry points of `tests/fuzz`: each reads hostile bytes and writes the result again.
 
-use super::chain::Facts;
+use super::facts::Facts;
 use super::{KeyFile, Manifest};
 
 /// Reads a manifest and writes it again.

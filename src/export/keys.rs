@@ -1,6 +1,6 @@
 //! `keys.json`: the keys that verify a bundle, each bound to its key record in the log.
 
-use super::chain::Facts;
+use super::facts::Facts;
 use super::{Finding, KEYS, Kind};
 use crate::audit::note::{CHECKPOINT_PURPOSE, VerifierKey};
 use crate::jose::{Algorithm, Jwk, PublicKey};

@@ -6,6 +6,7 @@
 
 mod bundle;
 mod chain;
+mod facts;
 mod finding;
 #[cfg(fuzzing)]
 pub mod fuzzing;

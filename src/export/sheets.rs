@@ -1,7 +1,7 @@
 //! Reads and parses the records of a directory on all processors, and returns them in order.
 
 use super::Finding;
-use super::chain::Facts;
+use super::facts::Facts;
 use crate::audit::tiles::{Kind as TileKind, Tile, TileReader, WIDTH};
 use crate::audit::tree::{Hash, leaf_hash};
 use crate::sha256::sha256;
