@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(takes(2, 2), [5, 6], "not more than it may");
         assert_eq!(takes(16, 2), [7]);
         assert_eq!(takes(16, 2), [8]);
-        assert_eq!(takes(16, 2), [9], "the last is for whoever comes");
+        assert_eq!(takes(16, 2), [9], "the last goes to any thread");
         assert!(matches!(inbox.take(TakeMode::Poll, Share { most: 16, threads: 2 }), Taken::Nothing));
         (0..3).for_each(|n| ask(&mut gateway, n));
         assert_eq!(takes(16, 8), [0], "there are more threads than asks");
